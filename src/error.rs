@@ -1,0 +1,221 @@
+//! The one error type: what was being done, why it did not work, and what the user can do about it.
+//!
+//! Context is a present-tense verb and its object ("start postgres"); a `hint:` line follows where the
+//! user can act. An error says what *kind* of trouble it is, and the kind alone decides the exit code.
+//! Not here: findings about a backup, which are results and not errors (see [`crate::evidence`]).
+
+use std::fmt;
+
+use crate::exit::Exit;
+
+/// What kind of trouble an [`Error`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The user asked for something that cannot be: a bad flag, a bad suite.
+    Usage,
+    /// Nothing matched what was asked for.
+    NothingRan,
+    /// Something needed is not there: a program, an engine, a service that answers.
+    Unavailable,
+    /// Work that was started did not succeed.
+    Failed,
+    /// A wait came to its deadline.
+    TimedOut,
+    /// Refused for safety: it would have touched what this run did not start.
+    Refused,
+    /// Ctrl-C or SIGTERM.
+    Interrupted,
+    /// redrill itself is wrong.
+    Defect,
+}
+
+/// The result of everything that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was being done, why it did not work, and what can be done about it.
+pub struct Error {
+    kind: Kind,
+    /// Outermost context last.
+    messages: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// An error of the given kind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            messages: vec![message.into()],
+            hint: None,
+        }
+    }
+
+    /// Work that did not succeed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// A bad flag or suite.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Something needed is not there.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    /// A safety refusal.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(Kind::Refused, message)
+    }
+
+    /// A defect of redrill.
+    pub fn defect(message: impl Into<String>) -> Self {
+        Self::new(Kind::Defect, message)
+    }
+
+    /// The run was interrupted.
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// Says what the user can do; the innermost hint wins, as it knows most.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Adds what was being done: a present-tense verb and its object.
+    #[must_use]
+    pub fn doing(mut self, what: impl Into<String>) -> Self {
+        self.messages.push(what.into());
+        self
+    }
+
+    /// What kind of trouble this is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What the user can do, where that is known.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The message without its hint.
+    pub fn message(&self) -> String {
+        let parts: Vec<&str> = self.messages.iter().rev().map(String::as_str).collect();
+        parts.join(": ")
+    }
+
+    /// The exit code that this error ends the program with.
+    pub fn exit(&self) -> Exit {
+        match self.kind {
+            Kind::Usage | Kind::Refused => Exit::Usage,
+            Kind::NothingRan => Exit::NothingRan,
+            Kind::Unavailable | Kind::TimedOut => Exit::Undetermined,
+            Kind::Failed => Exit::Failed,
+            Kind::Interrupted => Exit::Interrupted,
+            Kind::Defect => Exit::Defect,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Adds context to any result on its way up.
+pub trait Doing<T> {
+    /// Adds what was being done: a present-tense verb and its object.
+    fn doing(self, what: impl Into<String>) -> Result<T>;
+    /// The same, worded only when it is needed.
+    fn doing_with(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Doing<T> for Result<T, Error> {
+    fn doing(self, what: impl Into<String>) -> Result<T> {
+        self.map_err(|error| error.doing(what))
+    }
+    fn doing_with(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| error.doing(what()))
+    }
+}
+
+/// Foreign errors become [`Kind::Failed`] with their whole chain of causes in the message.
+macro_rules! foreign {
+    ($($type:ty),+ $(,)?) => {$(
+        impl<T> Doing<T> for Result<T, $type> {
+            fn doing(self, what: impl Into<String>) -> Result<T> {
+                self.map_err(|error| Error::failed(chain(&error)).doing(what))
+            }
+            fn doing_with(self, what: impl FnOnce() -> String) -> Result<T> {
+                self.map_err(|error| Error::failed(chain(&error)).doing(what()))
+            }
+        }
+    )+};
+}
+
+foreign!(
+    std::io::Error,
+    serde_json::Error,
+    std::string::FromUtf8Error,
+    tokio::task::JoinError
+);
+
+/// An error and all its causes, in one line, without saying a cause twice.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_reads_from_the_outside_in_and_the_hint_stands_last() {
+        let error = Error::unavailable("redis-server: not found")
+            .hint("apt-get install redis-server")
+            .doing("start redis")
+            .hint("never shown: the inner hint knows more");
+        assert_eq!(
+            error.to_string(),
+            "start redis: redis-server: not found\n  hint: apt-get install redis-server"
+        );
+        assert_eq!(error.exit(), Exit::Undetermined);
+    }
+
+    #[test]
+    fn a_foreign_error_keeps_its_causes() {
+        let result: Result<(), std::io::Error> = Err(std::io::Error::other("disk on fire"));
+        let error = result.doing("write report").expect_err("is an error");
+        assert_eq!(error.to_string(), "write report: disk on fire");
+        assert_eq!(error.kind(), Kind::Failed);
+    }
+}

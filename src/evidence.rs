@@ -1,0 +1,370 @@
+//! Recorded facts of one drill, and nothing else: what was observed, by whom it was written, never what it
+//! means. Judgement reads this ([`crate::check`]); the world writes it ([`crate::drill`] collects).
+//!
+//! Facts hold counts, hashes, names and times; never row values and never secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Phase, Step};
+use crate::suite::{Engine, Strike};
+
+/// Everything observed in one drill.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// The run that the drill belongs to.
+    pub run: String,
+    /// The nonce planted in the sources of this drill.
+    pub nonce: String,
+    /// When and with what the system was struck; `None` when the drill never got there.
+    pub strike: Option<StrikeFact>,
+    /// Every write that a service acknowledged.
+    pub ledger: Vec<LedgerEntry>,
+    /// Every backup that was tried, in order.
+    pub backups: Vec<BackupFact>,
+    /// Every recovery that was tried.
+    pub recoveries: Vec<RecoveryFact>,
+    /// Loss declared to the last component's first verified read, in seconds.
+    pub recovery_seconds: Option<f64>,
+    /// What the pruner left.
+    pub retention: Vec<RetentionFact>,
+    /// What was found out about encryption, per backup.
+    pub encryption: Vec<EncryptionFact>,
+    /// Where secrets or canaries were searched for and found.
+    pub leaks: Vec<LeakFact>,
+    /// Restore measurements at several sizes, for projections.
+    pub samples: Vec<Sample>,
+    /// What went wrong outside of backups and recoveries (provision, seed, teardown, …).
+    pub failures: Vec<FailureFact>,
+    /// The record as read back after it was written, when the drill checks that.
+    pub record: Option<RecordFact>,
+    /// The commands that ran.
+    pub steps: Vec<Step>,
+    /// The services used: name, engine, version, how they were provided.
+    pub services: Vec<ServiceFact>,
+}
+
+/// A service that was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFact {
+    /// The component or repository it served.
+    pub name: String,
+    /// What answered, for instance "PostgreSQL".
+    pub product: String,
+    /// The version it reported.
+    pub version: String,
+    /// `local`, `containers` or `embedded`.
+    pub mode: String,
+}
+
+/// The disaster as it happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StrikeFact {
+    /// Virtual instant.
+    pub at: DateTime<Utc>,
+    /// What was struck, and the symptom that was then really observed (empty when the strike showed none).
+    pub struck: Vec<(String, Strike, String)>,
+}
+
+/// A write that a service acknowledged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerEntry {
+    /// The component it was written to.
+    pub component: String,
+    /// Its number within the component, from 1, without gaps.
+    pub number: u64,
+    /// Virtual instant of the acknowledgement.
+    pub at: DateTime<Utc>,
+    /// The server's own coordinate (LSN, replication offset, ETag) after it.
+    pub coordinate: String,
+}
+
+/// Count and order-free fingerprint of one part of a component: a table, a Redis database and type, an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Rows, keys, or bytes of an object.
+    pub count: u64,
+    /// The fingerprint in hex: equal content gives an equal one, in any order.
+    pub hash: String,
+}
+
+/// What a component held at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The nonce found in it; `None` when there is none.
+    pub nonce: Option<String>,
+    /// The server's or database's own identity (Postgres system identifier, Redis run id, bucket name).
+    pub identity: String,
+    /// Size as the server itself reports it, in bytes.
+    pub bytes: u64,
+    /// Content, part by part.
+    pub parts: BTreeMap<String, Part>,
+    /// Content that expires, by part and minute of expiry (RFC 3339); minutes gone by are legitimate losses.
+    pub expiring: BTreeMap<(String, DateTime<Utc>), Part>,
+    /// Definitions: `kind identity` → definition. For objects: `metadata KEY` → headers.
+    pub catalogue: BTreeMap<String, String>,
+    /// Sequences and the columns they feed.
+    pub sequences: Vec<SequenceFact>,
+    /// Ledger numbers found in it.
+    pub ledger: BTreeSet<u64>,
+    /// Parts that could not be read, with the server's words.
+    pub unreadable: BTreeMap<String, String>,
+    /// Real instant of the observation.
+    pub taken_at: DateTime<Utc>,
+}
+
+/// A sequence and the column it feeds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceFact {
+    /// Qualified name.
+    pub name: String,
+    /// The value it would hand out next.
+    pub next: i64,
+    /// Its step.
+    pub increment: i64,
+    /// The column it feeds, `schema.table.column`; empty when it feeds none.
+    pub column: String,
+    /// The largest value in that column (the smallest, for a descending sequence).
+    pub reached: Option<i64>,
+}
+
+/// One backup run.
+#[derive(Debug, Clone)]
+pub struct BackupFact {
+    /// The backup.
+    pub backup: String,
+    /// The component.
+    pub component: String,
+    /// The artifact it left.
+    pub artifact: Option<String>,
+    /// Virtual instant it was started.
+    pub at: DateTime<Utc>,
+    /// Real instants between which it ran.
+    pub window: (DateTime<Utc>, DateTime<Utc>),
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Why it failed, when it did.
+    pub error: Option<String>,
+    /// It was refused by the mass-delete guard: objects before and after, in words.
+    pub refused: Option<String>,
+    /// The source as it was then.
+    pub source: Option<Observation>,
+    /// The highest ledger number acknowledged by then (0 for none).
+    pub high_water: u64,
+    /// The artifact as found in each repository.
+    pub stored: Vec<StoredFact>,
+    /// What the engine's tool said on reading it whole.
+    pub readable: Option<ReadFact>,
+}
+
+/// An artifact as found in one repository, after the backup and any damage.
+#[derive(Debug, Clone, Default)]
+pub struct StoredFact {
+    /// The repository.
+    pub repository: String,
+    /// The manifest was found and could be read.
+    pub committed: bool,
+    /// No file of the artifact was written after the manifest.
+    pub manifest_last: Option<bool>,
+    /// The manifest's taken-at (virtual).
+    pub taken_at: Option<DateTime<Utc>>,
+    /// The run that the manifest says made it.
+    pub run: String,
+    /// Sum of stored bytes as the repository lists them.
+    pub bytes: u64,
+    /// Files: what the manifest says and what is there.
+    pub files: Vec<FileFact>,
+    /// Metadata stored beside the first file.
+    pub metadata: BTreeMap<String, String>,
+    /// What could not be read, in words.
+    pub error: Option<String>,
+}
+
+/// A file of an artifact: as the manifest says, and as found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileFact {
+    /// Its key in the repository.
+    pub key: String,
+    /// Bytes, as the manifest says.
+    pub bytes: u64,
+    /// SHA-256, as the manifest says.
+    pub sha256: String,
+    /// Bytes found; `None` when it is not there.
+    pub found_bytes: Option<u64>,
+    /// SHA-256 of the bytes found.
+    pub found_sha256: Option<String>,
+}
+
+/// What the engine's own tool said on reading an artifact to its end.
+#[derive(Debug, Clone, Default)]
+pub struct ReadFact {
+    /// The tools used, for instance `pg_restore --file=/dev/null`.
+    pub tool: String,
+    /// Its complaint; `None` when it had none.
+    pub error: Option<String>,
+    /// Entries it found: table-of-contents entries, keys, objects.
+    pub entries: u64,
+    /// The instant that the content itself claims (RDB `ctime`, dump header), on the real clock.
+    pub content_time: Option<DateTime<Utc>>,
+    /// Source keys and backed-up keys of a bucket, with SHA-256: for [`crate::suite::Check::Mirror`].
+    pub keys: Option<BTreeMap<String, String>>,
+    /// Keys that the backup's patterns exclude, as found in the source.
+    pub excluded: BTreeSet<String>,
+}
+
+/// One recovery of one component.
+#[derive(Debug, Clone, Default)]
+pub struct RecoveryFact {
+    /// The component.
+    pub component: String,
+    /// The backup used.
+    pub backup: String,
+    /// The artifact used.
+    pub artifact: Option<String>,
+    /// The newest committed artifact there was.
+    pub newest: Option<String>,
+    /// Seconds per phase, each entered once.
+    pub phases: BTreeMap<PhaseName, f64>,
+    /// Loss declared to this component's first verified read, in seconds.
+    pub seconds: Option<f64>,
+    /// Objects in the target before the restore, by the server's own count; `None` when it was not asked.
+    pub target_before: Option<u64>,
+    /// The target was started by this run.
+    pub target_started_here: bool,
+    /// The engine's restore really ran.
+    pub restore_ran: bool,
+    /// Stored bytes that were fetched.
+    pub artifact_bytes: u64,
+    /// Why it failed, when it did.
+    pub error: Option<String>,
+    /// The source as it was when the artifact was taken, from the harness's own memory and not the artifact.
+    pub expected: Option<Observation>,
+    /// What came back.
+    pub restored: Option<Observation>,
+    /// Answers to the smoke questions.
+    pub smoke: Vec<SmokeFact>,
+    /// The lost data set was kept aside under another name, when that is how the recovery works.
+    pub kept_aside: Option<bool>,
+}
+
+/// [`Phase`] as an ordered key.
+pub type PhaseName = Phase;
+
+/// A smoke question and what was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SmokeFact {
+    /// What it shows.
+    pub name: String,
+    /// What was expected, in words.
+    pub expected: String,
+    /// What came: the scalar or the server's complaint. Suites ask for counts and sums, never for row values.
+    pub answer: Result<String, String>,
+    /// Whether the answer is the expected one.
+    pub holds: bool,
+}
+
+/// What the pruner left of one backup in one repository.
+#[derive(Debug, Clone, Default)]
+pub struct RetentionFact {
+    /// The backup.
+    pub backup: String,
+    /// The repository.
+    pub repository: String,
+    /// Virtual instant of the last prune.
+    pub now: Option<DateTime<Utc>>,
+    /// Every artifact ever committed: id, taken-at, and whether it verified.
+    pub taken: Vec<(String, DateTime<Utc>, bool)>,
+    /// Artifacts that remain, by their manifests.
+    pub remaining: BTreeSet<String>,
+    /// Keys that belong to no remaining artifact.
+    pub orphans: Vec<String>,
+    /// Keys that a remaining artifact names but that are gone.
+    pub broken: Vec<String>,
+}
+
+/// What was found out about the encryption of one backup.
+#[derive(Debug, Clone, Default)]
+pub struct EncryptionFact {
+    /// The backup.
+    pub backup: String,
+    /// The manifest says that it is encrypted.
+    pub declared: bool,
+    /// How many stored bytes were searched for the canary.
+    pub searched_bytes: u64,
+    /// How many names and metadata values were searched.
+    pub searched_names: u64,
+    /// The canary was really in the source (a search for what was never planted proves nothing).
+    pub canary_planted: bool,
+    /// The key left to the operators opens it.
+    pub opens_with_key: Option<bool>,
+    /// Attempts that must fail, and how each ended.
+    pub attempts: Vec<AttemptFact>,
+}
+
+/// An attempt to read an artifact that must fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptFact {
+    /// What was tried: `wrong key`, `no key`, `one bit flipped`, `cut at a chunk border`, …
+    pub what: String,
+    /// It failed, as it must.
+    pub failed: bool,
+    /// It left an output file behind.
+    pub left_output: bool,
+}
+
+/// A place where something was found that must not be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeakFact {
+    /// The printable name of what was found (never its value).
+    pub what: String,
+    /// Where.
+    pub place: String,
+    /// Whether it is a canary of the data (else a secret of the run).
+    pub canary: bool,
+}
+
+/// A measured restore, for projections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The component.
+    pub component: String,
+    /// Bytes of the source as the server reports them.
+    pub bytes: u64,
+    /// Seconds of all phases of the recovery.
+    pub recovery_seconds: f64,
+    /// Seconds of the restore phase.
+    pub restore_seconds: f64,
+    /// Seconds that the backup took.
+    pub backup_seconds: f64,
+}
+
+/// Something that went wrong outside of a backup or a recovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureFact {
+    /// In which part of the drill.
+    pub phase: Phase,
+    /// What went wrong, with its hint.
+    pub message: String,
+    /// A needed program, engine or capability was missing: nothing is known, rather than something bad.
+    pub unavailable: bool,
+}
+
+/// A record as read back from disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFact {
+    /// The run it says it is of.
+    pub run: String,
+    /// The artifacts it says were restored.
+    pub artifacts: BTreeSet<String>,
+}
+
+/// How a service or suite word is shown; kept here because records and reports share it.
+pub fn product(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "PostgreSQL",
+        Engine::Redis => "Redis",
+        Engine::Bucket => "S3",
+    }
+}

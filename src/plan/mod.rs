@@ -1,0 +1,79 @@
+//! From a suite to drills: expansion, selection and the timeline. Pure: no I/O, no clock of its own.
+//!
+//! Not here: running a drill (see [`crate::drill`]).
+
+use chrono::{DateTime, Utc};
+
+use crate::suite::{Check, Fault, StrikeTime, Test};
+
+/// One scenario to be run once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drill {
+    /// Its id, unique in the run: `deltacrown/database-corruption`, `deltacrown/database-corruption@worst`.
+    pub id: String,
+    /// The title in reports.
+    pub title: String,
+    /// The suite's name.
+    pub suite: String,
+    /// What is drilled.
+    pub kind: DrillKind,
+    /// The components to start, by name.
+    pub components: Vec<String>,
+    /// The seed of everything that is left to chance in it.
+    pub seed: u64,
+    /// How much data, 1.0 being the suite's normal size.
+    pub scale: f64,
+    /// What happens, in order.
+    pub timeline: Timeline,
+    /// The suite's named tests that are judged in this drill.
+    pub tests: Vec<Test>,
+}
+
+/// What is drilled.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DrillKind {
+    /// A scenario, struck at one of its times.
+    Scenario {
+        /// The scenario.
+        scenario: String,
+        /// When it strikes.
+        at: StrikeTime,
+    },
+    /// A scenario at a smaller scale, first in the run, to have a second size for projections.
+    Calibration {
+        /// The scenario.
+        scenario: String,
+    },
+    /// The retention rehearsal.
+    Retention,
+    /// A scenario with a fault planted.
+    Detection {
+        /// The scenario.
+        scenario: String,
+        /// What is planted; `None` for the healthy twin.
+        fault: Option<Fault>,
+        /// The check that must fail because of it.
+        caught_by: Option<Check>,
+    },
+}
+
+/// What happens in a drill, in order of virtual time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Timeline {
+    /// Happenings with their instants; at one instant a backup comes before a write.
+    pub happenings: Vec<(DateTime<Utc>, Happening)>,
+    /// When the system is struck; for [`StrikeTime::Worst`] the next backup's start, to which the drill adds the
+    /// duration that the backup is projected to take.
+    pub strike: Option<DateTime<Utc>>,
+}
+
+/// Something that happens on the timeline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Happening {
+    /// A backup is taken.
+    Backup(String),
+    /// A backup's artifacts are pruned.
+    Prune(String),
+    /// A ledger entry is written to a component.
+    Write(String),
+}

@@ -1,0 +1,50 @@
+//! Repositories: where artifacts are kept. Plain named bytes, and the manifest that commits an artifact.
+//!
+//! Layout: `<backup>/<artifact>/<file>`, `<backup>/<artifact>/manifest.json`, and for backups that store content
+//! once, `<backup>/blobs/<name>`. Not here: what the bytes are (see [`crate::pipeline`]).
+
+pub mod manifest;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::service::Reading;
+
+/// An object in a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Its full key.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its user metadata; only filled by [`Repository::head`].
+    pub metadata: BTreeMap<String, String>,
+    /// When the repository says it was last written (its own clock, for ordering only).
+    pub written: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// A place that keeps named bytes.
+#[async_trait]
+pub trait Repository: Send + Sync {
+    /// Its name in the suite.
+    fn name(&self) -> &str;
+    /// Stores a stream of unknown length under `key`, all or nothing; returns the bytes written.
+    async fn put(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<u64>;
+    /// Opens an object for reading; an object that is not there is an error.
+    async fn get(&self, ctx: &Context, key: &str) -> Result<Reading>;
+    /// Size and metadata; `None` when it is not there.
+    async fn head(&self, ctx: &Context, key: &str) -> Result<Option<Stored>>;
+    /// Every object whose key starts with `prefix`, on every page, in key order.
+    async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>>;
+    /// Removes objects; those that are not there are no error.
+    async fn delete(&self, ctx: &Context, keys: &[String]) -> Result<()>;
+}

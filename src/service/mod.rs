@@ -1,0 +1,115 @@
+//! Services under test, one module per engine: seed, write, read back, fingerprint, catalogue.
+//!
+//! [`Running`] is a started server, however it was started; [`Service`] is what redrill does with one.
+//! Not here: how a server is started (see [`crate::provision`]) or how it is backed up ([`crate::pipeline`]).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::evidence::{Observation, SmokeFact};
+use crate::process::Command;
+use crate::suite::{Engine, Smoke};
+
+/// Bytes being read from somewhere.
+pub type Reading = Box<dyn AsyncRead + Send + Unpin>;
+
+/// Where a server answers, and how to be let in. Its `Debug` shows no secret.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Host name or address, as reached from this process.
+    pub host: String,
+    /// Port, as reached from this process.
+    pub port: u16,
+    /// User name (Postgres), access key (S3); unused for Redis.
+    pub user: String,
+    /// Password or secret key; registered in [`Context::secrets`].
+    pub password: String,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}:{}", self.user, self.host, self.port)
+    }
+}
+
+/// How a server is ended before it is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// As an operator stops it: it may write what it holds.
+    Clean,
+    /// As a crash ends it: it writes nothing more.
+    Kill,
+}
+
+/// A server that this run started.
+#[async_trait]
+pub trait Running: Send + Sync {
+    /// Which engine it is.
+    fn engine(&self) -> Engine;
+    /// The full version it reports ("15.18", "7.0.15").
+    fn version(&self) -> &str;
+    /// `local`, `containers` or `embedded`.
+    fn mode(&self) -> &'static str;
+    /// Where it answers, as reached from this process.
+    fn endpoint(&self) -> Endpoint;
+    /// A program of the server's own installation (`pg_dump`, `redis-cli`, …), or an ordinary one (`dd`, `cat`,
+    /// `sh`, `rm`, `mkdir`), run where the server runs, as the server's user, and for clients with everything set to reach it
+    /// (PGHOST, PGPORT, PGUSER, PGPASSWORD; REDISCLI_AUTH plus `-h`/`-p` arguments): a caller names no host,
+    /// port or password.
+    fn tool(&self, program: &str) -> Command;
+    /// The server's data directory, as its tools see it.
+    fn data_dir(&self) -> PathBuf;
+    /// A directory that its tools can read and write, as they see it: for dumps on their way in.
+    fn staging(&self) -> PathBuf;
+    /// Ends the server and starts it again on the same data and address, ready when this returns.
+    async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()>;
+    /// The disaster: kills the server and removes its data.
+    async fn lose(&self, ctx: &Context) -> Result<()>;
+    /// Ends the server and removes everything of it. Idempotent.
+    async fn remove(&self, ctx: &Context) -> Result<()>;
+}
+
+/// Writes `input` to a file where the server runs, as the server's user.
+pub async fn write_file(
+    ctx: &Context,
+    server: &dyn Running,
+    path: &Path,
+    input: Reading,
+) -> Result<()> {
+    let command = server
+        .tool("dd")
+        .arg(format!("of={}", path.display()))
+        .args(["bs=1M", "iflag=fullblock", "status=none"]);
+    command.feed(ctx, input).await?.ok().map(drop)
+}
+
+/// What redrill does with a started server, whatever its engine.
+#[async_trait]
+pub trait Service: Send + Sync {
+    /// The server behind it.
+    fn server(&self) -> Arc<dyn Running>;
+    /// Creates what the component needs to exist (database, bucket) on an empty server.
+    async fn create(&self, ctx: &Context) -> Result<()>;
+    /// Fills the component from its seed: the same `seed` and `scale` give the same content.
+    async fn seed(&self, ctx: &Context, scale: f64, seed: u64) -> Result<()>;
+    /// Plants the run's nonce, and the canary where row values, keys and names go (`redrill.run` in Postgres,
+    /// `redrill:run` in Redis, `redrill/run` in a bucket). Must survive any backup that is any good.
+    async fn plant(&self, ctx: &Context, nonce: &str, canary: &str) -> Result<()>;
+    /// Writes ledger entry `number` and returns the server's own coordinate once it is acknowledged as durable.
+    async fn write(&self, ctx: &Context, number: u64) -> Result<String>;
+    /// Objects that are there by the server's own count, apart from what an empty server has: tables, keys,
+    /// objects. 0 means empty.
+    async fn population(&self, ctx: &Context) -> Result<u64>;
+    /// Reads everything: content, definitions, nonce, ledger. What cannot be read is noted, not an error, as long
+    /// as the server answers.
+    async fn observe(&self, ctx: &Context) -> Result<Observation>;
+    /// Asks the smoke questions. An answer that cannot be had is an answer that does not hold.
+    async fn smoke(&self, ctx: &Context, questions: &[Smoke]) -> Result<Vec<SmokeFact>>;
+    /// The symptom that users see after a strike: the server's own complaint; `None` when all seems well.
+    async fn symptom(&self, ctx: &Context) -> Option<String>;
+}

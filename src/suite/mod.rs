@@ -1,0 +1,298 @@
+//! A suite as meant: one system, its components, repositories, backups, scenarios and tests, fully resolved.
+//! The way here is `text → Raw → Suite` ([`load`]), with every problem of the file reported at once.
+//!
+//! Not here: how a suite unfolds into drills (see [`crate::plan`]), or anything that runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod words;
+
+pub use words::{Check, Engine, Fault, Strike};
+
+/// One system and how its backups are tested.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suite {
+    /// The file's stem; the name on the command line.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of the file's bytes, in hex: says which suite a record was made from.
+    pub sha256: String,
+    /// The title in reports.
+    pub title: String,
+    /// One paragraph for `redrill list` and reports; may be empty.
+    pub description: String,
+    /// What holds data, in file order.
+    pub components: Vec<Component>,
+    /// Where backups go, in file order.
+    pub repositories: Vec<RepositorySpec>,
+    /// The backups, in file order.
+    pub backups: Vec<Backup>,
+    /// The disasters, in file order.
+    pub scenarios: Vec<Scenario>,
+    /// The retention rehearsal, when the suite asks for one.
+    pub retention: Option<RetentionRehearsal>,
+    /// The tests by name, in file order.
+    pub tests: Vec<Test>,
+    /// The detection drills, in file order.
+    pub detections: Vec<Detection>,
+}
+
+/// A thing that holds data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Component {
+    /// Its name in the suite.
+    pub name: String,
+    /// What it is, and what only that kind has.
+    pub kind: ComponentKind,
+    /// The version wanted of the engine (a prefix: "15" or "15.18"); any when `None`.
+    pub version: Option<String>,
+    /// Its size in production, in bytes, for projections.
+    pub production_size: Option<u64>,
+    /// Questions with known answers, asked of the recovered service.
+    pub smoke: Vec<Smoke>,
+}
+
+impl Component {
+    /// The engine of this component.
+    pub fn engine(&self) -> Engine {
+        match self.kind {
+            ComponentKind::Postgres { .. } => Engine::Postgres,
+            ComponentKind::Redis { .. } => Engine::Redis,
+            ComponentKind::Bucket { .. } => Engine::Bucket,
+        }
+    }
+}
+
+/// What a component is, with what only that kind has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ComponentKind {
+    /// A PostgreSQL server with one database of interest.
+    Postgres {
+        /// The database's name.
+        database: String,
+        /// A psql script that fills it; it gets the psql variables `scale` and `seed`.
+        seed: Option<PathBuf>,
+        /// Server settings beyond redrill's defaults.
+        settings: BTreeMap<String, String>,
+    },
+    /// A Redis server.
+    Redis {
+        /// How many keys redrill's generator makes at scale 1 (every type, several databases); 0 for none.
+        keys: u64,
+        /// Server settings beyond redrill's defaults.
+        settings: BTreeMap<String, String>,
+    },
+    /// A bucket.
+    Bucket {
+        /// The bucket's name.
+        bucket: String,
+        /// How many objects redrill's generator makes at scale 1; 0 for none.
+        objects: u64,
+    },
+}
+
+/// A question with a known answer, asked of the recovered service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Smoke {
+    /// What it shows, in a few words.
+    pub name: String,
+    /// The question: SQL giving one value for Postgres, a command for Redis, a key for a bucket.
+    pub ask: String,
+    /// The answer that passes.
+    pub expect: Expect,
+}
+
+/// The answer that passes a smoke question.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expect {
+    /// Exactly this text.
+    Equals(String),
+    /// A number of at least this much.
+    AtLeast(f64),
+    /// A number within this range, ends included.
+    Between(f64, f64),
+}
+
+/// Where backups go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RepositorySpec {
+    /// Its name in the suite.
+    pub name: String,
+    /// Which kind, with what only that kind has.
+    pub kind: RepositoryKind,
+}
+
+/// The kinds of repository.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RepositoryKind {
+    /// A directory on the backed-up host (lost with it). A drill keeps it inside its own directory.
+    Local,
+    /// A bucket of an S3 server that the run starts.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+    },
+}
+
+/// A backup: component, method, repositories, schedule, retention, encryption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backup {
+    /// Its name in the suite.
+    pub name: String,
+    /// The component it protects.
+    pub component: String,
+    /// The repositories it writes to, nearest first; a recovery reads the last one, the farthest.
+    pub repositories: Vec<String>,
+    /// How it is taken.
+    pub method: Method,
+    /// When it is taken: a cron expression, in UTC.
+    pub schedule: String,
+    /// How long artifacts are kept.
+    pub keep: Keep,
+    /// How artifacts are encrypted; `None` stores them in the clear.
+    pub encrypt: Option<Encryption>,
+    /// The range in which its stored size is expected, in bytes at scale 1.
+    pub size: Option<SizeRange>,
+    /// A backup that takes longer is ended and counts as failed.
+    pub deadline: Duration,
+}
+
+/// How a backup is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Method {
+    /// `pg_dump`.
+    PgDump {
+        /// `--format`.
+        format: DumpFormat,
+        /// `--compress`, 0 to 9.
+        compress: u8,
+    },
+    /// `BGSAVE` and the RDB file; with the AOF directory when asked for.
+    RedisRdb {
+        /// Whether the append-only directory is kept beside the RDB.
+        aof: bool,
+    },
+    /// Every object, stored once by content, listed per run; deletions follow the source.
+    BucketSync {
+        /// Glob patterns of keys that are left out.
+        exclude: Vec<String>,
+        /// A run that would drop more than this share of the previous run's objects is refused (0 to 100).
+        max_delete_percent: u8,
+    },
+}
+
+/// The formats of `pg_dump` that this version drills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpFormat {
+    /// `--format=custom`, restored by `pg_restore`.
+    Custom,
+    /// `--format=plain`, restored by `psql`.
+    Plain,
+}
+
+/// How long artifacts are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keep {
+    /// Every artifact younger than this stays.
+    pub within: Duration,
+}
+
+/// How artifacts are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// age (age-encryption.org/v1) to an X25519 recipient made for the run.
+    Age,
+}
+
+/// An expected range of sizes, in bytes, ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeRange {
+    /// Smallest.
+    pub min: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// A disaster: what is struck and when, what must be recovered and how well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Its name in the suite.
+    pub name: String,
+    /// The title in reports.
+    pub title: String,
+    /// Why it is not drilled, when it is not: it stands in the report and never counts as passed.
+    pub pending: Option<String>,
+    /// What is struck, all at once.
+    pub strikes: Vec<(String, Strike)>,
+    /// When: one drill for each.
+    pub at: Vec<StrikeTime>,
+    /// The backups to recover from, each onto its component.
+    pub recover: Vec<String>,
+    /// How the restore is done.
+    pub restore: RestoreOptions,
+    /// The largest loss allowed, per component.
+    pub rpo: BTreeMap<String, Duration>,
+    /// The longest recovery allowed.
+    pub rto: Option<Duration>,
+}
+
+/// When a scenario strikes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StrikeTime {
+    /// So long after the last run of this backup.
+    After {
+        /// The backup.
+        backup: String,
+        /// The time since its last run started.
+        offset: Duration,
+    },
+    /// Just before the next run of the slowest-scheduled backup of the scenario would have completed.
+    Worst,
+}
+
+/// How a restore is done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestoreOptions {
+    /// `pg_restore --jobs`.
+    pub jobs: u32,
+    /// Whether owners are restored.
+    pub owner: bool,
+    /// Whether grants are restored.
+    pub acl: bool,
+}
+
+/// The pruner at work over many virtual days, on a small source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetentionRehearsal {
+    /// How many virtual days of backups are taken.
+    pub days: u32,
+    /// The backups to take and prune.
+    pub backups: Vec<String>,
+}
+
+/// A named test: one check of one drill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Test {
+    /// Its name.
+    pub name: String,
+    /// What is judged.
+    pub check: Check,
+    /// Where it is judged: a scenario's name (its first drill), or `retention`.
+    pub drill: String,
+    /// Only facts about this backup count, when said.
+    pub backup: Option<String>,
+}
+
+/// A fault to plant, and the check that must catch it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detection {
+    /// What is planted.
+    pub fault: Fault,
+    /// The check that must fail because of it.
+    pub caught_by: Check,
+    /// The scenario in whose drill it is planted.
+    pub scenario: String,
+}
