@@ -72,9 +72,61 @@ impl Stopwatch {
     }
 }
 
+/// Seconds in the units a person would say: `340 ms`, `1.2 s`, `12 m 34 s`, `1 d 2 h`.
+pub fn readable(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "–".to_owned();
+    }
+    let millis = (seconds * 1e3).round() as u64;
+    if millis == 0 {
+        return "0 s".to_owned();
+    }
+    if millis < 1000 {
+        return format!("{millis} ms");
+    }
+    let tenths = (seconds * 10.0).round() as u64;
+    if tenths < 600 {
+        return match tenths % 10 {
+            0 => format!("{} s", tenths / 10),
+            part => format!("{}.{part} s", tenths / 10),
+        };
+    }
+    let whole = seconds.round() as u64;
+    let parts = [
+        (whole / 86400, "d"),
+        (whole / 3600 % 24, "h"),
+        (whole / 60 % 60, "m"),
+        (whole % 60, "s"),
+    ];
+    let said: Vec<String> = parts
+        .iter()
+        .filter(|(amount, _)| *amount > 0)
+        .map(|(amount, unit)| format!("{amount} {unit}"))
+        .collect();
+    said.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_read_in_the_units_a_person_would_say() {
+        let texts = [0.0, 0.84, 1.23, 754.0, 3480.0, 3600.0, 81000.0, 604_800.0].map(readable);
+        assert_eq!(
+            texts,
+            [
+                "0 s",
+                "840 ms",
+                "1.2 s",
+                "12 m 34 s",
+                "58 m",
+                "1 h",
+                "22 h 30 m",
+                "7 d"
+            ]
+        );
+    }
 
     #[test]
     fn a_virtual_clock_moves_forward_only() {

@@ -16,6 +16,8 @@ use crate::suite::{Engine, Strike};
 pub struct Evidence {
     /// The run that the drill belongs to.
     pub run: String,
+    /// The drill's id.
+    pub drill: String,
     /// The nonce planted in the sources of this drill.
     pub nonce: String,
     /// When and with what the system was struck; `None` when the drill never got there.
@@ -32,14 +34,18 @@ pub struct Evidence {
     pub retention: Vec<RetentionFact>,
     /// What was found out about encryption, per backup.
     pub encryption: Vec<EncryptionFact>,
-    /// Where secrets or canaries were searched for and found.
-    pub leaks: Vec<LeakFact>,
+    /// The backups tried on an emptied source, which the mass-delete guard must refuse.
+    pub guards: Vec<BackupFact>,
+    /// Where secrets and canaries were searched for, and where they were found.
+    pub leaks: LeakSearch,
     /// Restore measurements at several sizes, for projections.
     pub samples: Vec<Sample>,
     /// What went wrong outside of backups and recoveries (provision, seed, teardown, …).
     pub failures: Vec<FailureFact>,
-    /// The record as read back after it was written, when the drill checks that.
-    pub record: Option<RecordFact>,
+    /// The drill's facts as read back from disk after they were written there.
+    pub written: Option<WrittenFact>,
+    /// What was removed, and what could not be.
+    pub teardown: Vec<TeardownFact>,
     /// The commands that ran.
     pub steps: Vec<Step>,
     /// The services used: name, engine, version, how they were provided.
@@ -297,7 +303,11 @@ pub struct EncryptionFact {
     pub searched_names: u64,
     /// The canary was really in the source (a search for what was never planted proves nothing).
     pub canary_planted: bool,
-    /// The key left to the operators opens it.
+    /// Stored files that are not ciphertext, by their first bytes (compressed plaintext hides a canary).
+    pub plaintext_files: Vec<String>,
+    /// The canary was found here.
+    pub canary_found: Vec<String>,
+    /// The key left to the operators opens every file, to its end.
     pub opens_with_key: Option<bool>,
     /// Attempts that must fail, and how each ended.
     pub attempts: Vec<AttemptFact>,
@@ -314,6 +324,17 @@ pub struct AttemptFact {
     pub left_output: bool,
 }
 
+/// A search for what must not be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeakSearch {
+    /// Files and objects that were searched.
+    pub places: u64,
+    /// Secrets and canaries that were searched for.
+    pub secrets: u64,
+    /// What was found.
+    pub found: Vec<LeakFact>,
+}
+
 /// A place where something was found that must not be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeakFact {
@@ -321,8 +342,15 @@ pub struct LeakFact {
     pub what: String,
     /// Where.
     pub place: String,
-    /// Whether it is a canary of the data (else a secret of the run).
-    pub canary: bool,
+}
+
+/// Something that was started, and its removal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TeardownFact {
+    /// What was removed.
+    pub what: String,
+    /// Why it could not be, when it could not.
+    pub error: Option<String>,
 }
 
 /// A measured restore, for projections.
@@ -351,12 +379,14 @@ pub struct FailureFact {
     pub unavailable: bool,
 }
 
-/// A record as read back from disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordFact {
-    /// The run it says it is of.
+/// The drill's facts as read back from disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFact {
+    /// The run that they say they are of.
     pub run: String,
-    /// The artifacts it says were restored.
+    /// The drill that they say they are of.
+    pub drill: String,
+    /// The artifacts that they say were restored.
     pub artifacts: BTreeSet<String>,
 }
 

@@ -1,4 +1,45 @@
-//! redrill
+//! redrill: *if today were the disaster, would the data come back, how much of it, how fast, and would anyone have
+//! noticed that the backup was bad?*
+//!
+//! It starts real services, seeds them, runs real backup and restore pipelines against them under a fast-forwarded
+//! clock, breaks the system on purpose, recovers it, and judges what came back.
+//!
+//! # One way through
+//!
+//! ```text
+//! suite ─► plan ─► drill { provision ─► service ─► pipeline ⇄ repository ─► fault ─► recover } ─► evidence
+//!                                                                                                  │
+//!                                     report ◄─ record ◄─ outcome ◄─ check ◄───────────────────────┘
+//! ```
+//!
+//! Events leave sideways to observers; nothing flows back.
+//!
+//! # Layers
+//!
+//! | layer | modules | may use |
+//! |---|---|---|
+//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] | std, chrono; tokio in context and process only |
+//! | words and facts | [`suite`] [`plan`] [`evidence`] | ground |
+//! | world | [`service`] [`provision`] [`repository`] [`pipeline`] [`fault`] | the two above |
+//! | judgement | [`check`] [`outcome`] [`event`] | words and facts; no I/O, clock or async |
+//! | drive | [`drill`] | all of the above |
+//! | telling | [`record`] [`report`] | judgement and below, never the world |
+//! | doors | [`cli`] [`harness`] | everything, with no logic of their own |
+//!
+//! World and judgement never see each other. `suites/layers.rs` reads `src/` and holds every module to this table.
+//!
+//! # Invariants
+//!
+//! - Checks never touch a service: they are pure functions of [`evidence::Evidence`].
+//! - No outcome before teardown has ended.
+//! - Nothing is printed below the telling layer.
+//! - Every wait has a deadline.
+//! - Time and chance come only through [`clock::Clock`] and the drill's seed; what must not be guessed (passwords, keys,
+//!   run ids, canaries) comes from the system's random numbers.
+//! - What observed nothing cannot pass ([`outcome::Outcome::of`]).
+//! - Everything started carries the run id, and can be reaped by it.
+//! - A restore only ever writes to a server that this run started.
+
 pub mod clock;
 pub mod context;
 pub mod error;
@@ -9,10 +50,20 @@ pub mod evidence;
 pub mod plan;
 pub mod suite;
 
+pub mod fault;
 pub mod pipeline;
 pub mod provision;
 pub mod repository;
 pub mod service;
 
+pub mod check;
 pub mod event;
 pub mod outcome;
+
+pub mod drill;
+
+pub mod record;
+pub mod report;
+
+pub mod cli;
+pub mod harness;

@@ -2,6 +2,10 @@
 
 use crate::suite::Check;
 
+mod result;
+
+pub use result::{DrillResult, RpoFigure, RtoFigure, ThroughputFigure};
+
 /// The result of a check, a drill or a run. The order is the order of badness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {

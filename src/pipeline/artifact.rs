@@ -1,42 +1,73 @@
-//! The stream between a tool and a repository: encrypt, hash, store on the way out; fetch, verify, decrypt on the
-//! way in. Everything is streamed; nothing is held. An artifact exists once its manifest does.
+//! Artifacts: written file by file to every repository of a backup and committed by a manifest, written last; read
+//! back verified and decrypted. Everything is streamed; nothing is held.
+//!
+//! Stored names say nothing of the content: `<backup>/<artifact>/<n>.age` (`<n>` in the clear), and
+//! `<backup>/blobs/<name>` for content that several artifacts share. Not here: what the bytes are, and the stream
+//! itself (see [`crate::pipeline::stream`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use age::secrecy::ExposeSecret;
+use age::x25519::{Identity, Recipient};
 use chrono::{DateTime, Utc};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::OnceCell;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Doing, Error, Result};
+use crate::pipeline::stream::{self, decrypted, decrypted_small};
 use crate::repository::Repository;
-use crate::repository::manifest::{Manifest, ManifestFile};
+use crate::repository::manifest::{self, Manifest, ManifestFile};
 use crate::service::Reading;
+use crate::service::reading::Checked;
+
+pub use crate::pipeline::verify::verify_stored;
 
 /// The keys of a run: what artifacts are encrypted to, and what opens them.
 #[derive(Clone)]
 pub struct Keys {
-    recipient: age::x25519::Recipient,
-    identity: Option<age::x25519::Identity>,
+    recipient: Recipient,
+    identity: Option<Identity>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let identity = if self.identity.is_some() {
+            "with"
+        } else {
+            "without"
+        };
+        write!(f, "{} {identity} its identity", self.recipient)
+    }
 }
 
 impl Keys {
     /// A fresh key pair; the identity is registered as a secret of the run.
     pub fn generate(ctx: &Context) -> Self {
-        let _ = ctx;
-        todo!()
+        let identity = Identity::generate();
+        let text = identity.to_string();
+        ctx.secrets.register("age identity", text.expose_secret());
+        Self {
+            recipient: identity.to_public(),
+            identity: Some(identity),
+        }
     }
 
     /// The recipient as text (`age1…`).
     pub fn recipient(&self) -> String {
-        todo!()
+        self.recipient.to_string()
     }
 
     /// The same recipient with another pair's identity, or with none: what must not open anything.
     #[must_use]
     pub fn with_identity_of(&self, other: Option<&Self>) -> Self {
-        let _ = other;
-        todo!()
+        Self {
+            recipient: self.recipient.clone(),
+            identity: other.and_then(|other| other.identity.clone()),
+        }
     }
 }
 
@@ -55,15 +86,26 @@ pub struct Origin {
     pub compression: String,
 }
 
+impl Origin {
+    /// Metadata stored with every object: `rpo`, the taken-at in seconds since 1970, and `db_version`, the engine.
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("rpo".to_owned(), self.taken_at.timestamp().to_string()),
+            ("db_version".to_owned(), self.engine.clone()),
+        ])
+    }
+}
+
 /// Writes one artifact to one or more repositories.
 pub struct ArtifactWriter {
     /// What is known before the first byte.
     pub origin: Origin,
     /// The artifact's id.
     pub id: String,
-    repositories: Vec<Arc<dyn Repository>>,
-    keys: Option<Keys>,
-    files: Vec<ManifestFile>,
+    blobs: Blobs,
+    numbers: AtomicU64,
+    files: Mutex<Vec<(u64, ManifestFile)>>,
+    unused: OnceCell<()>,
 }
 
 impl ArtifactWriter {
@@ -74,71 +116,347 @@ impl ArtifactWriter {
         repositories: Vec<Arc<dyn Repository>>,
         keys: Option<Keys>,
     ) -> Self {
-        let _ = (ctx, origin, repositories, keys);
-        todo!()
+        let run = ctx.run.as_str();
+        let from = run.char_indices().rev().nth(7).map_or(0, |(at, _)| at);
+        let id = format!(
+            "{}-{}",
+            origin.taken_at.format("%Y%m%dT%H%M%SZ"),
+            &run[from..]
+        );
+        let blobs = Blobs(Arc::new(Store {
+            backup: origin.backup.clone(),
+            metadata: origin.metadata(),
+            repositories,
+            keys,
+            shared: Mutex::default(),
+            new: Mutex::default(),
+        }));
+        Self {
+            origin,
+            id,
+            blobs,
+            numbers: AtomicU64::new(1),
+            files: Mutex::default(),
+            unused: OnceCell::new(),
+        }
+    }
+
+    /// The repositories it goes to, nearest first.
+    pub fn repositories(&self) -> &[Arc<dyn Repository>] {
+        &self.blobs.0.repositories
+    }
+
+    /// Where content that several artifacts share is stored.
+    pub fn blobs(&self) -> Blobs {
+        self.blobs.clone()
     }
 
     /// Streams one file into every repository (encrypted when there are keys; the stored key then ends in `.age`).
+    /// `metadata` goes into the manifest, in the clear.
     pub async fn file(
-        &mut self,
+        &self,
         ctx: &Context,
         name: &str,
         body: Reading,
         metadata: BTreeMap<String, String>,
     ) -> Result<()> {
-        let _ = (
-            ctx,
-            name,
-            body,
+        self.unused
+            .get_or_try_init(|| self.check_unused(ctx))
+            .await?;
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let store = &self.blobs.0;
+        let ending = if store.keys.is_some() { ".age" } else { "" };
+        let key = format!("{}/{}/{number}{ending}", self.origin.backup, self.id);
+        let kept = store.put(ctx, &key, body).await?;
+        let file = ManifestFile {
+            name: name.to_owned(),
+            key,
+            bytes: kept.stored.0,
+            sha256: kept.stored.1,
+            plain_bytes: kept.plain.0,
+            plain_sha256: kept.plain.1,
+            shared: false,
             metadata,
-            &self.repositories,
-            &self.keys,
-            &self.files,
-        );
-        todo!()
+        };
+        lock(&self.files).push((number, file));
+        Ok(())
     }
 
-    /// Writes the manifest, last, to every repository.
+    /// Adds to the metadata of a file that was written, in the manifest and in the clear.
+    pub fn describe(&self, name: &str, key: &str, value: impl Into<String>) {
+        let value = value.into();
+        let mut files = lock(&self.files);
+        for (_, file) in files.iter_mut().filter(|(_, file)| file.name == name) {
+            file.metadata.insert(key.to_owned(), value.clone());
+        }
+    }
+
+    /// Two artifacts of one backup, second and run would have one name: the later one must not replace the first.
+    async fn check_unused(&self, ctx: &Context) -> Result<()> {
+        let key = manifest::key_of(&self.origin.backup, &self.id);
+        for repository in self.repositories() {
+            if repository.head(ctx, &key).await?.is_some() {
+                return Err(Error::failed(format!(
+                    "artifact {} of backup {} is in repository {} already",
+                    self.id,
+                    self.origin.backup,
+                    repository.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A manifest with everything that is known by now; the caller fills in the rest and commits it.
+    pub fn draft(&self, ctx: &Context) -> Manifest {
+        let mut files = lock(&self.files).clone();
+        files.sort_by_key(|(number, _)| *number);
+        let store = &self.blobs.0;
+        Manifest {
+            schema_version: manifest::SCHEMA_VERSION,
+            id: self.id.clone(),
+            backup: self.origin.backup.clone(),
+            component: self.origin.component.clone(),
+            run: ctx.run.to_string(),
+            taken_at: self.origin.taken_at,
+            engine: self.origin.engine.clone(),
+            tool: String::new(),
+            parent: None,
+            compression: self.origin.compression.clone(),
+            recipients: store.keys.iter().map(Keys::recipient).collect(),
+            source_identity: String::new(),
+            source_fingerprint: String::new(),
+            ledger_high_water: 0,
+            files: files
+                .into_iter()
+                .map(|(_, file)| file)
+                .chain(lock(&store.shared).values().cloned())
+                .collect(),
+        }
+    }
+
+    /// Writes the manifest, last, to every repository. What the writer knows (id, backup, run, times, recipients,
+    /// files) is taken from it and not from `manifest`.
     pub async fn commit(self, ctx: &Context, manifest: Manifest) -> Result<Manifest> {
-        let _ = (ctx, manifest);
-        todo!()
+        let manifest = Manifest {
+            tool: manifest.tool,
+            parent: manifest.parent,
+            source_identity: manifest.source_identity,
+            source_fingerprint: manifest.source_fingerprint,
+            ledger_high_water: manifest.ledger_high_water,
+            ..self.draft(ctx)
+        };
+        let doing = || format!("commit artifact {}", self.id);
+        if manifest.files.is_empty() {
+            return Err(Error::defect("it has no files").doing(doing()));
+        }
+        let bytes = serde_json::to_vec_pretty(&manifest).doing_with(doing)?;
+        for repository in self.repositories() {
+            let body = Box::new(std::io::Cursor::new(bytes.clone()));
+            repository
+                .put(ctx, &manifest.key(), body, &self.origin.metadata())
+                .await
+                .doing_with(doing)?;
+        }
+        Ok(manifest)
     }
 
     /// Removes what was written of an artifact that will not be committed.
     pub async fn abandon(self, ctx: &Context) -> Result<()> {
-        let _ = ctx;
-        todo!()
+        let own = format!("{}/{}/", self.origin.backup, self.id);
+        for repository in self.repositories() {
+            let listing = repository.list(ctx, &own).await?;
+            let mut keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
+            keys.extend(lock(&self.blobs.0.new).iter().cloned());
+            if !keys.is_empty() {
+                repository.delete(ctx, &keys).await?;
+            }
+        }
+        Ok(())
     }
 }
 
+struct Store {
+    backup: String,
+    metadata: BTreeMap<String, String>,
+    repositories: Vec<Arc<dyn Repository>>,
+    keys: Option<Keys>,
+    shared: Mutex<BTreeMap<String, ManifestFile>>,
+    /// Keys of shared content that this artifact brought.
+    new: Mutex<Vec<String>>,
+}
+
+impl Store {
+    async fn put(&self, ctx: &Context, key: &str, body: Reading) -> Result<stream::Kept> {
+        let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
+        stream::store(
+            ctx,
+            &self.repositories,
+            key,
+            &self.metadata,
+            body,
+            recipient,
+        )
+        .await
+    }
+}
+
+/// The content that artifacts of one backup share, by name. A cheap handle on an [`ArtifactWriter`].
+#[derive(Clone)]
+pub struct Blobs(Arc<Store>);
+
+impl Blobs {
+    /// The recipient that content is encrypted to; empty when it is stored in the clear.
+    pub fn recipient(&self) -> String {
+        self.0
+            .keys
+            .as_ref()
+            .map(Keys::recipient)
+            .unwrap_or_default()
+    }
+
+    /// Where shared content is kept in a repository: ends in `/`.
+    pub fn prefix(&self) -> String {
+        format!("{}/blobs/", self.0.backup)
+    }
+
+    /// Stores content under a name that is not in use in any of the repositories.
+    pub async fn store(&self, ctx: &Context, name: &str, body: Reading) -> Result<()> {
+        let key = format!("{}{name}", self.prefix());
+        lock(&self.0.new).push(key.clone());
+        let kept = self.0.put(ctx, &key, body).await?;
+        self.reuse(ManifestFile {
+            name: name.to_owned(),
+            key,
+            bytes: kept.stored.0,
+            sha256: kept.stored.1,
+            plain_bytes: kept.plain.0,
+            plain_sha256: String::new(),
+            shared: true,
+            metadata: BTreeMap::new(),
+        });
+        Ok(())
+    }
+
+    /// Names content of an earlier artifact in this one.
+    pub fn reuse(&self, file: ManifestFile) {
+        lock(&self.0.shared).insert(file.name.clone(), file);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reads one committed artifact from one repository.
+#[derive(Clone)]
 pub struct ArtifactReader {
     /// Its manifest.
     pub manifest: Manifest,
     repository: Arc<dyn Repository>,
     keys: Option<Keys>,
+    files: HashMap<String, usize>,
+}
+
+impl std::fmt::Debug for ArtifactReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {}", self.manifest.key(), self.repository.name())
+    }
+}
+
+/// A stream that ends in this error.
+fn failing(error: std::io::Error) -> Reading {
+    let stream = futures::stream::iter([Err::<bytes::Bytes, _>(error)]);
+    Box::new(tokio_util::io::StreamReader::new(stream))
 }
 
 impl ArtifactReader {
     /// Opens an artifact by its manifest.
     pub fn new(manifest: Manifest, repository: Arc<dyn Repository>, keys: Option<Keys>) -> Self {
+        let names = manifest.files.iter().enumerate();
+        let files = names.map(|(at, file)| (file.name.clone(), at)).collect();
         Self {
             manifest,
             repository,
             keys,
+            files,
         }
+    }
+
+    /// The repository it is read from.
+    pub fn repository(&self) -> &Arc<dyn Repository> {
+        &self.repository
+    }
+
+    /// What the manifest says of a file.
+    pub fn file(&self, name: &str) -> Result<&ManifestFile> {
+        let file = self.files.get(name).map(|at| &self.manifest.files[*at]);
+        file.ok_or_else(|| {
+            Error::failed(format!("artifact {} has no file {name}", self.manifest.id))
+        })
     }
 
     /// Streams a file, decrypted. The stream ends in an error, not in an early end, when the stored bytes are not
     /// those of the manifest or do not decrypt.
     pub async fn open(&self, ctx: &Context, name: &str) -> Result<Reading> {
-        let _ = (ctx, name, &self.repository, &self.keys);
-        todo!()
+        let file = self.file(name)?;
+        let stored = || async {
+            let stored = self.repository.get(ctx, &file.key).await?;
+            let what = format!("{} in repository {}", file.key, self.repository.name());
+            Ok::<_, Error>(Checked::new(stored, what, file.bytes).sha256(&file.sha256))
+        };
+        if self.manifest.recipients.is_empty() {
+            return Ok(Box::new(stored().await?));
+        }
+        let identity = self.keys.as_ref().and_then(|keys| keys.identity.clone());
+        let Some(identity) = identity else {
+            let recipients = self.manifest.recipients.join(", ");
+            return Err(Error::failed(format!(
+                "open {}: it is encrypted to {recipients}, and there is no identity to open it",
+                file.key
+            ))
+            .hint("restore with the identity that belongs to this recipient"));
+        };
+        let mut stored = stored().await?;
+        let plain = match decrypted_small(&mut stored, file.bytes, &identity).await {
+            Some(Ok(plain)) => Box::new(std::io::Cursor::new(plain)),
+            Some(Err(error)) => failing(error),
+            None => decrypted(stored, identity),
+        };
+        let what = format!("{} decrypted", file.key);
+        let mut plain = Checked::new(plain, what, file.plain_bytes);
+        if !file.plain_sha256.is_empty() {
+            plain = plain.sha256(&file.plain_sha256);
+        }
+        Ok(Box::new(plain))
     }
 
-    /// Decrypts a file to `path`, by a temporary name beside it: on any error no output is left.
+    /// Decrypts a file to `path`, by a temporary name beside it: on any error no output is left. Only this user can
+    /// read it.
     pub async fn save(&self, ctx: &Context, name: &str, path: &Path) -> Result<u64> {
-        let _ = (ctx, name, path);
-        todo!()
+        let work = async {
+            let mut reading = self.open(ctx, name).await?;
+            let directory = path.parent().unwrap_or(Path::new("."));
+            let temporary = tempfile::Builder::new()
+                .prefix(".unfinished-")
+                .tempfile_in(directory)
+                .doing_with(|| format!("create a file in {}", directory.display()))?;
+            let (file, temporary) = temporary.into_parts();
+            let mut file = tokio::fs::File::from_std(file);
+            file.set_max_buf_size(1 << 20);
+            let bytes = tokio::select! {
+                () = ctx.cancel.cancelled() => return Err(Error::interrupted()),
+                copied = tokio::io::copy(&mut reading, &mut file) => copied.doing("read it")?,
+            };
+            file.flush().await.doing("write it")?;
+            let renamed = temporary.persist(path).map_err(|error| error.error);
+            renamed.doing("give it its name")?;
+            Ok(bytes)
+        };
+        work.await
+            .doing_with(|| format!("save {name} to {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests;

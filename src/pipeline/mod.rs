@@ -3,7 +3,9 @@
 //! A pipeline only moves data: it neither picks artifacts (see [`crate::repository`]) nor judges them
 //! ([`crate::check`]).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -15,6 +17,11 @@ use crate::service::Service;
 use crate::suite::RestoreOptions;
 
 pub mod artifact;
+pub mod bucket_sync;
+pub mod pg_dump;
+pub mod redis;
+pub mod stream;
+pub mod verify;
 
 /// What a backup reports besides the files it wrote.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +74,10 @@ pub trait Pipeline: Send + Sync {
 pub struct Fetched {
     /// Its files as the target's tools see them, by the names they have in the artifact.
     pub files: Vec<(String, PathBuf)>,
-    /// Stored bytes that were read for it.
+    /// Stored bytes that were read for it, or that the restore will read.
     pub stored_bytes: u64,
+    /// What was noted beside the main file when it was taken.
+    pub metadata: BTreeMap<String, String>,
+    /// The artifact itself, for a restore that streams from the repository instead of from files.
+    pub artifact: Option<Arc<ArtifactReader>>,
 }

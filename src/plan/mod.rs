@@ -6,6 +6,38 @@ use chrono::{DateTime, Utc};
 
 use crate::suite::{Check, Fault, StrikeTime, Test};
 
+mod expand;
+mod select;
+mod timeline;
+
+pub use expand::{Options, drill_seed, expand};
+pub use select::select;
+pub use timeline::period;
+
+/// Everything that a suite asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// What is drilled, in the order of the run.
+    pub drills: Vec<Drill>,
+    /// What is not drilled yet, and why.
+    pub pending: Vec<Pending>,
+}
+
+/// A scenario that is not drilled yet: it stands in the report and never counts as passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The id its drill would have.
+    pub id: String,
+    /// The suite's name.
+    pub suite: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The title in reports.
+    pub title: String,
+    /// Why it is not drilled.
+    pub reason: String,
+}
+
 /// One scenario to be run once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drill {

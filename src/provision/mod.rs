@@ -2,6 +2,15 @@
 //!
 //! Not here: what is done with a server once it is ready (see [`crate::service`]).
 
+pub mod choose;
+pub mod containers;
+pub mod local;
+mod locate;
+pub mod object_store;
+pub mod port;
+mod ready;
+pub mod reap;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,4 +41,20 @@ pub trait Provisioner: Send + Sync {
     fn mode(&self) -> &'static str;
     /// Starts an empty server.
     async fn start(&self, ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>>;
+}
+
+/// Settings that every Redis of redrill starts with: no snapshot of its own accord (a backup is asked for), and no
+/// append-only file unless the component's settings turn it on.
+const REDIS_SETTINGS: [(&str, &str); 4] = [
+    ("save", "\"\""),
+    ("appendonly", "no"),
+    ("dbfilename", "dump.rdb"),
+    ("daemonize", "no"),
+];
+
+/// A password for this run only, known to [`Context::secrets`].
+fn fresh_secret(ctx: &Context, name: &str) -> String {
+    let secret = hex::encode(rand::random::<[u8; 16]>());
+    ctx.secrets.register(name, &secret);
+    secret
 }

@@ -2,9 +2,24 @@
 //! opaque names, so that nothing of the data (keys, table names) leaks through it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+
+use crate::context::Context;
+use crate::error::{Doing, Error, Result};
+use crate::repository::{Repository, Stored};
+
+/// The file name of every manifest.
+pub const FILE_NAME: &str = "manifest.json";
+/// The most bytes a manifest may have: far above any real one, so that a damaged repository cannot fill memory.
+const MAX_BYTES: u64 = 256 << 20;
+/// How many manifests are read at once.
+const READERS: usize = 8;
 
 /// The version of the manifest's format that this program writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -59,7 +74,7 @@ pub struct ManifestFile {
     pub sha256: String,
     /// Bytes before encryption.
     pub plain_bytes: u64,
-    /// SHA-256 before encryption, in hex.
+    /// SHA-256 before encryption, in hex; empty for shared content, whose hash only the encrypted index names.
     pub plain_sha256: String,
     /// Whether other artifacts may name it too (content stored once).
     #[serde(default)]
@@ -67,4 +82,147 @@ pub struct ManifestFile {
     /// Metadata stored beside it.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Its key: `<backup>/<id>/manifest.json`.
+    pub fn key(&self) -> String {
+        key_of(&self.backup, &self.id)
+    }
+
+    /// The file with this name.
+    pub fn file(&self, name: &str) -> Option<&ManifestFile> {
+        self.files.iter().find(|file| file.name == name)
+    }
+
+    /// Stored bytes of all its files.
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Reads one manifest and checks that it is what its key says it is.
+    pub async fn load(ctx: &Context, repository: &dyn Repository, key: &str) -> Result<Self> {
+        let read = async {
+            let mut bytes = Vec::new();
+            let reading = repository.get(ctx, key).await?;
+            let read = reading.take(MAX_BYTES + 1).read_to_end(&mut bytes).await;
+            read.doing("read it to its end")?;
+            if bytes.len() as u64 > MAX_BYTES {
+                return Err(Error::failed(format!(
+                    "it is larger than {MAX_BYTES} bytes"
+                )));
+            }
+            let manifest: Self = serde_json::from_slice(&bytes).doing("understand it")?;
+            manifest.fits(key).map(|()| manifest)
+        };
+        read.await
+            .doing_with(|| format!("read manifest {key} of repository {}", repository.name()))
+    }
+
+    fn fits(&self, key: &str) -> Result<()> {
+        if self.schema_version != SCHEMA_VERSION {
+            return Err(Error::failed(format!(
+                "its schema version is {}, this program knows {SCHEMA_VERSION}",
+                self.schema_version
+            )));
+        }
+        if self.key() != key {
+            return Err(Error::failed(format!(
+                "it is the manifest of {}",
+                self.key()
+            )));
+        }
+        let own = format!("{}/", self.backup);
+        match self.files.iter().find(|file| !file.key.starts_with(&own)) {
+            Some(file) => Err(Error::failed(format!(
+                "it names {}, which is not of backup {}",
+                file.key, self.backup
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Every committed artifact of a backup, oldest first (by taken-at, then id; never by name or file time), and
+    /// the manifests that cannot be read, with the reason.
+    pub async fn list(
+        ctx: &Context,
+        repository: &Arc<dyn Repository>,
+        backup: &str,
+    ) -> Result<(Vec<Self>, Vec<(String, Error)>)> {
+        let keys = keys(ctx, repository.as_ref(), backup).await?;
+        let (mut good, mut broken) = (Vec::new(), Vec::new());
+        let mut each = each(ctx, repository, keys);
+        while let Some((key, manifest)) = each.next().await {
+            match manifest {
+                Ok(manifest) => good.push(manifest),
+                Err(error) => broken.push((key, error)),
+            }
+        }
+        ctx.go_on()?;
+        good.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
+        Ok((good, broken))
+    }
+
+    /// The committed artifact of a backup that was taken last, and the manifests that cannot be read.
+    pub async fn newest(
+        ctx: &Context,
+        repository: &Arc<dyn Repository>,
+        backup: &str,
+    ) -> Result<(Option<Self>, Vec<(String, Error)>)> {
+        let keys = keys(ctx, repository.as_ref(), backup).await?;
+        let (mut newest, mut broken) = (None::<Self>, Vec::new());
+        let mut each = each(ctx, repository, keys);
+        while let Some((key, manifest)) = each.next().await {
+            match manifest {
+                Ok(new) => {
+                    let later = |old: &Self| (new.taken_at, &new.id) > (old.taken_at, &old.id);
+                    if newest.as_ref().is_none_or(later) {
+                        newest = Some(new);
+                    }
+                }
+                Err(error) => broken.push((key, error)),
+            }
+        }
+        ctx.go_on()?;
+        Ok((newest, broken))
+    }
+}
+
+/// The key of an artifact's manifest.
+pub fn key_of(backup: &str, id: &str) -> String {
+    format!("{backup}/{id}/{FILE_NAME}")
+}
+
+/// The keys of every manifest of a backup.
+pub async fn keys(ctx: &Context, repository: &dyn Repository, backup: &str) -> Result<Vec<String>> {
+    let listing = repository.list(ctx, &format!("{backup}/")).await?;
+    Ok(among(&listing, backup)
+        .map(|stored| stored.key.clone())
+        .collect())
+}
+
+/// The manifests in a listing of a backup.
+pub fn among<'a>(listing: &'a [Stored], backup: &'a str) -> impl Iterator<Item = &'a Stored> {
+    listing.iter().filter(move |stored| {
+        let parts = stored.key.strip_prefix(backup).and_then(|rest| {
+            let (id, file) = rest.strip_prefix('/')?.split_once('/')?;
+            Some((id, file))
+        });
+        parts.is_some_and(|(_, file)| file == FILE_NAME)
+    })
+}
+
+/// Reads manifests one after the other, a few ahead; nothing is held but those.
+pub fn each<'a>(
+    ctx: &'a Context,
+    repository: &'a Arc<dyn Repository>,
+    keys: Vec<String>,
+) -> BoxStream<'a, (String, Result<Manifest>)> {
+    futures::stream::iter(keys)
+        .map(move |key| async move {
+            let manifest = Manifest::load(ctx, repository.as_ref(), &key).await;
+            (key, manifest)
+        })
+        .buffered(READERS)
+        .boxed()
 }

@@ -3,7 +3,13 @@
 //! Layout: `<backup>/<artifact>/<file>`, `<backup>/<artifact>/manifest.json`, and for backups that store content
 //! once, `<backup>/blobs/<name>`. Not here: what the bytes are (see [`crate::pipeline`]).
 
+pub mod local;
 pub mod manifest;
+pub mod retention;
+pub mod s3;
+
+pub use local::LocalRepository;
+pub use s3::S3Repository;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,12 @@
 //! [`Running`] is a started server, however it was started; [`Service`] is what redrill does with one.
 //! Not here: how a server is started (see [`crate::provision`]) or how it is backed up ([`crate::pipeline`]).
 
+pub mod bucket;
+pub mod postgres;
+pub mod reading;
+pub mod redis;
+pub mod s3;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,6 +99,10 @@ pub async fn write_file(
 pub trait Service: Send + Sync {
     /// The server behind it.
     fn server(&self) -> Arc<dyn Running>;
+    /// The database that the server's tools are pointed at; empty where an engine has none to name.
+    fn database(&self) -> &str {
+        ""
+    }
     /// Creates what the component needs to exist (database, bucket) on an empty server.
     async fn create(&self, ctx: &Context) -> Result<()>;
     /// Fills the component from its seed: the same `seed` and `scale` give the same content.

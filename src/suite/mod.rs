@@ -1,14 +1,47 @@
 //! A suite as meant: one system, its components, repositories, backups, scenarios and tests, fully resolved.
 //! The way here is `text → Raw → Suite` ([`load`]), with every problem of the file reported at once.
 //!
+//! A suite can be short. This one dumps a database every night, loses its server at the worst moment, recovers it and
+//! judges everything there is to judge:
+//!
+//! ```toml
+//! [component.chinook]
+//! kind = "postgres"
+//! seed = "chinook.sql"             # beside this file, or beside the folder it is in
+//!
+//! [backup.nightly]
+//! schedule = "0 2 * * *"           # cron, in UTC
+//!
+//! [scenario.server-lost]
+//! strike = [{ component = "chinook", fault = "server-lost" }]
+//! rpo = "24h"
+//! rto = "15m"
+//! ```
+//!
+//! What is not said has a default: the title and a database's or bucket's name come from the name of what they belong
+//! to; the repository is an S3 bucket off the backed-up host; a reference to a component, repository or scenario may be left out where
+//! there is only one; a method is the engine's own (`pg-dump` at level 6, `redis-rdb`, `bucket-sync`); artifacts are
+//! kept for seven days, in the clear; a backup may take an hour; a scenario strikes at the worst moment and recovers
+//! what it struck, with four jobs, owners and grants. `suites/deltacrown.toml` says everything that can be said.
+//!
 //! Not here: how a suite unfolds into drills (see [`crate::plan`]), or anything that runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod convert;
+mod find;
+pub mod fit;
+pub mod pattern;
+mod problem;
+mod raw;
+pub mod schedule;
 pub mod words;
 
+pub use convert::parse;
+pub use find::{all, find, load};
+pub use problem::Problem;
 pub use words::{Check, Engine, Fault, Strike};
 
 /// One system and how its backups are tested.
@@ -296,3 +329,6 @@ pub struct Detection {
     /// The scenario in whose drill it is planted.
     pub scenario: String,
 }
+
+#[cfg(test)]
+mod tests;

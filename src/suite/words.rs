@@ -80,7 +80,7 @@ words! {
         Encryption = "encryption", "no canary in any stored object, name, metadata, temporary file or log; a wrong key, no key, a flipped bit and a cut file all fail and leave no output";
         Secrets = "secrets", "no password or key of the run stands in a log, a record or a report";
         Executed = "executed", "every check that was asked for really ran and observed something";
-        RecordBound = "record-bound", "the record read back from disk is this run's and names the artifact that this run restored";
+        RecordBound = "record-bound", "the facts read back from disk are this run's and name the artifacts that this run restored";
         Teardown = "teardown", "everything that was started was removed";
     }
 }

@@ -1,12 +1,15 @@
 //! The one way to run a program: its own process group, a deadline, a log that opens with the command line,
 //! TERM then KILL. Secrets go in by the environment or standard input, never as arguments.
 //!
-//! Not here: which program runs or where (see [`crate::service::Running::tool`]).
+//! Not here: which program runs or where (see [`crate::service::Running::tool`]); long-lived servers have their own
+//! module, [`daemon`].
+
+mod daemon;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,12 +23,17 @@ use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 
+pub use daemon::{Daemon, PIDS, kill_tree, start_time};
+
 /// How long a program is given to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 /// How much of standard output is kept in memory when it is not streamed.
 const OUTPUT_LIMIT: u64 = 8 << 20;
 /// How many last lines of standard error an error message may draw on.
 const TAIL_LINES: usize = 12;
+
+/// Variables by which clients are pointed at servers (libpq's `PG…`, redis-cli's, the AWS tools'), by their beginnings.
+const REDIRECTING: [&str; 3] = ["PG", "REDISCLI_", "AWS_"];
 
 /// Another user to run as: servers refuse to run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +53,8 @@ pub struct Command {
     dir: Option<PathBuf>,
     account: Option<Account>,
     deadline: Duration,
-    shown: Option<String>,
+    /// How many leading arguments belong to a wrapper such as `docker exec`, and are not shown.
+    wrapper: usize,
 }
 
 /// A program that has ended.
@@ -101,8 +110,19 @@ impl Command {
             dir: None,
             account: None,
             deadline: Duration::from_secs(3600),
-            shown: None,
+            wrapper: 0,
         }
+    }
+
+    /// A program run by a wrapper (`docker exec … ID program`): logs and reports show the program, not the wrapper.
+    pub fn wrapped<A: Into<OsString>>(
+        wrapper: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = A>,
+        program: &str,
+    ) -> Self {
+        let mut command = Self::new(wrapper).args(args);
+        command.wrapper = command.args.len();
+        command.arg(program)
     }
 
     /// Adds an argument. Arguments are shown in logs and reports: never a secret.
@@ -147,22 +167,15 @@ impl Command {
         self
     }
 
-    /// Shows this text in logs and reports instead of the real program and arguments, for tools that run
-    /// behind a wrapper such as `docker exec`.
-    #[must_use]
-    pub fn shown_as(mut self, text: impl Into<String>) -> Self {
-        self.shown = Some(text.into());
-        self
-    }
-
     /// The command line as it is shown.
     pub fn shown(&self) -> String {
-        if let Some(text) = &self.shown {
-            return text.clone();
-        }
-        let name = self.program.file_name().unwrap_or(self.program.as_os_str());
-        std::iter::once(name)
-            .chain(self.args.iter().map(OsString::as_os_str))
+        let program = match self.wrapper {
+            0 => self.program.file_name(),
+            _ => None,
+        };
+        program
+            .into_iter()
+            .chain(self.args[self.wrapper..].iter().map(OsString::as_os_str))
             .map(|word| quoted(&word.to_string_lossy()))
             .collect::<Vec<_>>()
             .join(" ")
@@ -228,14 +241,7 @@ impl Command {
         let (log, file) = self.open_log(ctx)?;
         let copy = file.try_clone().doing("share the log")?;
         let child = self.start(Stdio::null(), Stdio::from(copy), Stdio::from(file))?;
-        let pid = child.id().unwrap_or_default();
-        register_pid(ctx, pid)?;
-        Ok(Daemon {
-            child,
-            group: Group(pid),
-            log,
-            pid_file: pid_file(ctx, pid),
-        })
+        Daemon::adopt(ctx, child, log)
     }
 
     fn spawn(self, ctx: &Context, stdin: Stdio, stdout: Stdio) -> Result<Running> {
@@ -279,23 +285,31 @@ impl Command {
     }
 
     fn open_log(&self, ctx: &Context) -> Result<(PathBuf, std::fs::File)> {
-        let name = self
-            .program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let shown = self.shown();
+        let name: String = shown
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
+            .collect();
         let log = ctx
             .logs
             .join(format!("{:04}-{name}.log", ctx.next_number()));
         let mut file = std::fs::File::create(&log)
             .doing_with(|| format!("create the log {}", log.display()))?;
-        let _ = writeln!(file, "$ {}", self.shown());
+        let _ = writeln!(file, "$ {shown}");
         Ok((log, file))
     }
 
     fn start(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Child> {
         let mut command = tokio::process::Command::new(&self.program);
+        // The user's own settings must not lead a tool to another server than the one it is pointed at.
+        for (name, _) in std::env::vars_os() {
+            if REDIRECTING
+                .iter()
+                .any(|prefix| name.to_string_lossy().starts_with(prefix))
+            {
+                command.env_remove(&name);
+            }
+        }
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -382,8 +396,10 @@ impl Running {
 
     async fn finish(mut self) -> Result<Finished> {
         let stopped = tokio::select! {
-            status = self.child.wait() => Ok(status.doing_with(|| format!("wait for {}", self.command))?),
-            () = tokio::time::sleep(self.deadline) => Err(Kind::TimedOut),
+            ended = tokio::time::timeout(self.deadline, self.child.wait()) => match ended {
+                Ok(status) => Ok(status.doing_with(|| format!("wait for {}", self.command))?),
+                Err(_) => Err(Kind::TimedOut),
+            },
             () = self.ctx.cancel.cancelled() => Err(Kind::Interrupted),
         };
         let status = match stopped {
@@ -452,90 +468,4 @@ impl Stream {
     pub fn split(self) -> (ChildStdout, JoinHandle<Result<Finished>>) {
         (self.stdout, self.ended)
     }
-}
-
-/// A server process. Dropping it kills its group.
-#[derive(Debug)]
-pub struct Daemon {
-    child: Child,
-    group: Group,
-    log: PathBuf,
-    pid_file: PathBuf,
-}
-
-impl Daemon {
-    /// Its process id (0 when it has already ended).
-    pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_default()
-    }
-
-    /// Its log file.
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
-
-    /// The exit status when it has ended, without waiting.
-    pub fn ended(&mut self) -> Option<String> {
-        self.child
-            .try_wait()
-            .ok()
-            .flatten()
-            .map(|status| status.to_string())
-    }
-
-    /// The last lines of its log, for error messages.
-    pub fn last_words(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().skip(1).collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
-    }
-
-    /// Sends `signal` to the server process alone, waits up to `deadline`, then kills the group.
-    /// Returns whether it ended by itself.
-    pub async fn stop(&mut self, signal: Signal, deadline: Duration) -> bool {
-        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
-        }
-        let in_time = tokio::time::timeout(deadline, self.child.wait())
-            .await
-            .is_ok();
-        self.group.signal(Signal::SIGKILL);
-        let _ = self.child.wait().await;
-        let _ = std::fs::remove_file(&self.pid_file);
-        in_time
-    }
-
-    /// Kills the whole group at once, as a crash would.
-    pub async fn kill(&mut self) {
-        self.group.signal(Signal::SIGKILL);
-        let _ = self.child.wait().await;
-        let _ = std::fs::remove_file(&self.pid_file);
-    }
-}
-
-/// Where a run notes the servers it started, for reaping after a SIGKILL: `<drill dir>/pids/<pid>`, holding the
-/// kernel's start time of the process, so that a reused pid is never mistaken for it.
-pub const PIDS: &str = "pids";
-
-fn pid_file(ctx: &Context, pid: u32) -> PathBuf {
-    ctx.dir.join(PIDS).join(pid.to_string())
-}
-
-fn register_pid(ctx: &Context, pid: u32) -> Result<()> {
-    let path = pid_file(ctx, pid);
-    ctx.subdir(PIDS)?;
-    std::fs::write(&path, start_time(pid).unwrap_or_default().to_string())
-        .doing_with(|| format!("write {}", path.display()))
-}
-
-/// The kernel's start time of a process, in clock ticks after boot (field 22 of /proc/PID/stat, proc(5)).
-pub fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
 }

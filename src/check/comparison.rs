@@ -1,0 +1,423 @@
+//! Is what came back what was there when the backup was taken? Source and restored observations side by side.
+
+use std::collections::BTreeMap;
+
+use super::{Facts, unobserved};
+use crate::evidence::{Observation, RecoveryFact};
+use crate::outcome::{Finding, Outcome};
+use crate::suite::{Check, Engine};
+
+/// Catalogue kinds whose loss is said but does not fail a restore.
+const SOFT_KINDS: [&str; 2] = ["comment", "option"];
+/// Catalogue kinds that `owner = false` and `acl = false` leave out on purpose.
+const OWNER_KINDS: [&str; 1] = ["owner"];
+const ACL_KINDS: [&str; 2] = ["grant", "default-grant"];
+/// How many differences of one kind are named before the rest is counted.
+const NAMED: usize = 5;
+
+/// Calls `compare` on every recovery with both observations, and reports the recoveries that lack one.
+fn compare(
+    check: Check,
+    facts: &Facts<'_>,
+    applies: impl Fn(Engine) -> bool,
+    mut compare: impl FnMut(&RecoveryFact, &Observation, &Observation, &mut Vec<Finding>) -> u64,
+) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        if !facts
+            .terms
+            .engine_of(&recovery.component)
+            .is_some_and(&applies)
+        {
+            continue;
+        }
+        match (&recovery.expected, &recovery.restored) {
+            (Some(expected), Some(restored)) => {
+                observed += compare(recovery, expected, restored, &mut findings);
+            }
+            _ => findings.push(unobserved(
+                facts,
+                &format!("{} was not compared", recovery.component),
+            )),
+        }
+    }
+    Outcome::of(check, observed, findings)
+}
+
+/// One finding for many differences of one kind: the first few named, the rest counted.
+fn grouped(
+    findings: &mut Vec<Finding>,
+    kind: &'static str,
+    component: &str,
+    differences: &[String],
+    remedy: &str,
+    soft: bool,
+) {
+    if differences.is_empty() {
+        return;
+    }
+    let named = differences
+        .iter()
+        .take(NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    let rest = differences.len().saturating_sub(NAMED);
+    let more = if rest > 0 {
+        format!("; and {rest} more")
+    } else {
+        String::new()
+    };
+    let message = format!("{component}: {named}{more}");
+    findings.push(if soft {
+        Finding::warning(kind, message, remedy)
+    } else {
+        Finding::error(kind, message, remedy)
+    });
+}
+
+pub(super) fn content(facts: &Facts<'_>) -> Outcome {
+    compare(
+        Check::Content,
+        facts,
+        |_| true,
+        |recovery, expected, restored, findings| {
+            let component = &recovery.component;
+            let mut missing = Vec::new();
+            let mut counts = Vec::new();
+            let mut hashes = Vec::new();
+            for (name, want) in &expected.parts {
+                match restored.parts.get(name) {
+                    _ if restored.unreadable.contains_key(name) => {}
+                    None => missing.push(format!("{name} is gone (it had {})", want.count)),
+                    Some(got) if got.count != want.count => {
+                        counts.push(format!("{name} has {}, expected {}", got.count, want.count));
+                    }
+                    Some(got) if got.hash != want.hash => {
+                        hashes.push(format!(
+                            "{name}: same count ({}), other content",
+                            want.count
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+            let extra: Vec<String> = restored
+                .parts
+                .iter()
+                .filter(|(name, _)| !expected.parts.contains_key(*name))
+                .map(|(name, part)| format!("{name} was not in the source (it has {})", part.count))
+                .collect();
+            let unreadable: Vec<String> = restored
+                .unreadable
+                .iter()
+                .map(|(name, words)| format!("{name} cannot be read: {words}"))
+                .collect();
+            let remedy = "do not go live on this restore; find the last artifact whose drill passed, then how this one came to differ";
+            grouped(findings, "part-missing", component, &missing, remedy, false);
+            grouped(findings, "count-differs", component, &counts, remedy, false);
+            grouped(
+                findings,
+                "content-differs",
+                component,
+                &hashes,
+                remedy,
+                false,
+            );
+            grouped(
+                findings,
+                "part-extra",
+                component,
+                &extra,
+                "the target was not empty, or the source was not the one meant",
+                false,
+            );
+            grouped(
+                findings,
+                "part-unreadable",
+                component,
+                &unreadable,
+                remedy,
+                false,
+            );
+            expected.parts.len() as u64
+        },
+    )
+}
+
+pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
+    let options = facts
+        .terms
+        .scenario()
+        .map(|scenario| scenario.restore.clone());
+    let skipped = |kind: &str| {
+        options.as_ref().is_some_and(|o| {
+            (!o.owner && OWNER_KINDS.contains(&kind)) || (!o.acl && ACL_KINDS.contains(&kind))
+        })
+    };
+    compare(
+        Check::Catalogue,
+        facts,
+        |engine| engine != Engine::Bucket,
+        |recovery, expected, restored, findings| {
+            let mut by_kind: BTreeMap<(bool, &'static str), Vec<String>> = BTreeMap::new();
+            let kind_of = |entry: &str| entry.split(' ').next().unwrap_or_default().to_owned();
+            for (entry, want) in &expected.catalogue {
+                let kind = kind_of(entry);
+                if skipped(&kind) {
+                    continue;
+                }
+                let soft = SOFT_KINDS.contains(&kind.as_str());
+                match restored.catalogue.get(entry) {
+                    None => by_kind
+                        .entry((soft, "definition-missing"))
+                        .or_default()
+                        .push(format!("{entry} is gone")),
+                    Some(got) if got != want => by_kind
+                        .entry((soft, "definition-differs"))
+                        .or_default()
+                        .push(format!(
+                            "{entry} is `{}`, was `{}`",
+                            shortened(got, want),
+                            shortened(want, got)
+                        )),
+                    Some(_) => {}
+                }
+            }
+            for entry in restored
+                .catalogue
+                .keys()
+                .filter(|entry| !expected.catalogue.contains_key(*entry))
+            {
+                let kind = kind_of(entry);
+                if !skipped(&kind) {
+                    let soft = SOFT_KINDS.contains(&kind.as_str());
+                    by_kind
+                        .entry((soft, "definition-extra"))
+                        .or_default()
+                        .push(format!("{entry} was not in the source"));
+                }
+            }
+            for ((soft, kind), differences) in by_kind {
+                let remedy = "the schema is incomplete: constraints and indexes missing now become wrong data later; restore all sections, strictly";
+                grouped(
+                    findings,
+                    kind,
+                    &recovery.component,
+                    &differences,
+                    remedy,
+                    soft,
+                );
+            }
+            expected.catalogue.len() as u64
+        },
+    )
+}
+
+/// The part of a definition around its first difference from another: definitions can be pages long.
+fn shortened(text: &str, other: &str) -> String {
+    const AROUND: usize = 40;
+    let common = text
+        .chars()
+        .zip(other.chars())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let start = common.saturating_sub(AROUND);
+    let part: String = text.chars().skip(start).take(2 * AROUND).collect();
+    let before = if start > 0 { "…" } else { "" };
+    let after = if text.chars().count() > start + 2 * AROUND {
+        "…"
+    } else {
+        ""
+    };
+    format!("{before}{part}{after}")
+}
+
+pub(super) fn sequences(facts: &Facts<'_>) -> Outcome {
+    compare(
+        Check::Sequences,
+        facts,
+        |engine| engine == Engine::Postgres,
+        |recovery, expected, restored, findings| {
+            let mut colliding = Vec::new();
+            for sequence in &restored.sequences {
+                let Some(reached) = sequence.reached else {
+                    continue;
+                };
+                let collides = if sequence.increment < 0 {
+                    sequence.next >= reached
+                } else {
+                    sequence.next <= reached
+                };
+                if collides {
+                    // A source that already collided came back as it was; that is not the backup's doing.
+                    let was_so = expected
+                        .sequences
+                        .iter()
+                        .any(|s| s.name == sequence.name && s.next == sequence.next);
+                    let text = format!(
+                        "{} hands out {} next, but {} already holds {reached}",
+                        sequence.name, sequence.next, sequence.column
+                    );
+                    if was_so {
+                        findings.push(Finding::warning(
+                            "sequence-was-behind",
+                            format!("{}: {text}; it was so in the source", recovery.component),
+                            "call setval() in the source: its next insert fails there too",
+                        ));
+                    } else {
+                        colliding.push(text);
+                    }
+                }
+            }
+            let moved: Vec<String> = expected
+                .sequences
+                .iter()
+                .filter_map(|want| {
+                    let got = restored
+                        .sequences
+                        .iter()
+                        .find(|got| got.name == want.name)?;
+                    (got.next != want.next && got.reached.is_none()).then(|| {
+                        format!(
+                            "{} hands out {} next, in the source it was {}",
+                            want.name, got.next, want.next
+                        )
+                    })
+                })
+                .collect();
+            let remedy = "call setval() to the column's maximum before the first insert; a data-only restore leaves sequences where they were";
+            grouped(
+                findings,
+                "sequence-behind",
+                &recovery.component,
+                &colliding,
+                remedy,
+                false,
+            );
+            grouped(
+                findings,
+                "sequence-state-differs",
+                &recovery.component,
+                &moved,
+                remedy,
+                false,
+            );
+            // That there is no sequence to go wrong has been established too.
+            (restored.sequences.len() as u64).max(u64::from(expected.sequences.is_empty()))
+        },
+    )
+}
+
+pub(super) fn expiry(facts: &Facts<'_>) -> Outcome {
+    compare(
+        Check::Expiry,
+        facts,
+        |engine| engine == Engine::Redis,
+        |recovery, expected, restored, findings| {
+            // A minute that had begun when the restored server was read may have lost keys rightly.
+            let from = restored.taken_at + chrono::TimeDelta::minutes(1);
+            let alive = |observation: &Observation| -> BTreeMap<_, _> {
+                observation
+                    .expiring
+                    .iter()
+                    .filter(|((_, minute), _)| *minute > from)
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect()
+            };
+            let (want, got) = (alive(expected), alive(restored));
+            let mut differences = Vec::new();
+            for ((part, minute), keys) in &want {
+                match got.get(&(part.clone(), *minute)) {
+                None => differences.push(format!("{part}: {} keys that expire at {minute} are gone or expire at another time", keys.count)),
+                Some(found) if found != keys => differences.push(format!(
+                    "{part}: of the keys that expire at {minute}, {} came back, expected {}{}",
+                    found.count,
+                    keys.count,
+                    if found.count == keys.count { " with the same content" } else { "" }
+                )),
+                Some(_) => {}
+            }
+            }
+            for (part, minute) in got.keys().filter(|key| !want.contains_key(*key)) {
+                differences.push(format!(
+                    "{part}: keys expire at {minute}, which none did in the source"
+                ));
+            }
+            let remedy = "restore absolute expiry times (RDB and RESTORE … ABSTTL keep them); keys that never expire fill the memory, keys that expire early log users out";
+            grouped(
+                findings,
+                "expiry-differs",
+                &recovery.component,
+                &differences,
+                remedy,
+                false,
+            );
+            // Only what is still alive can be compared; a keyspace without expiries has nothing to lose.
+            let expected_at_all: u64 = expected.expiring.len() as u64;
+            (want.len() as u64).max(u64::from(expected_at_all == 0))
+        },
+    )
+}
+
+pub(super) fn metadata(facts: &Facts<'_>) -> Outcome {
+    compare(
+        Check::Metadata,
+        facts,
+        |engine| engine == Engine::Bucket,
+        |recovery, expected, restored, findings| {
+            let differences: Vec<String> = expected
+                .catalogue
+                .iter()
+                .filter_map(|(entry, want)| match restored.catalogue.get(entry) {
+                    Some(got) if got != want => Some(format!(
+                        "{entry} is `{}`, was `{}`",
+                        shortened(got, want),
+                        shortened(want, got)
+                    )),
+                    // An object that is gone altogether is the content check's finding.
+                    _ => None,
+                })
+                .collect();
+            let remedy = "copy content type and user metadata with the object (a copy without them serves images as downloads)";
+            grouped(
+                findings,
+                "metadata-differs",
+                &recovery.component,
+                &differences,
+                remedy,
+                false,
+            );
+            expected.catalogue.len() as u64
+        },
+    )
+}
+
+pub(super) fn identity(facts: &Facts<'_>) -> Outcome {
+    compare(
+        Check::Identity,
+        facts,
+        |_| true,
+        |recovery, _, restored, findings| {
+            let component = &recovery.component;
+            let remedy = "stop: this is another system's data, or a leftover; check which database was dumped and that the target was empty";
+            match &restored.nonce {
+                Some(nonce) if *nonce == facts.evidence.nonce => {}
+                Some(_) => findings.push(Finding::error(
+                    "other-run",
+                    format!("{component}: the recovered data carries the mark of another run"),
+                    remedy,
+                )),
+                None => findings.push(Finding::error(
+                    "no-nonce",
+                    format!(
+                        "{component}: the recovered data does not carry this run's mark at all"
+                    ),
+                    remedy,
+                )),
+            }
+            1
+        },
+    )
+}

@@ -1,0 +1,386 @@
+//! The figures that reports print: loss from the ledger, exposure of a schedule, projections by linear fit,
+//! throughput. Formulas are those of the design: see each function.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Terms;
+use crate::context::Phase;
+use crate::evidence::{BackupFact, Evidence, RecoveryFact, Sample};
+use crate::outcome::{RpoFigure, RtoFigure, ThroughputFigure};
+use crate::plan;
+use crate::suite::Check;
+
+/// What was lost of one component.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loss {
+    /// Acknowledged writes that did not come back.
+    pub lost: u64,
+    /// Strike instant minus commit instant of the oldest lost write, in seconds; 0 when none is lost.
+    pub window: f64,
+    /// Lost writes although a later one came back.
+    pub holes: Vec<u64>,
+}
+
+/// RPO = strike instant − commit instant of the oldest acknowledged write that did not come back. From the ledger
+/// only, never from file dates.
+pub fn loss(evidence: &Evidence, recovery: &RecoveryFact) -> Option<Loss> {
+    let strike = evidence.strike.as_ref()?.at;
+    let back = &recovery.restored.as_ref()?.ledger;
+    let written: Vec<(u64, DateTime<Utc>)> = evidence
+        .ledger
+        .iter()
+        .filter(|entry| entry.component == recovery.component)
+        .map(|entry| (entry.number, entry.at))
+        .collect();
+    if written.is_empty() {
+        return None;
+    }
+    let missing: Vec<(u64, DateTime<Utc>)> = written
+        .into_iter()
+        .filter(|(number, _)| !back.contains(number))
+        .collect();
+    let newest_back = back.last().copied().unwrap_or(0);
+    let oldest = missing.iter().map(|(_, at)| *at).min();
+    Some(Loss {
+        lost: missing.len() as u64,
+        window: oldest.map_or(0.0, |at| seconds_between(at, strike)),
+        holes: missing
+            .iter()
+            .map(|(number, _)| *number)
+            .filter(|number| *number < newest_back)
+            .collect(),
+    })
+}
+
+fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    (to - from).num_milliseconds() as f64 / 1000.0
+}
+
+/// How long a schedule leaves data exposed at worst.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exposure {
+    /// Period and duration together, in seconds.
+    pub seconds: f64,
+    /// The longest time between two runs, in seconds.
+    pub period: f64,
+    /// How long a run takes, in seconds.
+    pub duration: f64,
+    /// The duration is projected to the production size.
+    pub projected: bool,
+    /// The time between two ledger writes, in seconds: no window is known more finely.
+    pub grain: f64,
+}
+
+/// Struck just before the next backup would have completed, that backup lasting what it was measured to last,
+/// projected to the production size: a schedule is exposed for its period *and* its own duration.
+pub fn exposure(evidence: &Evidence, terms: &Terms<'_>, backup: &str) -> Option<Exposure> {
+    let spec = terms.backup(backup)?;
+    let period = plan::period(&spec.schedule).ok()?.as_secs_f64();
+    let (duration, projected) = backup_duration(evidence, terms, backup)?;
+    Some(Exposure {
+        seconds: period + duration,
+        period,
+        duration,
+        projected,
+        grain: period / 60.0,
+    })
+}
+
+/// How long the backup takes: projected to the production size where one is known, else as measured, in seconds.
+pub fn backup_duration(
+    evidence: &Evidence,
+    terms: &Terms<'_>,
+    backup: &str,
+) -> Option<(f64, bool)> {
+    let last = evidence
+        .backups
+        .iter()
+        .rev()
+        .find(|fact| fact.backup == backup && fact.error.is_none())?;
+    let component = terms
+        .suite
+        .components
+        .iter()
+        .find(|c| c.name == last.component)?;
+    let Some(size) = component.production_size else {
+        return Some((last.seconds, false));
+    };
+    let mut points: Vec<(f64, f64)> = samples(evidence, &last.component)
+        .map(|s| (s.bytes as f64, s.backup_seconds))
+        .collect();
+    points.extend(backup_point(last));
+    Some(project(&points, size as f64).map_or((last.seconds, false), |seconds| (seconds, true)))
+}
+
+fn backup_point(fact: &BackupFact) -> Option<(f64, f64)> {
+    Some((fact.source.as_ref()?.bytes as f64, fact.seconds))
+}
+
+fn samples<'a>(evidence: &'a Evidence, component: &'a str) -> impl Iterator<Item = &'a Sample> {
+    evidence
+        .samples
+        .iter()
+        .filter(move |sample| sample.component == component)
+}
+
+/// No measurement is carried further than to this multiple of the largest measured size: noise and fixed costs would
+/// be all that a projection from a handful of megabytes multiplies.
+pub const FARTHEST: f64 = 500.0;
+
+/// Carries measured seconds to another size by a least-squares line through the points; where the line would fall
+/// with size (noise), in proportion to the largest point, which errs on the slow side. `None` with fewer than two
+/// sizes, or when the largest is less than a five-hundredth of the size asked for.
+pub fn project(points: &[(f64, f64)], size: f64) -> Option<f64> {
+    let largest = points
+        .iter()
+        .copied()
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(bytes, _)| *bytes > 0.0)?;
+    if points.iter().all(|(bytes, _)| *bytes == largest.0) || size > largest.0 * FARTHEST {
+        return None;
+    }
+    let n = points.len() as f64;
+    let (mean_x, mean_y) = (
+        points.iter().map(|p| p.0).sum::<f64>() / n,
+        points.iter().map(|p| p.1).sum::<f64>() / n,
+    );
+    let spread: f64 = points.iter().map(|p| (p.0 - mean_x).powi(2)).sum();
+    let slope = points
+        .iter()
+        .map(|p| (p.0 - mean_x) * (p.1 - mean_y))
+        .sum::<f64>()
+        / spread;
+    if !slope.is_finite() || slope <= 0.0 {
+        return Some(largest.1 * size / largest.0);
+    }
+    let at_zero = (mean_y - slope * mean_x).max(0.0);
+    Some(at_zero + slope * size)
+}
+
+/// A recovery carried to the production size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Projection {
+    /// The component that takes longest.
+    pub component: String,
+    /// Its production size, in bytes.
+    pub bytes: u64,
+    /// Seconds of the whole recovery: components are recovered in parallel, so the longest decides.
+    pub seconds: f64,
+    /// How many sizes were measured for it.
+    pub sizes: usize,
+}
+
+/// The measured recovery carried to the production sizes: components are recovered in parallel, so that the longest
+/// decides.
+pub fn projected_recovery(evidence: &Evidence, terms: &Terms<'_>) -> Option<Projection> {
+    let all = evidence
+        .recoveries
+        .iter()
+        .filter_map(|recovery| project_component(evidence, terms, recovery));
+    all.max_by(|a, b| a.seconds.total_cmp(&b.seconds))
+}
+
+/// One component's recovery carried to its production size, from this drill's size and the calibration's.
+fn project_component(
+    evidence: &Evidence,
+    terms: &Terms<'_>,
+    recovery: &RecoveryFact,
+) -> Option<Projection> {
+    let component = terms
+        .suite
+        .components
+        .iter()
+        .find(|c| c.name == recovery.component)?;
+    let bytes = component.production_size?;
+    let mut points: Vec<(f64, f64)> = samples(evidence, &component.name)
+        .map(|s| (s.bytes as f64, s.recovery_seconds))
+        .collect();
+    points.push((recovery.expected.as_ref()?.bytes as f64, recovery.seconds?));
+    let seconds = project(&points, bytes as f64)?;
+    Some(Projection {
+        component: component.name.clone(),
+        bytes,
+        seconds,
+        sizes: points.len(),
+    })
+}
+
+/// What a drill measured, for the projections of later ones.
+pub fn samples_of(evidence: &Evidence) -> Vec<Sample> {
+    evidence
+        .recoveries
+        .iter()
+        .filter_map(|recovery| {
+            let taken = evidence
+                .backups
+                .iter()
+                .rev()
+                .find(|fact| fact.backup == recovery.backup)?;
+            Some(Sample {
+                component: recovery.component.clone(),
+                bytes: recovery.expected.as_ref()?.bytes,
+                recovery_seconds: recovery.seconds?,
+                restore_seconds: recovery.phases.get(&Phase::Restore).copied()?,
+                backup_seconds: taken.seconds,
+            })
+        })
+        .collect()
+}
+
+/// Restore throughput in GB/min: 10^9 bytes of the source as the server itself reports its size, over the restore
+/// phase (for Redis and buckets the load is part of it).
+pub fn throughput(recovery: &RecoveryFact) -> Option<f64> {
+    let seconds = recovery
+        .phases
+        .get(&Phase::Restore)
+        .copied()
+        .filter(|seconds| *seconds > 0.0)?;
+    Some(gb_per_min(recovery.expected.as_ref()?.bytes, seconds))
+}
+
+/// Everything that a report prints of a drill in numbers.
+pub fn of_drill(
+    evidence: &Evidence,
+    terms: &Terms<'_>,
+) -> (Vec<RpoFigure>, Option<RtoFigure>, Vec<ThroughputFigure>) {
+    let scenario = terms.scenario();
+    let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or_default();
+    let rpo = evidence
+        .recoveries
+        .iter()
+        .filter_map(|recovery| {
+            let loss = loss(evidence, recovery)?;
+            Some(RpoFigure {
+                component: recovery.component.clone(),
+                lost_writes: loss.lost,
+                window: seconds(loss.window),
+                objective: scenario
+                    .and_then(|scenario| scenario.rpo.get(&recovery.component).copied()),
+            })
+        })
+        .collect();
+    let rto = evidence.recovery_seconds.map(|total| RtoFigure {
+        total: seconds(total),
+        phases: Phase::RECOVERY
+            .into_iter()
+            .filter_map(|phase| {
+                let longest = evidence
+                    .recoveries
+                    .iter()
+                    .filter_map(|fact| fact.phases.get(&phase).copied());
+                Some((phase, seconds(longest.reduce(f64::max)?)))
+            })
+            .collect(),
+        objective: scenario.and_then(|scenario| scenario.rto),
+        projected: projected_recovery(evidence, terms).map(|p| (p.bytes, seconds(p.seconds))),
+    });
+    let throughput = evidence
+        .recoveries
+        .iter()
+        .filter_map(|recovery| {
+            Some(ThroughputFigure {
+                component: recovery.component.clone(),
+                gb_per_min: throughput(recovery)?,
+                source_bytes: recovery.expected.as_ref()?.bytes,
+                artifact_bytes: recovery.artifact_bytes,
+                projected: project_component(evidence, terms, recovery)
+                    .map(|p| (p.bytes, seconds(p.seconds))),
+            })
+        })
+        .collect();
+    (rpo, rto, throughput)
+}
+
+/// 10^9 bytes a minute.
+pub fn gb_per_min(bytes: u64, seconds: f64) -> f64 {
+    bytes as f64 / 1e9 / (seconds / 60.0)
+}
+
+/// Seconds of the drill's own work that a check rests on: what the test "took".
+pub(super) fn seconds_behind(check: Check, evidence: &Evidence, only: Option<&str>) -> f64 {
+    let backups = evidence
+        .backups
+        .iter()
+        .filter(|fact| only.is_none_or(|name| fact.backup == name));
+    let recoveries = || {
+        evidence
+            .recoveries
+            .iter()
+            .filter(|fact| only.is_none_or(|name| fact.backup == name))
+    };
+    let phase = |phase: Phase| {
+        recoveries()
+            .filter_map(|fact| fact.phases.get(&phase))
+            .sum::<f64>()
+    };
+    let steps = |phase: Phase| {
+        evidence
+            .steps
+            .iter()
+            .filter(|s| s.phase == phase)
+            .map(|s| s.seconds)
+            .sum::<f64>()
+    };
+    match check {
+        Check::Artifact
+        | Check::Readable
+        | Check::Size
+        | Check::Fresh
+        | Check::Mirror
+        | Check::Retention => backups.map(|fact| fact.seconds).sum(),
+        Check::MassDelete => evidence.guards.iter().map(|fact| fact.seconds).sum(),
+        Check::Restore | Check::TargetEmpty => phase(Phase::Fetch) + phase(Phase::Restore),
+        Check::Smoke => phase(Phase::Verify),
+        Check::Rto | Check::Rpo => evidence.recovery_seconds.unwrap_or(0.0),
+        Check::Teardown => steps(Phase::Teardown),
+        Check::Encryption
+        | Check::Identity
+        | Check::Content
+        | Check::Catalogue
+        | Check::Sequences
+        | Check::Expiry
+        | Check::Metadata
+        | Check::Secrets
+        | Check::Executed
+        | Check::RecordBound => steps(Phase::Observe),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn two_points_on_a_line_project_along_it() {
+        let seconds = project(&[(1e9, 11.0), (2e9, 21.0)], 10e9).expect("two points");
+        assert!((seconds - 101.0).abs() < 1e-6, "{seconds}");
+    }
+
+    #[test]
+    fn a_line_that_falls_is_noise_and_the_largest_point_decides() {
+        assert_eq!(project(&[(1e6, 5.0), (4e6, 4.0)], 8e6), Some(8.0));
+    }
+
+    #[test]
+    fn one_size_or_a_size_far_too_small_projects_nothing() {
+        assert_eq!(project(&[(4e6, 4.0)], 8e6), None);
+        assert_eq!(project(&[(4e6, 4.0), (4e6, 4.1)], 8e6), None);
+        assert_eq!(project(&[], 8e6), None);
+        assert_eq!(project(&[(1e6, 1.0), (4e6, 4.0)], 12.3e9), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_projection_to_a_larger_size_is_never_shorter(
+            a in 1e9f64..1e10, b in 1e10f64..1e11, s in 0.01f64..1e3, t in 0.01f64..1e3, size in 1e11f64..1e12
+        ) {
+            let points = [(a, s), (b, t)];
+            let near = project(&points, size).expect("points");
+            let far = project(&points, size * 2.0).expect("points");
+            prop_assert!(far >= near && near >= 0.0);
+        }
+    }
+}

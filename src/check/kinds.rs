@@ -1,0 +1,271 @@
+//! Every kind of finding, for `redrill explain`. A test keeps this list and the checks' code the same.
+
+/// The kinds of findings and what they mean.
+pub const FINDINGS: &[(&str, &str)] = &[
+    (
+        "backup-failed",
+        "the backup ended with an error; nothing was committed",
+    ),
+    (
+        "not-committed",
+        "no manifest that can be read: the artifact does not count",
+    ),
+    (
+        "manifest-not-last",
+        "a file was written after the manifest, which then commits nothing",
+    ),
+    ("no-files", "the manifest names no file"),
+    (
+        "file-missing",
+        "a file that the manifest names is not in the repository",
+    ),
+    (
+        "file-size-differs",
+        "a stored file has another size than its manifest says",
+    ),
+    (
+        "file-hash-differs",
+        "a stored file has another SHA-256 than its manifest says",
+    ),
+    (
+        "file-not-read",
+        "a stored file could not be read, so nothing is known of it",
+    ),
+    (
+        "unreadable",
+        "the engine's own tool cannot read the artifact to its end",
+    ),
+    ("nothing-inside", "the artifact is readable and empty"),
+    (
+        "size-out-of-range",
+        "the stored size lies outside of the suite's `size`",
+    ),
+    (
+        "foreign-artifact",
+        "the newest artifact was made by another run",
+    ),
+    (
+        "stale-artifact",
+        "the newest artifact is older than the schedule promises",
+    ),
+    (
+        "stale-content",
+        "the content is of another time than the backup that stored it",
+    ),
+    (
+        "behind-its-time",
+        "writes acknowledged before the backup are not in what was restored from it",
+    ),
+    (
+        "guard-not-reached",
+        "the backup of an emptied source ended before the mass-delete guard was asked",
+    ),
+    (
+        "mirror-wiped",
+        "the backup of an emptied source was committed",
+    ),
+    (
+        "keys-missing",
+        "objects of the source are not in the backup",
+    ),
+    (
+        "keys-extra",
+        "the backup holds objects that the source does not have, or that are excluded",
+    ),
+    (
+        "keys-changed",
+        "objects have other content in the backup than in the source",
+    ),
+    (
+        "sequence-was-behind",
+        "a sequence hands out values that are taken already, in the source too",
+    ),
+    (
+        "sequence-behind",
+        "after the restore a sequence hands out values that are taken already",
+    ),
+    (
+        "sequence-state-differs",
+        "a sequence that feeds no column hands out another value than in the source",
+    ),
+    (
+        "other-run",
+        "what came back carries the mark of another run",
+    ),
+    ("no-nonce", "what came back does not carry this run's mark"),
+    ("part-missing", "a table, Redis database or object is gone"),
+    (
+        "part-extra",
+        "a table, Redis database or object came back that the source did not have",
+    ),
+    ("part-unreadable", "the server cannot read what it restored"),
+    (
+        "count-differs",
+        "another number of rows, keys or bytes came back",
+    ),
+    (
+        "content-differs",
+        "the count is right and the content is not",
+    ),
+    ("expiry-differs", "keys expire at another time, or never"),
+    (
+        "metadata-differs",
+        "an object lost its content type or user metadata",
+    ),
+    (
+        "definition-missing",
+        "a definition of the source's catalogue is gone",
+    ),
+    ("definition-differs", "a definition came back changed"),
+    (
+        "definition-extra",
+        "a definition came back that the source did not have",
+    ),
+    (
+        "hole-in-the-ledger",
+        "an acknowledged write is lost although a later one came back",
+    ),
+    (
+        "worst-case-beyond-objective",
+        "struck at the worst moment, the loss is larger than the objective allows",
+    ),
+    (
+        "rpo-missed",
+        "the measured loss window is larger than the objective",
+    ),
+    (
+        "schedule-cannot-keep-rpo",
+        "period and duration of the backup together exceed the objective",
+    ),
+    (
+        "not-projected",
+        "too little was measured to carry the recovery to the production size",
+    ),
+    (
+        "rto-missed",
+        "the measured recovery took longer than the objective",
+    ),
+    (
+        "projected-rto-missed",
+        "carried to the production size, the recovery takes longer than the objective",
+    ),
+    (
+        "target-not-empty",
+        "the target held something before the restore",
+    ),
+    (
+        "foreign-target",
+        "the target of the restore was not started by this run",
+    ),
+    (
+        "restore-failed",
+        "a step of the recovery ended with an error",
+    ),
+    ("restore-skipped", "the restore step never ran"),
+    (
+        "not-the-newest",
+        "an older artifact was restored although a newer one is committed",
+    ),
+    ("old-data-gone", "the damaged database was not kept aside"),
+    (
+        "strike-without-symptom",
+        "after the strike the service showed no symptom",
+    ),
+    (
+        "smoke-failed",
+        "a question of the suite got another answer than expected",
+    ),
+    (
+        "check-did-not-run",
+        "a check that was asked for looked at nothing",
+    ),
+    ("stale-record", "the facts on disk are those of another run"),
+    (
+        "other-artifacts",
+        "the facts on disk name other artifacts than were restored",
+    ),
+    (
+        "left-behind",
+        "something that was started could not be removed",
+    ),
+    (
+        "last-good-pruned",
+        "the newest artifact that verifies was removed by the pruner",
+    ),
+    (
+        "pruned-too-much",
+        "artifacts that the policy keeps are gone",
+    ),
+    ("pruned-too-little", "artifacts past the policy remain"),
+    ("orphans", "stored files belong to no artifact"),
+    ("kept-but-broken", "files of kept artifacts are gone"),
+    (
+        "no-canary",
+        "the canary was not in the source, so that the search for it proves nothing",
+    ),
+    (
+        "not-declared",
+        "the manifest of an encrypted backup names no recipient, or another one",
+    ),
+    ("plaintext-stored", "a stored file is not ciphertext"),
+    (
+        "canary-found",
+        "data of the source stands readable where it must not",
+    ),
+    (
+        "does-not-open",
+        "the key that is left does not open the artifact",
+    ),
+    (
+        "opened-wrongly",
+        "the artifact was read with a wrong key, without one, or damaged",
+    ),
+    ("output-left", "a failed decryption left an output file"),
+    (
+        "secret-leaked",
+        "a password, key or canary stands readable in a log or report",
+    ),
+    ("not-observed", "something could not be looked at"),
+    ("nothing-observed", "a check found nothing to look at"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::FINDINGS;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_finding_in_the_code_is_explained_and_every_explanation_is_of_a_finding() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut code = std::fs::read_to_string(dir.join("outcome.rs")).expect("outcome.rs");
+        for entry in std::fs::read_dir(dir.join("check")).expect("src/check") {
+            let path = entry.expect("an entry").path();
+            if !path.ends_with("kinds.rs") {
+                code += &std::fs::read_to_string(path).expect("a module");
+            }
+        }
+        let explained: BTreeSet<&str> = FINDINGS.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(explained.len(), FINDINGS.len(), "a kind is explained twice");
+        for kind in &explained {
+            assert!(
+                code.contains(&format!("\"{kind}\"")),
+                "no check makes the finding {kind}"
+            );
+        }
+        for word in ["Finding::error(", "Finding::warning(", "Finding::unknown("] {
+            for call in code.split(word).skip(1) {
+                let Some(kind) = call
+                    .trim_start()
+                    .strip_prefix('"')
+                    .and_then(|rest| rest.split('"').next())
+                else {
+                    continue;
+                };
+                assert!(
+                    explained.contains(kind) || kind.len() < 3,
+                    "the finding {kind} is not explained"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Was the recovery done properly, and was everything that was asked for really looked at?
+
+use std::collections::BTreeSet;
+
+use super::{Facts, Terms, judge, unobserved};
+use crate::outcome::{Finding, Outcome};
+use crate::suite::Check;
+
+pub(super) fn target_empty(facts: &Facts<'_>) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        let component = &recovery.component;
+        let Some(before) = recovery.target_before else {
+            findings.push(unobserved(
+                facts,
+                &format!("{component}: the target was not looked at before the restore"),
+            ));
+            continue;
+        };
+        observed += 1;
+        if before > 0 {
+            findings.push(Finding::error(
+                "target-not-empty",
+                format!("{component}: the target held {before} objects before the restore, expected none"),
+                "restore into a new, empty database or server: what was there before may be what you see now",
+            ));
+        }
+        if !recovery.target_started_here {
+            findings.push(Finding::error(
+                "foreign-target",
+                format!("{component}: the target was not started by this run"),
+                "never restore onto a server that the drill did not start",
+            ));
+        }
+    }
+    Outcome::of(Check::TargetEmpty, observed, findings)
+}
+
+pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        let component = &recovery.component;
+        observed += 1;
+        if let Some(error) = &recovery.error {
+            findings.push(Finding::error(
+                "restore-failed",
+                format!("{component}: {error}"),
+                "see the failed step's log; then try the artifact before this one",
+            ));
+            continue;
+        }
+        if !recovery.restore_ran {
+            findings.push(Finding::error(
+                "restore-skipped",
+                format!("{component}: the restore step never ran"),
+                "a recovery that finds data without restoring any is looking at the wrong server",
+            ));
+        }
+        if recovery.artifact != recovery.newest {
+            findings.push(Finding::error(
+                "not-the-newest",
+                format!(
+                    "{component}: restored from {}, but the newest committed artifact is {}",
+                    recovery.artifact.as_deref().unwrap_or("nothing"),
+                    recovery.newest.as_deref().unwrap_or("none")
+                ),
+                "pick artifacts by the time in their manifests, not by name or modification time",
+            ));
+        }
+        if recovery.kept_aside == Some(false) {
+            findings.push(Finding::error(
+                "old-data-gone",
+                format!("{component}: the damaged database was not kept aside by the swap"),
+                "rename it instead of dropping it: it may hold what the backup does not",
+            ));
+        }
+    }
+    if let Some(strike) = &facts.evidence.strike {
+        for (component, word, symptom) in &strike.struck {
+            if symptom.is_empty() {
+                findings.push(Finding::unknown(
+                    "strike-without-symptom",
+                    format!("{component}: {word} was struck, but no symptom showed: the disaster may not have happened"),
+                    "see the strike's steps in the log",
+                ));
+            }
+        }
+    }
+    Outcome::of(Check::Restore, observed, findings)
+}
+
+pub(super) fn smoke(facts: &Facts<'_>) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        let asked = facts
+            .terms
+            .suite
+            .components
+            .iter()
+            .find(|c| c.name == recovery.component)
+            .map_or(0, |c| c.smoke.len());
+        if recovery.smoke.len() < asked {
+            findings.push(unobserved(
+                facts,
+                &format!("{}: smoke questions were not asked", recovery.component),
+            ));
+        }
+        for answer in &recovery.smoke {
+            observed += 1;
+            if !answer.holds {
+                let got = match &answer.answer {
+                    Ok(value) => format!("answered `{value}`"),
+                    Err(words) => format!("could not be answered: {words}"),
+                };
+                findings.push(Finding::error(
+                    "smoke-failed",
+                    format!(
+                        "{}: \"{}\" {got}, expected {}",
+                        recovery.component, answer.name, answer.expected
+                    ),
+                    "the recovered service is up but its data is not what the application needs",
+                ));
+            }
+        }
+    }
+    Outcome::of(Check::Smoke, observed, findings)
+}
+
+/// Judges every other check the drill owes and asks of each only whether it looked at anything. Where a failure that
+/// is known explains why it did not, nothing worse is established; where nothing explains it, a check was skipped.
+pub(super) fn executed(facts: &Facts<'_>) -> Outcome {
+    let terms: &Terms<'_> = facts.terms;
+    let owed: Vec<Check> = terms
+        .checks()
+        .into_iter()
+        .filter(|check| *check != Check::Executed)
+        .collect();
+    let (ran, idle): (Vec<Check>, Vec<Check>) = owed
+        .into_iter()
+        .partition(|check| judge(*check, facts.evidence, terms, None).observed > 0);
+    let mut findings = Vec::new();
+    if !idle.is_empty() {
+        let names: Vec<&str> = idle.iter().map(|check| check.id()).collect();
+        let message = format!(
+            "checks that were asked for looked at nothing: {}",
+            names.join(", ")
+        );
+        let remedy =
+            "a check that did not run is not a pass: see which step of the drill is missing";
+        findings.push(match super::first_failure(facts.evidence) {
+            Some(why) => Finding::unknown("check-did-not-run", format!("{message}: {why}"), remedy),
+            None => Finding::error("check-did-not-run", message, remedy),
+        });
+    }
+    Outcome::of(Check::Executed, ran.len() as u64, findings)
+}
+
+pub(super) fn record_bound(facts: &Facts<'_>) -> Outcome {
+    let Some(written) = &facts.evidence.written else {
+        return Outcome::of(
+            Check::RecordBound,
+            0,
+            vec![unobserved(facts, "the facts were not written")],
+        );
+    };
+    let mut findings = Vec::new();
+    let remedy = "never reuse a report: delete the old one and drill again";
+    if written.run != facts.evidence.run || written.drill != facts.evidence.drill {
+        findings.push(Finding::error(
+            "stale-record",
+            format!(
+                "the facts on disk are of run {} and drill {}, expected {} and {}",
+                written.run, written.drill, facts.evidence.run, facts.evidence.drill
+            ),
+            remedy,
+        ));
+    }
+    let restored: BTreeSet<String> = facts
+        .evidence
+        .recoveries
+        .iter()
+        .filter_map(|fact| fact.artifact.clone())
+        .collect();
+    if written.artifacts != restored {
+        findings.push(Finding::error(
+            "other-artifacts",
+            format!(
+                "the facts on disk name {:?}, this drill restored {restored:?}",
+                written.artifacts
+            ),
+            remedy,
+        ));
+    }
+    Outcome::of(Check::RecordBound, 1, findings)
+}
+
+pub(super) fn teardown(facts: &Facts<'_>) -> Outcome {
+    let findings = facts
+        .evidence
+        .teardown
+        .iter()
+        .filter_map(|fact| {
+            let error = fact.error.as_ref()?;
+            Some(Finding::error(
+                "left-behind",
+                format!("{} could not be removed: {error}", fact.what),
+                "run `redrill reap`, then look for what keeps it alive",
+            ))
+        })
+        .collect();
+    Outcome::of(
+        Check::Teardown,
+        facts.evidence.teardown.len() as u64,
+        findings,
+    )
+}

@@ -1,0 +1,195 @@
+//! Is the backup kept as promised, unreadable to others, and silent about secrets?
+
+use std::collections::BTreeSet;
+
+use super::{Facts, unobserved};
+use crate::outcome::{Finding, Outcome};
+use crate::suite::Check;
+
+pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for fact in &facts.evidence.retention {
+        if facts.only.is_some_and(|name| fact.backup != name) {
+            continue;
+        }
+        let place = format!("{} in {}", fact.backup, fact.repository);
+        let (Some(now), Some(spec)) = (fact.now, facts.terms.backup(&fact.backup)) else {
+            findings.push(unobserved(
+                facts,
+                &format!("{place}: the pruner did not run"),
+            ));
+            continue;
+        };
+        observed += fact.taken.len() as u64;
+        let within =
+            chrono::TimeDelta::from_std(spec.keep.within).unwrap_or(chrono::TimeDelta::MAX);
+        // Stated here anew, from the suite's words and not from the pruner's code.
+        let newest_good = fact
+            .taken
+            .iter()
+            .filter(|(_, _, good)| *good)
+            .max_by_key(|(_, at, _)| *at)
+            .map(|(id, _, _)| id);
+        let wanted: BTreeSet<&String> = fact
+            .taken
+            .iter()
+            .filter(|(id, at, _)| now - *at <= within || Some(id) == newest_good)
+            .map(|(id, _, _)| id)
+            .collect();
+        if let Some(id) = newest_good.filter(|id| !fact.remaining.contains(*id)) {
+            findings.push(Finding::error(
+                "last-good-pruned",
+                format!("{place}: {id}, the newest artifact that verifies, was pruned"),
+                "a pruner must count only artifacts that verify, and never remove the last of them",
+            ));
+        }
+        let missing: Vec<&&String> = wanted
+            .iter()
+            .filter(|id| !fact.remaining.contains(**id))
+            .collect();
+        let extra: Vec<&String> = fact
+            .remaining
+            .iter()
+            .filter(|id| !wanted.contains(id))
+            .collect();
+        if let Some(first) = missing.first() {
+            findings.push(Finding::error(
+                "pruned-too-much",
+                format!("{place}: {} artifacts that the policy keeps are gone, the first is {first}", missing.len()),
+                "stop the pruner; look for ages taken from modification times or a shifted time zone",
+            ));
+        }
+        if let Some(first) = extra.first() {
+            findings.push(Finding::error(
+                "pruned-too-little",
+                format!(
+                    "{place}: {} artifacts past the policy remain, the first is {first}",
+                    extra.len()
+                ),
+                "the pruner does not see them: check its prefix, its paging and its permissions",
+            ));
+        }
+        if let Some(first) = fact.orphans.first() {
+            findings.push(Finding::error(
+                "orphans",
+                format!(
+                    "{place}: {} files belong to no artifact that remains, the first is {first}",
+                    fact.orphans.len()
+                ),
+                "remove them: they cost money and may hold data that was to be erased",
+            ));
+        }
+        if let Some(first) = fact.broken.first() {
+            findings.push(Finding::error(
+                "kept-but-broken",
+                format!(
+                    "{place}: {} files of artifacts that remain are gone, the first is {first}",
+                    fact.broken.len()
+                ),
+                "content stored once must outlive every artifact that names it",
+            ));
+        }
+    }
+    Outcome::of(Check::Retention, observed, findings)
+}
+
+pub(super) fn encryption(facts: &Facts<'_>) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    let encrypted = facts
+        .terms
+        .backups()
+        .into_iter()
+        .filter(|backup| backup.encrypt.is_some());
+    for backup in encrypted.filter(|backup| facts.only.is_none_or(|name| backup.name == name)) {
+        let name = &backup.name;
+        let Some(fact) = facts
+            .evidence
+            .encryption
+            .iter()
+            .find(|fact| fact.backup == *name)
+        else {
+            findings.push(unobserved(
+                facts,
+                &format!("{name}: encryption was not looked at"),
+            ));
+            continue;
+        };
+        if !fact.canary_planted {
+            findings.push(Finding::unknown(
+                "no-canary",
+                format!(
+                    "{name}: the canary was not in the source, so searching for it proves nothing"
+                ),
+                "see the prepare phase in the log",
+            ));
+            continue;
+        }
+        observed += fact.attempts.len() as u64 + u64::from(fact.searched_bytes > 0);
+        if !fact.declared {
+            findings.push(Finding::error(
+                "not-declared",
+                format!("{name}: its manifest names no recipient"),
+                "the backup ran without its key: check where the pipeline gets the recipient from",
+            ));
+        }
+        for place in &fact.plaintext_files {
+            findings.push(Finding::error(
+                "plaintext-stored",
+                format!("{name}: {place} is not ciphertext"),
+                "delete it, rotate what it may have exposed, and find the branch that skipped encryption",
+            ));
+        }
+        for place in &fact.canary_found {
+            findings.push(Finding::error(
+                "canary-found",
+                format!("{name}: data of the source stands readable in {place}"),
+                "delete it, rotate what it may have exposed, and find what wrote it",
+            ));
+        }
+        match fact.opens_with_key {
+            Some(true) => {}
+            Some(false) => findings.push(Finding::error(
+                "does-not-open",
+                format!("{name}: the key that is left does not open every file to its end"),
+                "an encrypted backup without its key is no backup: keep the identity in escrow and drill with that one only",
+            )),
+            None => findings.push(unobserved(facts, &format!("{name}: opening it was not tried"))),
+        }
+        for attempt in &fact.attempts {
+            if !attempt.failed {
+                findings.push(Finding::error(
+                    "opened-wrongly",
+                    format!("{name}: reading it succeeded with: {}", attempt.what),
+                    "use authenticated encryption; a cipher that opens damaged data is worse than none",
+                ));
+            }
+            if attempt.left_output {
+                findings.push(Finding::error(
+                    "output-left",
+                    format!("{name}: reading it with {} left an output file behind", attempt.what),
+                    "write to a temporary name and rename only when the last byte has been verified",
+                ));
+            }
+        }
+    }
+    Outcome::of(Check::Encryption, observed, findings)
+}
+
+pub(super) fn secrets(facts: &Facts<'_>) -> Outcome {
+    let search = &facts.evidence.leaks;
+    let observed = if search.secrets > 0 { search.places } else { 0 };
+    let findings = search
+        .found
+        .iter()
+        .map(|leak| {
+            Finding::error(
+                "secret-leaked",
+                format!("{} stands readable in {}", leak.what, leak.place),
+                "change the secret, delete the file, and hand secrets over by environment or standard input",
+            )
+        })
+        .collect();
+    Outcome::of(Check::Secrets, observed, findings)
+}

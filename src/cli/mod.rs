@@ -1,0 +1,134 @@
+//! The command line, one file per verb: flags → one typed call. No logic of its own; nothing below prints.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Doing, Error, Result};
+use crate::exit::Exit;
+
+mod doctor;
+mod drill;
+mod explain;
+mod init;
+mod list;
+mod reap;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+    0  everything asked for passed
+    1  a drill ran and the backup did not hold up
+    2  usage or suite error; nothing was started
+    3  undetermined: something could not be verified
+    4  nothing ran (no suite, or a filter that matched nothing)
+    5  gate closed
+   70  a defect in redrill
+  130  interrupted, after teardown
+
+Examples:
+  redrill drill deltacrown                 drill suites/deltacrown.toml, report in reports/
+  redrill drill ./mine.toml --only '*rpo*' only what matches, of a suite by path
+  redrill drill detection                  prove that every check catches its fault
+  redrill explain content                  what a check, fault or finding means";
+
+/// Test whether backups come back: start real services, back them up, break them, recover them, and judge.
+#[derive(Debug, Parser)]
+#[command(name = "redrill", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run drills, write a report and a record, print the table
+    Drill(drill::Flags),
+    /// Say what suites, drills and tests there are
+    List(list::Flags),
+    /// Say what a check, a fault, a strike or a finding means and how to mend it
+    Explain(explain::Flags),
+    /// Say what each kind of services needs, and what of it is here
+    Doctor(doctor::Flags),
+    /// Remove what a killed run left behind: processes, containers, directories
+    Reap(reap::Flags),
+    /// Write a first suite to start from
+    Init(init::Flags),
+}
+
+/// Runs the program with these arguments.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Passed
+            };
+        }
+    };
+    match carry_out(arguments.verb) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            error.exit()
+        }
+    }
+}
+
+fn carry_out(verb: Verb) -> Result<Exit> {
+    match verb {
+        // What only reads files needs no runtime.
+        Verb::List(flags) => list::run(&flags),
+        Verb::Explain(flags) => explain::run(&flags),
+        Verb::Init(flags) => init::run(&flags),
+        Verb::Drill(flags) => block_on(|cancel| drill::run(flags, cancel)),
+        Verb::Doctor(flags) => block_on(|_| doctor::run(flags)),
+        Verb::Reap(flags) => block_on(|_| reap::run(flags)),
+    }
+}
+
+/// Runs asynchronous work; Ctrl-C and SIGTERM cancel it, and it then tears down.
+fn block_on<F: Future<Output = Result<Exit>>>(
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .doing("start the runtime")?;
+    runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let signalled = cancel.clone();
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .doing("listen for SIGTERM")?;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "interrupted: removing what was started …"
+                );
+                signalled.cancel();
+            }
+        });
+        work(cancel).await
+    })
+}
+
+/// Writes to standard output; a reader that went away is no defect.
+fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(error.to_string()).doing("write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,172 @@
+//! One backup run: observe the source, take, commit or abandon, and note what happened.
+
+use chrono::Utc;
+use sha2::{Digest, Sha256};
+
+use super::world::{World, pipeline};
+use crate::clock::Stopwatch;
+use crate::context::{Context, Phase};
+use crate::error::{Error, Kind, Result};
+use crate::evidence::{BackupFact, Observation};
+use crate::pipeline::artifact::{ArtifactWriter, Origin};
+use crate::repository::manifest::{Manifest, SCHEMA_VERSION};
+use crate::service::Service;
+use crate::suite::{Backup, Method};
+
+/// How closely the source is looked at before a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Everything: this artifact may be restored and compared.
+    Whole,
+    /// Nothing: this artifact will be superseded.
+    Skip,
+}
+
+/// Takes one backup of `source`. A failure is a fact; only an interruption is an error.
+pub(super) async fn take(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    source: &dyn Service,
+    high_water: u64,
+    look: Look,
+) -> Result<BackupFact> {
+    let ctx = ctx.within(Phase::Backup, &backup.component);
+    let at = ctx.clock.now();
+    let started = Utc::now();
+    let mut fact = BackupFact {
+        backup: backup.name.clone(),
+        component: backup.component.clone(),
+        artifact: None,
+        at,
+        window: (started, started),
+        seconds: 0.0,
+        error: None,
+        refused: None,
+        source: None,
+        high_water,
+        stored: Vec::new(),
+        readable: None,
+    };
+    if look == Look::Whole {
+        match source
+            .observe(&ctx.within(Phase::Observe, &backup.component))
+            .await
+        {
+            Ok(observation) => fact.source = Some(observation),
+            Err(error) => fact.error = Some(stop_or_note(error)?),
+        }
+    }
+    fact.window.0 = Utc::now();
+    let watch = Stopwatch::start();
+    match write(&ctx, world, backup, source, &fact).await {
+        Ok(Written::Committed(id)) => fact.artifact = Some(id),
+        Ok(Written::Refused(words)) => fact.refused = Some(words),
+        Err(error) => fact.error = Some(stop_or_note(error)?),
+    }
+    fact.seconds = watch.seconds();
+    fact.window.1 = Utc::now();
+    Ok(fact)
+}
+
+/// An interruption ends the drill; everything else is noted.
+pub(super) fn stop_or_note(error: Error) -> Result<String> {
+    if error.kind() == Kind::Interrupted {
+        Err(error)
+    } else {
+        Ok(error.to_string())
+    }
+}
+
+enum Written {
+    Committed(String),
+    Refused(String),
+}
+
+async fn write(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    source: &dyn Service,
+    fact: &BackupFact,
+) -> Result<Written> {
+    let server = source.server();
+    let engine = format!("{} {}", server.engine(), server.version());
+    let compression = match &backup.method {
+        Method::PgDump { compress, .. } => format!("zlib:{compress}"),
+        Method::RedisRdb { .. } => "rdb".to_owned(),
+        Method::BucketSync { .. } => "none".to_owned(),
+    };
+    let origin = Origin {
+        backup: backup.name.clone(),
+        component: backup.component.clone(),
+        taken_at: fact.at,
+        engine: engine.clone(),
+        compression: compression.clone(),
+    };
+    let keys = world.keys_of(backup);
+    let recipients = keys
+        .iter()
+        .map(crate::pipeline::artifact::Keys::recipient)
+        .collect();
+    let mut artifact = ArtifactWriter::new(ctx, origin, world.repositories(backup), keys);
+    let pipeline = pipeline(backup, world.component(&backup.component)?, world.fault)?;
+    let id = artifact.id.clone();
+    let taking =
+        tokio::time::timeout(backup.deadline, pipeline.backup(ctx, source, &mut artifact)).await;
+    let taken = taking.unwrap_or_else(|_| {
+        Err(Error::new(
+            Kind::TimedOut,
+            format!(
+                "the backup did not end within {}",
+                humantime::format_duration(backup.deadline)
+            ),
+        )
+        .hint("see where it hung in its log; raise `deadline` in the suite if it is only slow"))
+    });
+    let taken = match taken {
+        Ok(taken) if taken.refused.is_none() => taken,
+        Ok(taken) => {
+            artifact.abandon(&ctx.for_teardown()).await?;
+            return Ok(Written::Refused(taken.refused.unwrap_or_default()));
+        }
+        Err(error) => {
+            artifact.abandon(&ctx.for_teardown()).await?;
+            return Err(error);
+        }
+    };
+    let manifest = Manifest {
+        schema_version: SCHEMA_VERSION,
+        id,
+        backup: backup.name.clone(),
+        component: backup.component.clone(),
+        run: ctx.run.to_string(),
+        taken_at: fact.at,
+        engine,
+        tool: taken.tool,
+        parent: None,
+        compression,
+        recipients,
+        source_identity: fact
+            .source
+            .as_ref()
+            .map(|source| source.identity.clone())
+            .unwrap_or_default(),
+        source_fingerprint: fact.source.as_ref().map(fingerprint).unwrap_or_default(),
+        ledger_high_water: fact.high_water,
+        files: Vec::new(),
+    };
+    Ok(Written::Committed(artifact.commit(ctx, manifest).await?.id))
+}
+
+/// SHA-256 over everything that was observed, in hex.
+fn fingerprint(observation: &Observation) -> String {
+    let mut hash = Sha256::new();
+    for (name, part) in &observation.parts {
+        hash.update(format!("{name}\0{}\0{}\n", part.count, part.hash));
+    }
+    for (name, definition) in &observation.catalogue {
+        hash.update(format!("{name}\0{definition}\n"));
+    }
+    hex::encode(hash.finalize())
+}

@@ -1,0 +1,348 @@
+//! The one place where world and judgement meet: provision → seed → timeline → strike → recover → observe → tear
+//! down → judge. Facts go to [`Evidence`]; nothing is judged before teardown has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::check::{self, Terms, figures};
+use crate::clock::{Stopwatch, VirtualClock};
+use crate::context::{Context, Phase};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Observer};
+use crate::evidence::{Evidence, FailureFact, Sample, StrikeFact, WrittenFact};
+use crate::fault::{plant, strike};
+use crate::outcome::{DrillResult, Outcome, Verdict};
+use crate::plan::{Drill, DrillKind, Timeline};
+use crate::provision::Provisioner;
+use crate::suite::{Backup, ComponentKind, Fault, Scenario, Strike, StrikeTime, Suite};
+
+mod backup;
+mod probe;
+mod recover;
+pub mod runner;
+mod timeline;
+mod world;
+
+use world::World;
+
+/// Tells observers about one drill.
+pub(crate) struct Teller<'a> {
+    drill: &'a str,
+    observer: &'a dyn Observer,
+}
+
+impl Teller<'_> {
+    fn phase(&self, phase: Phase, what: &str) {
+        self.observer.observe(&Event::Phase {
+            drill: self.drill.to_owned(),
+            phase,
+            what: what.to_owned(),
+        });
+    }
+
+    fn progress(&self, done: usize, total: usize) {
+        self.observer.observe(&Event::Progress {
+            drill: self.drill.to_owned(),
+            done: done as u64,
+            total: total as u64,
+        });
+    }
+}
+
+/// Runs one drill to its end, teardown included, and judges it.
+pub async fn run(
+    ctx: &Context,
+    suite: &Suite,
+    drill: &Drill,
+    samples: &[Sample],
+    provisioner: &dyn Provisioner,
+    keep: bool,
+    observer: &dyn Observer,
+) -> DrillResult {
+    let watch = Stopwatch::start();
+    let fault = match &drill.kind {
+        DrillKind::Detection { fault, .. } => *fault,
+        _ => None,
+    };
+    let clock = Arc::new(VirtualClock::at(start_of(&drill.timeline)));
+    let ctx = ctx.clone().with_clock(clock.clone());
+    let nonce = format!("{}-{}", ctx.run, drill.id);
+    // A canary is only good as long as nobody could have it by chance.
+    let canary = format!("canary{}", hex::encode(rand::random::<[u8; 12]>()));
+    let mut evidence = Evidence {
+        run: ctx.run.to_string(),
+        drill: drill.id.clone(),
+        nonce: nonce.clone(),
+        samples: samples.to_vec(),
+        ..Evidence::default()
+    };
+    let mut world = World::new(suite, drill, fault, provisioner);
+    let teller = Teller {
+        drill: &drill.id,
+        observer,
+    };
+    let terms = Terms { suite, drill };
+    let planted = Planted { nonce, canary };
+    let worked = play(
+        &ctx,
+        &mut world,
+        &terms,
+        &planted,
+        &clock,
+        &mut evidence,
+        &teller,
+    )
+    .await;
+    if let Err((phase, error)) = worked {
+        evidence.failures.push(FailureFact {
+            phase,
+            message: error.to_string(),
+            unavailable: matches!(
+                error.kind(),
+                Kind::Unavailable | Kind::TimedOut | Kind::Interrupted
+            ),
+        });
+    }
+    teller.phase(Phase::Teardown, "remove everything that was started");
+    evidence.services = world.service_facts();
+    evidence.teardown = world.tear_down(&ctx.for_teardown(), keep).await;
+    evidence.steps = ctx.steps();
+    result_of(&terms, evidence, watch.seconds())
+}
+
+/// Judges a drill that has ended, teardown included.
+fn result_of(terms: &Terms<'_>, evidence: Evidence, seconds: f64) -> DrillResult {
+    let mut outcomes: Vec<(Outcome, Option<String>)> = terms
+        .checks()
+        .into_iter()
+        .map(|check| (check::judge(check, &evidence, terms, None), None))
+        .collect();
+    for test in &terms.drill.tests {
+        let outcome = check::judge(test.check, &evidence, terms, test.backup.as_deref());
+        outcomes.push((outcome, Some(test.name.clone())));
+    }
+    let verdict = match &terms.drill.kind {
+        DrillKind::Detection {
+            fault: Some(_),
+            caught_by: Some(check),
+            ..
+        } => {
+            let named = outcomes
+                .iter()
+                .find(|(outcome, _)| outcome.check == *check)
+                .map(|(outcome, _)| outcome.verdict);
+            match named {
+                Some(Verdict::Failed) => Verdict::Passed,
+                Some(Verdict::Passed) => Verdict::Failed,
+                Some(Verdict::Undetermined) | None => Verdict::Undetermined,
+            }
+        }
+        _ => Verdict::worst(outcomes.iter().map(|(outcome, _)| outcome.verdict)),
+    };
+    let (rpo, rto, throughput) = figures::of_drill(&evidence, terms);
+    let teardown = evidence
+        .teardown
+        .iter()
+        .map(|fact| (fact.what.clone(), fact.error.clone().map_or(Ok(()), Err)))
+        .collect();
+    DrillResult {
+        drill: terms.drill.clone(),
+        evidence,
+        outcomes,
+        verdict,
+        rpo,
+        rto,
+        throughput,
+        seconds,
+        teardown,
+    }
+}
+
+/// What is planted in the sources of a drill.
+struct Planted {
+    nonce: String,
+    canary: String,
+}
+
+fn start_of(timeline: &Timeline) -> DateTime<Utc> {
+    timeline
+        .happenings
+        .first()
+        .map_or_else(Utc::now, |(at, _)| *at)
+}
+
+/// The drill up to, and without, its teardown. An error says in which phase it arose.
+async fn play(
+    ctx: &Context,
+    world: &mut World<'_>,
+    terms: &Terms<'_>,
+    planted: &Planted,
+    clock: &VirtualClock,
+    evidence: &mut Evidence,
+    teller: &Teller<'_>,
+) -> Result<(), (Phase, Error)> {
+    let backups = terms.backups();
+    let at = |phase: Phase| move |error: Error| (phase, error);
+
+    teller.phase(Phase::Prepare, "start and fill the system");
+    world
+        .set_up(ctx, &backups, &planted.nonce, &planted.canary)
+        .await
+        .map_err(at(Phase::Prepare))?;
+
+    teller.phase(Phase::Backup, "write, back up and prune on the timeline");
+    timeline::play(ctx, world, &backups, clock, evidence, teller)
+        .await
+        .map_err(at(Phase::Backup))?;
+    for backup in &backups {
+        plant::in_artifact(
+            ctx,
+            world.fault,
+            backup,
+            &world.repositories(backup),
+            world.keys_of(backup),
+        )
+        .await
+        .map_err(at(Phase::Backup))?;
+    }
+    if let Some(scenario) = terms.scenario() {
+        teller.phase(Phase::Observe, "read the artifacts");
+        probe::artifacts(ctx, world, &backups, evidence)
+            .await
+            .map_err(at(Phase::Observe))?;
+
+        teller.phase(Phase::Strike, &scenario.title);
+        strike_all(ctx, world, terms, scenario, clock, evidence)
+            .await
+            .map_err(at(Phase::Strike))?;
+
+        teller.phase(Phase::Restore, "recover");
+        recover::recover(
+            ctx,
+            world,
+            &backups,
+            &scenario.strikes,
+            &scenario.restore,
+            evidence,
+        )
+        .await
+        .map_err(at(Phase::Restore))?;
+    }
+    teller.phase(Phase::Observe, "read what came back, and look for leaks");
+    probe::encryption(ctx, world, &backups, &planted.canary, evidence)
+        .await
+        .map_err(at(Phase::Observe))?;
+    if terms.scenario().is_none() || world.fault == Some(Fault::I1) {
+        probe::retention(ctx, world, &backups, evidence)
+            .await
+            .map_err(at(Phase::Observe))?;
+    }
+    write_down(ctx, world.fault, evidence).map_err(at(Phase::Observe))?;
+    plant::in_logs(ctx, world.fault).map_err(at(Phase::Observe))?;
+    evidence.leaks = probe::leaks(ctx, &planted.canary).map_err(at(Phase::Observe))?;
+    Ok(())
+}
+
+/// Strikes every component of the scenario, at the planned instant or at the worst one.
+async fn strike_all(
+    ctx: &Context,
+    world: &World<'_>,
+    terms: &Terms<'_>,
+    scenario: &Scenario,
+    clock: &VirtualClock,
+    evidence: &mut Evidence,
+) -> Result<()> {
+    let planned = world
+        .drill
+        .timeline
+        .strike
+        .unwrap_or_else(|| crate::clock::Clock::now(clock));
+    let at = planned + worst_moment(terms, evidence);
+    clock.advance_to(at);
+    let mut struck = Vec::new();
+    for (name, word) in &scenario.strikes {
+        let ctx = ctx.within(Phase::Strike, name);
+        let service = world.service(name)?;
+        let server = service.server();
+        let component = world.component(name)?;
+        match (word, &component.kind) {
+            (Strike::CorruptHeapPage, ComponentKind::Postgres { database, .. }) => {
+                strike::corrupt_heap_page(&ctx, server.as_ref(), database).await?;
+            }
+            (Strike::BucketDeleted, ComponentKind::Bucket { bucket, .. }) => {
+                strike::empty_bucket(&ctx, server.as_ref(), bucket).await?;
+                guard(&ctx, world, terms, name, evidence).await?;
+                strike::delete_bucket(&ctx, server.as_ref(), bucket).await?;
+            }
+            (Strike::ServerLost, _) => {
+                server.lose(&ctx).await?;
+                world.lose_local_artifacts(&ctx, name).await?;
+            }
+            (word, _) => {
+                return Err(Error::defect(format!(
+                    "{name} cannot be struck with {word}"
+                )));
+            }
+        }
+        let symptom = service.symptom(&ctx).await.unwrap_or_default();
+        struck.push((name.clone(), *word, symptom));
+    }
+    evidence.strike = Some(StrikeFact { at, struck });
+    Ok(())
+}
+
+/// At the worst moment the next backup has nearly completed: the strike comes after its projected duration.
+fn worst_moment(terms: &Terms<'_>, evidence: &Evidence) -> Duration {
+    let DrillKind::Scenario {
+        at: StrikeTime::Worst,
+        ..
+    } = &terms.drill.kind
+    else {
+        return Duration::ZERO;
+    };
+    terms
+        .backups()
+        .iter()
+        .filter_map(|backup| figures::backup_duration(evidence, terms, &backup.name))
+        .map(|(seconds, _)| Duration::from_secs_f64(seconds))
+        .max()
+        .unwrap_or_default()
+}
+
+/// The mirror runs once more on the emptied source, as its schedule would have it: it must refuse.
+async fn guard(
+    ctx: &Context,
+    world: &World<'_>,
+    terms: &Terms<'_>,
+    component: &str,
+    evidence: &mut Evidence,
+) -> Result<()> {
+    let source = world.service(component)?;
+    let backups: Vec<&Backup> = terms
+        .backups()
+        .into_iter()
+        .filter(|backup| backup.component == component)
+        .collect();
+    for backup in backups {
+        let fact = backup::take(ctx, world, backup, source.as_ref(), 0, backup::Look::Skip).await?;
+        evidence.guards.push(fact);
+    }
+    Ok(())
+}
+
+/// Writes the drill's facts beside its logs and reads them back: the verdict is bound to what is on disk.
+fn write_down(ctx: &Context, fault: Option<Fault>, evidence: &mut Evidence) -> Result<()> {
+    let facts = WrittenFact {
+        run: evidence.run.clone(),
+        drill: evidence.drill.clone(),
+        artifacts: evidence
+            .recoveries
+            .iter()
+            .filter_map(|fact| fact.artifact.clone())
+            .collect(),
+    };
+    evidence.written = Some(probe::write_and_read_back(ctx, &facts, fault)?);
+    Ok(())
+}

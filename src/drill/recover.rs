@@ -1,0 +1,379 @@
+//! Recovery by the runbook: provision, fetch, restore, verify, swap, each timed; all components at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backup::stop_or_note;
+use super::world::{World, pipeline};
+use crate::clock::Stopwatch;
+use crate::context::{Context, Phase};
+use crate::error::{Doing, Error, Result};
+use crate::evidence::{BackupFact, Evidence, RecoveryFact};
+use crate::fault::plant;
+use crate::pipeline::artifact::ArtifactReader;
+use crate::pipeline::{Fetched, Pipeline};
+use crate::repository::manifest::Manifest;
+use crate::service::Service;
+use crate::service::postgres::PostgresService;
+use crate::suite::{Backup, Component, ComponentKind, Fault, RestoreOptions, Strike};
+
+/// Recovers every component of the scenario in parallel, then observes what came back.
+pub(super) async fn recover(
+    ctx: &Context,
+    world: &World<'_>,
+    backups: &[&Backup],
+    strikes: &[(String, Strike)],
+    options: &RestoreOptions,
+    evidence: &mut Evidence,
+) -> Result<()> {
+    let declared = Stopwatch::start();
+    let taken = &evidence.backups;
+    let recoveries = backups.iter().map(|backup| async move {
+        let lost = strikes
+            .iter()
+            .any(|(c, strike)| *c == backup.component && *strike == Strike::ServerLost);
+        one(
+            ctx,
+            world,
+            backup,
+            lost,
+            options,
+            declared,
+            last_of(taken, &backup.name),
+        )
+        .await
+    });
+    let mut facts = futures::future::try_join_all(recoveries).await?;
+    if facts.iter().all(|fact| fact.seconds.is_some()) {
+        evidence.recovery_seconds = facts
+            .iter()
+            .filter_map(|fact| fact.seconds)
+            .reduce(f64::max);
+    }
+    for fact in &mut facts {
+        let ctx = ctx.within(Phase::Observe, &fact.component);
+        if world.fault == Some(Fault::J11) {
+            continue;
+        }
+        if let Ok(service) = world.service(&fact.component) {
+            match service.observe(&ctx).await {
+                Ok(observation) => fact.restored = Some(observation),
+                Err(error) => {
+                    let words = stop_or_note(error)?;
+                    fact.error.get_or_insert(words);
+                }
+            }
+        }
+    }
+    evidence.recoveries = facts;
+    Ok(())
+}
+
+fn last_of<'a>(facts: &'a [BackupFact], backup: &str) -> Option<&'a BackupFact> {
+    facts.iter().rev().find(|fact| fact.backup == backup)
+}
+
+async fn one(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    lost: bool,
+    options: &RestoreOptions,
+    declared: Stopwatch,
+    taken: Option<&BackupFact>,
+) -> Result<RecoveryFact> {
+    let mut fact = RecoveryFact {
+        component: backup.component.clone(),
+        backup: backup.name.clone(),
+        expected: taken.and_then(expected_of),
+        ..RecoveryFact::default()
+    };
+    let mut recovery = Recovery {
+        ctx,
+        world,
+        backup,
+        component: world.component(&backup.component)?,
+        lost,
+        options,
+        declared,
+    };
+    match recovery.run(&mut fact).await {
+        Ok(()) => {}
+        Err(error) => fact.error = Some(stop_or_note(error)?),
+    }
+    Ok(fact)
+}
+
+/// What the restore must bring back: the source at backup time, less what the backup leaves out on purpose.
+fn expected_of(taken: &BackupFact) -> Option<crate::evidence::Observation> {
+    let mut expected = taken.source.clone()?;
+    if let Some(read) = &taken.readable {
+        for key in &read.excluded {
+            expected.parts.remove(key);
+            expected.catalogue.remove(&format!("metadata {key}"));
+        }
+    }
+    Some(expected)
+}
+
+struct Recovery<'a, 'w> {
+    ctx: &'a Context,
+    world: &'a World<'w>,
+    backup: &'a Backup,
+    component: &'a Component,
+    lost: bool,
+    options: &'a RestoreOptions,
+    /// Runs since the loss was declared.
+    declared: Stopwatch,
+}
+
+/// A name under which the database is restored before it takes the place of the lost one.
+fn beside(database: &str) -> String {
+    format!("{database}_new")
+}
+
+impl Recovery<'_, '_> {
+    async fn run(&mut self, fact: &mut RecoveryFact) -> Result<()> {
+        let name = &self.backup.component;
+        let phase = |phase: Phase| self.ctx.within(phase, name);
+        let pipeline = pipeline(self.backup, self.component, self.world.fault)?;
+        let fault = self.world.fault;
+
+        let watch = Stopwatch::start();
+        let (target, swaps) = self
+            .provision(&phase(Phase::Provision))
+            .await
+            .doing_with(|| format!("provision a target for {name}"))?;
+        plant::before_restore(&phase(Phase::Provision), fault, target.as_ref()).await?;
+        fact.phases.insert(Phase::Provision, watch.seconds());
+        fact.target_started_here = self
+            .world
+            .servers()
+            .iter()
+            .any(|(_, server)| Arc::ptr_eq(server, &target.server()));
+        if !fact.target_started_here {
+            return Err(Error::refused(format!(
+                "the target for {name} was not started by this run"
+            ))
+            .hint("a restore only ever writes to a server that the drill started"));
+        }
+        let fetching = phase(Phase::Fetch);
+        let reader = self.choose(&fetching, fact).await?;
+        if fault == Some(Fault::J15) {
+            // The target was filled beforehand; the drill's own restore will not run.
+            let fetched = pipeline.fetch(&fetching, &reader, target.as_ref()).await?;
+            pipeline
+                .restore(&fetching, &fetched, target.as_ref(), self.options)
+                .await?;
+            tidy(&fetching, target.as_ref(), &fetched).await?;
+        }
+        fact.target_before = Some(target.population(&phase(Phase::Provision)).await?);
+
+        let watch = Stopwatch::start();
+        let fetched = pipeline
+            .fetch(&fetching, &reader, target.as_ref())
+            .await
+            .doing_with(|| format!("fetch {}", reader.manifest.id))?;
+        fact.artifact_bytes = fetched.stored_bytes;
+        fact.phases.insert(Phase::Fetch, watch.seconds());
+
+        let landing = Landing {
+            fetched: &fetched,
+            id: &reader.manifest.id,
+            swap: swaps,
+            target: target.clone(),
+        };
+        let landed = self.land(pipeline.as_ref(), landing, fact).await;
+        // Nothing decrypted stays behind, whatever became of the restore.
+        tidy(&phase(Phase::Observe), target.as_ref(), &fetched).await?;
+        landed
+    }
+
+    /// From the fetched files to the first verified read under the service's own name, which ends the RTO.
+    async fn land(
+        &self,
+        pipeline: &dyn Pipeline,
+        landing: Landing<'_>,
+        fact: &mut RecoveryFact,
+    ) -> Result<()> {
+        let Landing {
+            fetched,
+            id,
+            swap,
+            target,
+        } = landing;
+        let (name, fault) = (&self.backup.component, self.world.fault);
+        let phase = |phase: Phase| self.ctx.within(phase, name);
+
+        let watch = Stopwatch::start();
+        let restoring = phase(Phase::Restore);
+        if !matches!(fault, Some(Fault::J14 | Fault::J15)) {
+            fact.restore_ran = true;
+            let restored = pipeline
+                .restore(&restoring, fetched, target.as_ref(), self.options)
+                .await;
+            restored.doing_with(|| format!("restore {}", id))?;
+        }
+        let database = swap.as_ref().map_or_else(
+            || target.database().to_owned(),
+            |swap| swap.restored.clone(),
+        );
+        let server = target.server();
+        plant::after_restore(
+            &restoring,
+            fault,
+            self.component,
+            &database,
+            server.as_ref(),
+            fetched,
+        )
+        .await?;
+        fact.phases.insert(Phase::Restore, watch.seconds());
+
+        let watch = Stopwatch::start();
+        target
+            .population(&phase(Phase::Ready))
+            .await
+            .doing_with(|| format!("ask the recovered {name}"))?;
+        fact.phases.insert(Phase::Ready, watch.seconds());
+
+        let watch = Stopwatch::start();
+        fact.smoke = target
+            .smoke(&phase(Phase::Verify), &self.component.smoke)
+            .await?;
+        fact.phases.insert(Phase::Verify, watch.seconds());
+
+        let watch = Stopwatch::start();
+        let target = match swap {
+            Some(swap) => {
+                let (service, kept) = swap.carry_out(&phase(Phase::Swap)).await?;
+                fact.kept_aside = Some(kept);
+                service
+            }
+            None => target,
+        };
+        let first: Vec<_> = self.component.smoke.iter().take(1).cloned().collect();
+        target.smoke(&phase(Phase::Swap), &first).await?;
+        target.population(&phase(Phase::Swap)).await?;
+        fact.phases.insert(Phase::Swap, watch.seconds());
+        fact.seconds = Some(self.declared.seconds());
+        self.world.replace(name, target);
+        Ok(())
+    }
+
+    /// A new server when the old one is lost; else a new database, or a new bucket, on the one that is left.
+    async fn provision(&self, ctx: &Context) -> Result<(Arc<dyn Service>, Option<Swap>)> {
+        if self.lost {
+            let settings: BTreeMap<String, String> = match self.world.fault {
+                Some(Fault::D4 | Fault::D6) => {
+                    BTreeMap::from([("appendonly".to_owned(), "yes".to_owned())])
+                }
+                _ => BTreeMap::new(),
+            };
+            let target = self
+                .world
+                .start(ctx, self.component, "recovered", &settings)
+                .await?;
+            target.create(ctx).await?;
+            return Ok((target, None));
+        }
+        let source = self.world.service(&self.component.name)?;
+        match &self.component.kind {
+            ComponentKind::Postgres { database, .. } => {
+                let target = Arc::new(PostgresService::new(
+                    source.server(),
+                    beside(database),
+                    None,
+                ));
+                target.create(ctx).await?;
+                Ok((
+                    target.clone(),
+                    Some(Swap {
+                        source,
+                        restored: beside(database),
+                        database: database.clone(),
+                    }),
+                ))
+            }
+            ComponentKind::Bucket { .. } => {
+                source.create(ctx).await?;
+                Ok((source, None))
+            }
+            ComponentKind::Redis { .. } => {
+                let target = self
+                    .world
+                    .start(ctx, self.component, "recovered", &BTreeMap::new())
+                    .await?;
+                target.create(ctx).await?;
+                Ok((target, None))
+            }
+        }
+    }
+
+    /// The newest committed artifact of the farthest repository.
+    async fn choose(&self, ctx: &Context, fact: &mut RecoveryFact) -> Result<ArtifactReader> {
+        let repository = self.world.repositories(self.backup).pop().ok_or_else(|| {
+            Error::defect(format!("the backup {} has no repository", self.backup.name))
+        })?;
+        let (newest, _) = Manifest::newest(ctx, &repository, &self.backup.name).await?;
+        let manifest = newest.ok_or_else(|| {
+            Error::failed(format!(
+                "no committed artifact of {} in {}",
+                self.backup.name,
+                repository.name()
+            ))
+            .hint(
+                "see why its backups failed; without an artifact there is nothing to recover from",
+            )
+        })?;
+        fact.newest = Some(manifest.id.clone());
+        fact.artifact = Some(manifest.id.clone());
+        let keys = self.world.keys_left(ctx, self.backup);
+        Ok(ArtifactReader::new(manifest, repository, keys))
+    }
+}
+
+/// What a recovery has in hand once everything is fetched.
+struct Landing<'a> {
+    fetched: &'a Fetched,
+    id: &'a str,
+    swap: Option<Swap>,
+    target: Arc<dyn Service>,
+}
+
+/// Removes what was fetched: nothing decrypted stays behind.
+async fn tidy(ctx: &Context, target: &dyn Service, fetched: &Fetched) -> Result<()> {
+    for (_, path) in &fetched.files {
+        target
+            .server()
+            .tool("rm")
+            .arg("-f")
+            .arg(path)
+            .run(ctx)
+            .await?
+            .ok()?;
+    }
+    Ok(())
+}
+
+/// Putting a restored database in the place of the damaged one, which is kept under another name.
+struct Swap {
+    source: Arc<dyn Service>,
+    restored: String,
+    database: String,
+}
+
+impl Swap {
+    /// The database under its own name, and whether the damaged one is still there under the other.
+    async fn carry_out(&self, ctx: &Context) -> Result<(Arc<dyn Service>, bool)> {
+        let server = self.source.server();
+        let aside = format!("{}_corrupted", self.database);
+        let recovered = PostgresService::new(server.clone(), &self.database, None);
+        recovered.swap(ctx, &self.restored, &aside).await?;
+        let kept = PostgresService::new(server, aside, None)
+            .population(ctx)
+            .await
+            .is_ok();
+        Ok((Arc::new(recovered), kept))
+    }
+}

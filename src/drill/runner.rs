@@ -1,0 +1,143 @@
+//! Many drills, one after the other or a few at once: their directories, their calibration samples, and the sweep
+//! that leaves nothing behind even after a panic.
+
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::probe;
+use crate::check::figures;
+use crate::context::{Context, RunId, Secrets};
+use crate::error::{Doing, Error, Result};
+use crate::event::{Event, Observer};
+use crate::evidence::{LeakSearch, Sample};
+use crate::outcome::DrillResult;
+use crate::plan::{Drill, DrillKind};
+use crate::provision::{Provisioner, reap};
+use crate::suite::Suite;
+
+/// How a run is carried out.
+pub struct Run<'a> {
+    /// Its name.
+    pub id: RunId,
+    /// The suites of the drills.
+    pub suites: &'a [Suite],
+    /// The drills, calibration first.
+    pub drills: &'a [Drill],
+    /// Where services come from.
+    pub provisioner: &'a dyn Provisioner,
+    /// The folder of this run's report; logs go to `logs` in it.
+    pub folder: PathBuf,
+    /// How many drills run at once.
+    pub jobs: usize,
+    /// Keep the run's directory.
+    pub keep: bool,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+    /// Cancelled by Ctrl-C or SIGTERM.
+    pub cancel: CancellationToken,
+}
+
+/// What is known when the last drill has ended and everything is removed.
+#[derive(Debug)]
+pub struct End {
+    /// The run was interrupted.
+    pub interrupted: bool,
+    /// Secrets found in the run's record and reports.
+    pub leaks: LeakSearch,
+}
+
+/// Runs the drills. `sink` gets each result as soon as the drill has ended and been judged.
+pub async fn run(
+    run: &Run<'_>,
+    sink: &mut (dyn FnMut(DrillResult) -> Result<()> + Send),
+) -> Result<End> {
+    let home = reap::RunHome::create(&run.id)?;
+    let secrets = Secrets::default();
+    let mut samples: Vec<Sample> = Vec::new();
+    let (calibrations, others): (Vec<&Drill>, Vec<&Drill>) = run
+        .drills
+        .iter()
+        .partition(|drill| matches!(drill.kind, DrillKind::Calibration { .. }));
+    let mut outcome = Ok(());
+    for drill in calibrations {
+        let result = one(run, home.path(), &secrets, drill, &samples).await?;
+        samples.extend(figures::samples_of(&result.evidence));
+        outcome = outcome.and(sink(result));
+    }
+    {
+        let (path, samples) = (home.path(), &samples);
+        let secrets = &secrets;
+        let mut results = futures::stream::iter(others)
+            .map(|drill| async move {
+                if run.cancel.is_cancelled() {
+                    return Ok(None);
+                }
+                one(run, path, secrets, drill, samples).await.map(Some)
+            })
+            .buffered(run.jobs.max(1));
+        while let Some(result) = results.next().await {
+            if let Some(result) = result? {
+                outcome = outcome.and(sink(result));
+            }
+        }
+    }
+    if !run.keep {
+        home.remove(run.provisioner.mode()).await?;
+    }
+    outcome?;
+    let leaks = probe::search_reports(&run.folder, &secrets.all())?;
+    Ok(End {
+        interrupted: run.cancel.is_cancelled(),
+        leaks,
+    })
+}
+
+async fn one(
+    run: &Run<'_>,
+    home: &Path,
+    secrets: &Secrets,
+    drill: &Drill,
+    samples: &[Sample],
+) -> Result<DrillResult> {
+    let suite = run
+        .suites
+        .iter()
+        .find(|suite| suite.name == drill.suite)
+        .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))?;
+    let slug = drill.id.replace('/', "-");
+    let mut ctx = Context::new(
+        run.id.clone(),
+        home.join(&slug),
+        run.folder.join("logs").join(&slug),
+        run.cancel.child_token(),
+    )
+    .doing_with(|| format!("prepare the drill {}", drill.id))?;
+    ctx.secrets = secrets.clone();
+    run.observer.observe(&Event::DrillStarted {
+        drill: drill.id.clone(),
+        title: drill.title.clone(),
+    });
+    let result = super::run(
+        &ctx,
+        suite,
+        drill,
+        samples,
+        run.provisioner,
+        run.keep,
+        run.observer,
+    )
+    .await;
+    run.observer.observe(&Event::DrillEnded {
+        drill: drill.id.clone(),
+        verdict: result.verdict,
+        seconds: result.seconds,
+        outcomes: result
+            .outcomes
+            .iter()
+            .map(|(outcome, _)| outcome.clone())
+            .collect(),
+    });
+    Ok(result)
+}

@@ -1,0 +1,357 @@
+//! The system under test of one drill: its servers, services, repositories and keys, and their removal.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::context::{Context, Phase};
+use crate::error::{Doing, Error, Result};
+use crate::evidence::{ServiceFact, TeardownFact, product};
+use crate::pipeline::Pipeline;
+use crate::pipeline::artifact::Keys;
+use crate::pipeline::bucket_sync::BucketSync;
+use crate::pipeline::pg_dump::PgDump;
+use crate::pipeline::redis::RedisRdb;
+use crate::plan::{Drill, DrillKind};
+use crate::provision::{Provisioner, Wanted};
+use crate::repository::Repository;
+use crate::repository::local::LocalRepository;
+use crate::repository::s3::S3Repository;
+use crate::service::bucket::BucketService;
+use crate::service::postgres::PostgresService;
+use crate::service::redis::RedisService;
+use crate::service::s3::S3Client;
+use crate::service::{Running, Service};
+use crate::suite::{
+    Backup, Component, ComponentKind, Encryption, Engine, Fault, Method, RepositoryKind, Suite,
+};
+
+/// Everything a drill has running.
+pub(super) struct World<'a> {
+    pub suite: &'a Suite,
+    pub drill: &'a Drill,
+    pub fault: Option<Fault>,
+    pub keys: Option<Keys>,
+    provisioner: &'a dyn Provisioner,
+    services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
+    repositories: BTreeMap<String, Arc<dyn Repository>>,
+    started: Mutex<Vec<(String, Arc<dyn Running>)>>,
+    facts: Mutex<Vec<ServiceFact>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> World<'a> {
+    /// A world with nothing in it yet.
+    pub fn new(
+        suite: &'a Suite,
+        drill: &'a Drill,
+        fault: Option<Fault>,
+        provisioner: &'a dyn Provisioner,
+    ) -> Self {
+        Self {
+            suite,
+            drill,
+            fault,
+            keys: None,
+            provisioner,
+            services: Mutex::default(),
+            repositories: BTreeMap::new(),
+            started: Mutex::default(),
+            facts: Mutex::default(),
+        }
+    }
+
+    /// Starts, creates and fills every component of the drill, and opens the repositories of its backups.
+    pub async fn set_up(
+        &mut self,
+        ctx: &Context,
+        backups: &[&Backup],
+        nonce: &str,
+        canary: &str,
+    ) -> Result<()> {
+        if backups
+            .iter()
+            .any(|backup| backup.encrypt == Some(Encryption::Age))
+        {
+            self.keys = Some(Keys::generate(ctx));
+        }
+        let suite = self.suite;
+        let wanted: Vec<&Component> = suite
+            .components
+            .iter()
+            .filter(|component| self.drill.components.contains(&component.name))
+            .collect();
+        let this = &*self;
+        let components = wanted.into_iter().map(|component| async move {
+            let ctx = ctx.within(Phase::Prepare, &component.name);
+            let service = this
+                .start(&ctx, component, "source", &BTreeMap::new())
+                .await?;
+            service.create(&ctx).await?;
+            // A retention rehearsal takes hundreds of backups, and only their number and age matter.
+            if this.drill.kind != DrillKind::Retention {
+                let seeded = service.seed(&ctx, this.drill.scale, this.drill.seed).await;
+                seeded.doing_with(|| format!("seed {}", component.name))?;
+            }
+            service
+                .plant(&ctx, nonce, canary)
+                .await
+                .doing_with(|| format!("plant the nonce in {}", component.name))?;
+            lock(&this.services).insert(component.name.clone(), service);
+            Ok::<(), Error>(())
+        });
+        futures::future::try_join_all(components).await?;
+        self.repositories = self.open_repositories(ctx, backups).await?;
+        Ok(())
+    }
+
+    async fn open_repositories(
+        &self,
+        ctx: &Context,
+        backups: &[&Backup],
+    ) -> Result<BTreeMap<String, Arc<dyn Repository>>> {
+        let mut open: BTreeMap<String, Arc<dyn Repository>> = BTreeMap::new();
+        let mut server: Option<Arc<dyn Running>> = None;
+        for spec in &self.suite.repositories {
+            if !backups
+                .iter()
+                .any(|backup| backup.repositories.contains(&spec.name))
+            {
+                continue;
+            }
+            let repository: Arc<dyn Repository> = match &spec.kind {
+                RepositoryKind::Local => {
+                    let dir = ctx.subdir(&format!("repository-{}", spec.name))?;
+                    Arc::new(LocalRepository::new(&spec.name, dir)?)
+                }
+                RepositoryKind::S3 { bucket } => {
+                    // One server holds every S3 repository; none of the disasters reaches it.
+                    let server = match &server {
+                        Some(server) => server.clone(),
+                        None => {
+                            let wanted = Wanted {
+                                name: "repository".to_owned(),
+                                engine: Engine::Bucket,
+                                version: None,
+                                settings: BTreeMap::new(),
+                            };
+                            let started = self.launch(ctx, &wanted, &spec.name).await?;
+                            server.insert(started).clone()
+                        }
+                    };
+                    let repository =
+                        S3Repository::new(&spec.name, S3Client::new(&server.endpoint()), bucket);
+                    repository.create(ctx).await?;
+                    Arc::new(repository)
+                }
+            };
+            open.insert(spec.name.clone(), repository);
+        }
+        Ok(open)
+    }
+
+    async fn launch(&self, ctx: &Context, wanted: &Wanted, name: &str) -> Result<Arc<dyn Running>> {
+        let server = self.provisioner.start(ctx, wanted).await?;
+        lock(&self.started).push((wanted.name.clone(), server.clone()));
+        let fact = ServiceFact {
+            name: name.to_owned(),
+            product: product(wanted.engine).to_owned(),
+            version: server.version().to_owned(),
+            mode: server.mode().to_owned(),
+        };
+        let mut facts = lock(&self.facts);
+        if !facts.contains(&fact) {
+            facts.push(fact);
+        }
+        Ok(server)
+    }
+
+    /// Starts an empty server for a component and gives back the service on it; creates nothing inside.
+    pub async fn start(
+        &self,
+        ctx: &Context,
+        component: &Component,
+        role: &str,
+        extra_settings: &BTreeMap<String, String>,
+    ) -> Result<Arc<dyn Service>> {
+        let settings = match &component.kind {
+            ComponentKind::Postgres { settings, .. } | ComponentKind::Redis { settings, .. } => {
+                settings.clone()
+            }
+            ComponentKind::Bucket { .. } => BTreeMap::new(),
+        };
+        let wanted = Wanted {
+            name: format!("{}-{role}", component.name),
+            engine: component.engine(),
+            version: component.version.clone(),
+            settings: settings.into_iter().chain(extra_settings.clone()).collect(),
+        };
+        let server = self.launch(ctx, &wanted, &component.name).await?;
+        Ok(service_on(component, server))
+    }
+
+    /// The service of a component as it is now.
+    pub fn service(&self, component: &str) -> Result<Arc<dyn Service>> {
+        lock(&self.services)
+            .get(component)
+            .cloned()
+            .ok_or_else(|| Error::defect(format!("the component {component} was not started")))
+    }
+
+    /// Puts a recovered service in the place of the lost one.
+    pub fn replace(&self, component: &str, service: Arc<dyn Service>) {
+        lock(&self.services).insert(component.to_owned(), service);
+    }
+
+    /// The component by name.
+    pub fn component(&self, name: &str) -> Result<&'a Component> {
+        self.suite
+            .components
+            .iter()
+            .find(|component| component.name == name)
+            .ok_or_else(|| Error::defect(format!("the suite has no component {name}")))
+    }
+
+    /// The repositories of a backup, nearest first.
+    pub fn repositories(&self, backup: &Backup) -> Vec<Arc<dyn Repository>> {
+        backup
+            .repositories
+            .iter()
+            .filter_map(|name| self.repositories.get(name).cloned())
+            .collect()
+    }
+
+    /// The keys a backup is encrypted with.
+    pub fn keys_of(&self, backup: &Backup) -> Option<Keys> {
+        backup.encrypt.and(self.keys.clone())
+    }
+
+    /// The keys that are left to the operators after the disaster.
+    pub fn keys_left(&self, ctx: &Context, backup: &Backup) -> Option<Keys> {
+        let keys = self.keys_of(backup)?;
+        Some(match self.fault {
+            Some(Fault::H2) => keys.with_identity_of(Some(&Keys::generate(ctx))),
+            _ => keys,
+        })
+    }
+
+    /// What is lost with a server: the artifacts that lay on its host.
+    pub async fn lose_local_artifacts(&self, ctx: &Context, component: &str) -> Result<()> {
+        for backup in self
+            .suite
+            .backups
+            .iter()
+            .filter(|backup| backup.component == component)
+        {
+            for spec in self
+                .suite
+                .repositories
+                .iter()
+                .filter(|spec| spec.kind == RepositoryKind::Local)
+            {
+                if let Some(repository) = self.repositories.get(&spec.name) {
+                    let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
+                    let keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
+                    repository.delete(ctx, &keys).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The services used so far.
+    pub fn service_facts(&self) -> Vec<ServiceFact> {
+        lock(&self.facts).clone()
+    }
+
+    /// Every server still known, with its name.
+    pub fn servers(&self) -> Vec<(String, Arc<dyn Running>)> {
+        lock(&self.started).clone()
+    }
+
+    /// Removes everything that was started, and the drill's directory; goes on after failures and reports them.
+    pub async fn tear_down(&self, ctx: &Context, keep: bool) -> Vec<TeardownFact> {
+        let mut facts = Vec::new();
+        if keep {
+            // Dropping the servers ends them; their directories stay for a look.
+            return vec![TeardownFact {
+                what: format!("nothing, as asked: see {}", ctx.dir.display()),
+                error: None,
+            }];
+        }
+        for (what, server) in self.servers().into_iter().rev() {
+            let error = server.remove(ctx).await.err().map(|error| error.message());
+            facts.push(TeardownFact { what, error });
+        }
+        let gone = std::fs::remove_dir_all(&ctx.dir)
+            .err()
+            .map(|error| error.to_string());
+        facts.push(TeardownFact {
+            what: "the drill's directory".to_owned(),
+            error: gone,
+        });
+        facts
+    }
+}
+
+/// The service that a component is, on a server.
+fn service_on(component: &Component, server: Arc<dyn Running>) -> Arc<dyn Service> {
+    match &component.kind {
+        ComponentKind::Postgres { database, seed, .. } => {
+            Arc::new(PostgresService::new(server, database, seed.clone()))
+        }
+        ComponentKind::Redis { keys, .. } => Arc::new(RedisService::new(server, *keys)),
+        ComponentKind::Bucket { bucket, objects } => {
+            Arc::new(BucketService::new(server, bucket, *objects))
+        }
+    }
+}
+
+/// The pipeline of a backup, with a planted fault in it where the fault is one of pipelines.
+pub(super) fn pipeline(
+    backup: &Backup,
+    component: &Component,
+    fault: Option<Fault>,
+) -> Result<Arc<dyn Pipeline>> {
+    Ok(match &backup.method {
+        Method::PgDump { format, compress } => {
+            let mut pipeline = PgDump::new(*format, *compress);
+            match fault {
+                Some(Fault::A2Uncompressed) => pipeline.extra_dump_args.push("--compress=0".into()),
+                Some(Fault::A6) => pipeline
+                    .extra_dump_args
+                    .push("--exclude-table=shop.audit".into()),
+                Some(Fault::A9) => pipeline
+                    .extra_dump_args
+                    .push("--exclude-table-data=shop.*_seq".into()),
+                Some(Fault::A15) => {
+                    pipeline
+                        .extra_restore_args
+                        .extend(["--section=pre-data".into(), "--section=data".into()]);
+                }
+                _ => {}
+            }
+            pipeline.deadline = backup.deadline;
+            Arc::new(pipeline)
+        }
+        Method::RedisRdb { aof } => Arc::new(RedisRdb::new(*aof).deadline(backup.deadline)),
+        Method::BucketSync {
+            exclude,
+            max_delete_percent,
+        } => {
+            // F6: a mirror without a guard.
+            let allowed = if fault == Some(Fault::F6) {
+                100
+            } else {
+                *max_delete_percent
+            };
+            let bucket = match &component.kind {
+                ComponentKind::Bucket { bucket, .. } => bucket.clone(),
+                _ => String::new(),
+            };
+            Arc::new(BucketSync::new(bucket, exclude, allowed)?)
+        }
+    })
+}

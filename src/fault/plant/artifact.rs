@@ -1,0 +1,380 @@
+//! Faults planted in artifacts: after the product wrote them, as a failing tool, disk or hand would.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+
+use super::find;
+use crate::context::Context;
+use crate::error::{Doing, Error, Result};
+use crate::fault::damaged::{Damage, damaged};
+use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
+use crate::repository::Repository;
+use crate::repository::manifest::{Manifest, ManifestFile};
+use crate::service::redis::PROBE_VALUE;
+use crate::suite::{Backup, Fault};
+
+/// age encrypts in chunks of 64 KiB (age-encryption.org/v1, "Payload").
+const AGE_CHUNK: u64 = 64 * 1024;
+/// What `gzip` makes of an empty input.
+const EMPTY_GZIP: [u8; 20] = [
+    0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
+/// Plants the fault in the newest artifact of a backup, in every repository.
+pub async fn in_artifact(
+    ctx: &Context,
+    fault: Option<Fault>,
+    backup: &Backup,
+    repositories: &[Arc<dyn Repository>],
+    keys: Option<Keys>,
+) -> Result<()> {
+    let Some(fault) = fault else { return Ok(()) };
+    for repository in repositories {
+        let Some(manifest) = Manifest::newest(ctx, repository, &backup.name).await?.0 else {
+            continue;
+        };
+        let artifact = Artifact {
+            ctx,
+            repository,
+            manifest: &manifest,
+            keys: &keys,
+        };
+        match fault {
+            Fault::A1 => {
+                artifact
+                    .reseal("db.dump", |bytes| bytes.truncate(bytes.len() * 6 / 10))
+                    .await?
+            }
+            // The table of contents comes first; the end is compressed rows.
+            Fault::A2 => artifact.reseal("db.dump", |bytes| flip_late(bytes)).await?,
+            Fault::A2Uncompressed => {
+                artifact
+                    .reseal("db.dump", |bytes| change_a_name(bytes))
+                    .await?
+            }
+            Fault::A3 => {
+                artifact
+                    .reseal("db.dump", |bytes| *bytes = EMPTY_GZIP.to_vec())
+                    .await?
+            }
+            Fault::D1 => {
+                artifact
+                    .reseal("dump.rdb", |bytes| flip_value(bytes))
+                    .await?
+            }
+            Fault::D2 => {
+                artifact
+                    .reseal("dump.rdb", |bytes| flip_value_without_checksum(bytes))
+                    .await?
+            }
+            Fault::F1 => artifact.lose_one().await?,
+            Fault::F11 => artifact.cut_index(1000).await?,
+            Fault::H1 => artifact.leave_plaintext().await?,
+            Fault::H3 => {
+                artifact
+                    .damage_stored(|bytes| Damage::FlipBit(bytes / 2))
+                    .await?
+            }
+            Fault::H4 => artifact.cut_at_chunk().await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Changes a letter of the first capitalised word that fills a column's beginning in the dump's rows (they are
+/// separated by tabs): text, then, and no label of an enum.
+fn change_a_name(bytes: &mut [u8]) {
+    let a_name = |window: &[u8]| {
+        window[0] == b'\t'
+            && window[1].is_ascii_uppercase()
+            && window[2..].iter().all(u8::is_ascii_lowercase)
+    };
+    if let Some(at) = bytes.windows(6).position(a_name) {
+        bytes[at + 3] = if bytes[at + 3] == b'z' {
+            b'a'
+        } else {
+            bytes[at + 3] + 1
+        };
+    }
+}
+
+fn flip_late(bytes: &mut [u8]) {
+    let late = bytes.len() * 9 / 10;
+    if let Some(byte) = bytes.get_mut(late) {
+        *byte ^= 0x10;
+    }
+}
+
+/// Flips a bit in the value of the key that [`crate::service::redis`] seeds for this.
+fn flip_value(bytes: &mut [u8]) {
+    if let Some(at) = find(bytes, PROBE_VALUE.as_bytes()) {
+        bytes[at + PROBE_VALUE.len() / 2] ^= 1;
+    }
+}
+
+/// Changes a byte of a value and sets the RDB's checksum, its last eight bytes, to 0: "not computed".
+fn flip_value_without_checksum(bytes: &mut [u8]) {
+    flip_value(bytes);
+    let length = bytes.len();
+    bytes[length.saturating_sub(8)..].fill(0);
+}
+
+struct Artifact<'a> {
+    ctx: &'a Context,
+    repository: &'a Arc<dyn Repository>,
+    manifest: &'a Manifest,
+    keys: &'a Option<Keys>,
+}
+
+impl Artifact<'_> {
+    fn reader(&self) -> ArtifactReader {
+        ArtifactReader::new(
+            self.manifest.clone(),
+            self.repository.clone(),
+            self.keys.clone(),
+        )
+    }
+
+    /// The file with the data in it.
+    fn largest(&self) -> Option<&ManifestFile> {
+        self.manifest.files.iter().max_by_key(|file| file.bytes)
+    }
+
+    /// Writes the artifact again through the product's own writer, one file of it altered: everything fits, as if
+    /// the tool itself had given bad output. Detection drills are small; the file is held in memory.
+    async fn reseal(&self, name: &str, alter: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        let reader = self.reader();
+        let mut contents = Vec::new();
+        for file in &self.manifest.files {
+            let mut bytes = Vec::new();
+            reader
+                .open(self.ctx, &file.name)
+                .await?
+                .read_to_end(&mut bytes)
+                .await
+                .doing("read an artifact to damage it")?;
+            contents.push((file.clone(), bytes));
+        }
+        let (_, bytes) = contents
+            .iter_mut()
+            .find(|(file, _)| file.name == name)
+            .ok_or_else(|| Error::defect(format!("the artifact has no file {name} to damage")))?;
+        let before = bytes.clone();
+        alter(bytes);
+        if *bytes == before {
+            return Err(Error::defect(format!(
+                "the fault did not change {name}: it was not planted"
+            )));
+        }
+        let origin = Origin {
+            backup: self.manifest.backup.clone(),
+            component: self.manifest.component.clone(),
+            taken_at: self.manifest.taken_at,
+            engine: self.manifest.engine.clone(),
+            compression: self.manifest.compression.clone(),
+        };
+        let own = self.manifest.files.iter().map(|file| file.key.clone());
+        let own: Vec<String> = own.chain([self.manifest.key()]).collect();
+        self.repository.delete(self.ctx, &own).await?;
+        let writer = ArtifactWriter::new(
+            self.ctx,
+            origin,
+            vec![self.repository.clone()],
+            self.keys.clone(),
+        );
+        for (file, bytes) in contents {
+            writer
+                .file(
+                    self.ctx,
+                    &file.name,
+                    Box::new(std::io::Cursor::new(bytes)),
+                    file.metadata,
+                )
+                .await?;
+        }
+        let manifest = Manifest {
+            files: Vec::new(),
+            ..self.manifest.clone()
+        };
+        writer.commit(self.ctx, manifest).await.map(drop)
+    }
+
+    /// Removes a stored file that the manifest names: shared content where there is any.
+    async fn lose_one(&self) -> Result<()> {
+        let files = &self.manifest.files;
+        let key = files
+            .iter()
+            .find(|file| file.shared)
+            .or(files.first())
+            .map(|file| file.key.clone());
+        self.repository.delete(self.ctx, key.as_slice()).await
+    }
+
+    /// Changes stored bytes behind the manifest's back.
+    async fn damage_stored(&self, how: impl Fn(u64) -> Damage) -> Result<()> {
+        let Some(file) = self.largest() else {
+            return Ok(());
+        };
+        let (spool, _guard) = spool(
+            self.ctx,
+            self.repository.get(self.ctx, &file.key).await?,
+            how(file.bytes),
+        )
+        .await?;
+        self.repository
+            .put(self.ctx, &file.key, spool, &file.metadata)
+            .await
+            .map(drop)
+    }
+
+    /// Cuts the first file's ciphertext after a whole chunk, and has the manifest agree: only the cipher can tell.
+    async fn cut_at_chunk(&self) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        let Some(file) = manifest.files.iter_mut().max_by_key(|file| file.bytes) else {
+            return Ok(());
+        };
+        let sealed_chunk = AGE_CHUNK + 16;
+        let payload = file.plain_bytes.div_ceil(AGE_CHUNK).max(1);
+        if payload < 2 {
+            return Err(Error::defect(
+                "the artifact has one chunk only: it cannot be cut between two",
+            ));
+        }
+        let header = file.bytes - (file.plain_bytes + 16 * payload);
+        let kept = header + sealed_chunk * (payload - 1);
+        let (spool, path) = spool(
+            self.ctx,
+            self.repository.get(self.ctx, &file.key).await?,
+            Damage::CutAt(kept),
+        )
+        .await?;
+        file.bytes = kept;
+        file.sha256 = sha256(&path)?;
+        self.repository
+            .put(self.ctx, &file.key, spool, &file.metadata)
+            .await?;
+        self.rewrite(&manifest).await
+    }
+
+    async fn rewrite(&self, manifest: &Manifest) -> Result<()> {
+        let text = serde_json::to_vec_pretty(manifest).doing("write a manifest")?;
+        let body = Box::new(std::io::Cursor::new(text));
+        self.repository
+            .put(self.ctx, &manifest.key(), body, &Default::default())
+            .await
+            .map(drop)
+    }
+
+    /// The index of a bucket's backup as it would be had the listing ended at its first page.
+    async fn cut_index(&self, lines: usize) -> Result<()> {
+        let name = "index.json";
+        let mut text = String::new();
+        self.reader()
+            .open(self.ctx, name)
+            .await?
+            .read_to_string(&mut text)
+            .await
+            .doing("read the index")?;
+        let cut: String = text
+            .lines()
+            .take(lines)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        if cut.len() == text.len() {
+            return Err(Error::defect(
+                "the index fits one page: the fault was not planted",
+            ));
+        }
+        // Another artifact's writer, to get the bytes sealed; then that file takes the place of the index.
+        let origin = Origin {
+            backup: format!("{}-scratch", self.manifest.backup),
+            component: self.manifest.component.clone(),
+            taken_at: self.manifest.taken_at,
+            engine: self.manifest.engine.clone(),
+            compression: self.manifest.compression.clone(),
+        };
+        let writer = ArtifactWriter::new(
+            self.ctx,
+            origin,
+            vec![self.repository.clone()],
+            self.keys.clone(),
+        );
+        writer
+            .file(
+                self.ctx,
+                name,
+                Box::new(std::io::Cursor::new(cut.into_bytes())),
+                Default::default(),
+            )
+            .await?;
+        let scratch = Manifest {
+            files: Vec::new(),
+            backup: format!("{}-scratch", self.manifest.backup),
+            ..self.manifest.clone()
+        };
+        let scratch = writer.commit(self.ctx, scratch).await?;
+        let sealed = scratch
+            .file(name)
+            .cloned()
+            .ok_or_else(|| Error::defect("no sealed index"))?;
+        let mut manifest = self.manifest.clone();
+        for file in manifest.files.iter_mut().filter(|file| file.name == name) {
+            let metadata = file.metadata.clone();
+            let body = self.repository.get(self.ctx, &sealed.key).await?;
+            self.repository
+                .put(self.ctx, &file.key, body, &metadata)
+                .await?;
+            *file = ManifestFile {
+                key: file.key.clone(),
+                metadata,
+                ..sealed.clone()
+            };
+        }
+        self.repository
+            .delete(self.ctx, &[sealed.key, scratch.key()])
+            .await?;
+        self.rewrite(&manifest).await
+    }
+
+    /// The temporary file of a branch that forgot to encrypt, left beside the artifact.
+    async fn leave_plaintext(&self) -> Result<()> {
+        let Some(file) = self.largest() else {
+            return Ok(());
+        };
+        let body = self.reader().open(self.ctx, &file.name).await?;
+        let key = format!("{}/{}/upload.tmp", self.manifest.backup, self.manifest.id);
+        self.repository
+            .put(self.ctx, &key, body, &Default::default())
+            .await
+            .map(drop)
+    }
+}
+
+/// Damaged bytes through a file, as a repository must not be read and written at once.
+async fn spool(
+    ctx: &Context,
+    input: crate::service::Reading,
+    damage: Damage,
+) -> Result<(crate::service::Reading, PathBuf)> {
+    let path = ctx.dir.join(format!("damaged-{}", ctx.next_number()));
+    let mut file = tokio::fs::File::create(&path)
+        .await
+        .doing_with(|| format!("create {}", path.display()))?;
+    tokio::io::copy(&mut damaged(input, damage), &mut file)
+        .await
+        .doing("damage an artifact")?;
+    file.sync_all().await.doing("damage an artifact")?;
+    let file = tokio::fs::File::open(&path)
+        .await
+        .doing_with(|| format!("open {}", path.display()))?;
+    Ok((Box::new(file), path))
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    use sha2::Digest;
+    let bytes = std::fs::read(path).doing_with(|| format!("read {}", path.display()))?;
+    Ok(hex::encode(sha2::Sha256::digest(bytes)))
+}

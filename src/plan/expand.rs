@@ -1,0 +1,284 @@
+//! A suite unfolds into drills: which ones, in which order, with which seed and how much data.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use super::{Drill, DrillKind, Pending, Plan, timeline};
+use crate::error::Result;
+use crate::suite::{Scenario, Strike, StrikeTime, Suite, Test};
+
+/// How big a calibration drill is beside the others: far enough from them for a line through two points.
+const CALIBRATION: f64 = 0.25;
+/// The sign bit stays clear.
+const SEED_BITS: u64 = u64::MAX >> 1;
+
+/// What a run may choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// The seed of everything that is left to chance.
+    pub seed: u64,
+    /// How much data, 1.0 being the suite's normal size.
+    pub scale: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            scale: 1.0,
+        }
+    }
+}
+
+/// Every drill that a suite asks for, and what it leaves pending.
+///
+/// First, where a component has a production size, a calibration drill at a quarter of the size, in the scenario
+/// that recovers the most; then one drill for each scenario and time it strikes, the retention rehearsal, and for
+/// each scenario that faults are planted in its healthy twin and one drill a fault. A scenario that only
+/// detections use is not drilled by itself: its healthy twin is that drill.
+pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let mut drilled = Vec::new();
+    for scenario in &suite.scenarios {
+        match &scenario.pending {
+            Some(reason) => plan.pending.push(Pending {
+                id: format!("{}/{}", suite.name, scenario.name),
+                suite: suite.name.clone(),
+                scenario: scenario.name.clone(),
+                title: scenario.title.clone(),
+                reason: reason.clone(),
+            }),
+            None if only_for_detections(suite, scenario) => {}
+            None => drilled.push(scenario),
+        }
+    }
+    let mut maker = Maker {
+        suite,
+        options,
+        ids: BTreeSet::new(),
+    };
+    plan.drills.extend(maker.calibration(&drilled)?);
+    for scenario in drilled {
+        for (number, at) in scenario.at.iter().enumerate() {
+            plan.drills.push(maker.scenario(scenario, at, number == 0)?);
+        }
+    }
+    plan.drills.extend(maker.retention()?);
+    plan.drills.extend(maker.detections()?);
+    Ok(plan)
+}
+
+/// The seed of one drill: the first eight bytes of SHA-256 over the run's seed and the drill's id, so that a
+/// drill repeats alone just as it ran among others. It fits SQL's `bigint`, where seed scripts use it.
+pub fn drill_seed(run_seed: u64, id: &str) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(run_seed.to_le_bytes())
+        .chain_update(id)
+        .finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+        & SEED_BITS
+}
+
+fn only_for_detections(suite: &Suite, scenario: &Scenario) -> bool {
+    suite.detections.iter().any(|d| d.scenario == scenario.name)
+        && !suite.tests.iter().any(|test| test.drill == scenario.name)
+}
+
+/// Makes drills, each under an id of its own.
+struct Maker<'s> {
+    suite: &'s Suite,
+    options: &'s Options,
+    ids: BTreeSet<String>,
+}
+
+impl Maker<'_> {
+    /// A drill of a scenario, with the scenario's components and timeline, and no tests.
+    fn drill(
+        &mut self,
+        ids: [String; 2],
+        title: String,
+        scenario: &Scenario,
+        at: &StrikeTime,
+        kind: DrillKind,
+    ) -> Result<Drill> {
+        let timeline = timeline::struck(self.suite, &scenario.recover, at)?;
+        let components = self.components(&scenario.strikes, &scenario.recover);
+        let scale = self.options.scale;
+        Ok(self.finished(ids, title, kind, components, scale, timeline))
+    }
+
+    fn finished(
+        &mut self,
+        [id, longer_id]: [String; 2],
+        title: String,
+        kind: DrillKind,
+        components: Vec<String>,
+        scale: f64,
+        timeline: super::Timeline,
+    ) -> Drill {
+        let id = if self.ids.contains(&id) {
+            longer_id
+        } else {
+            id
+        };
+        self.ids.insert(id.clone());
+        let id = format!("{}/{id}", self.suite.name);
+        Drill {
+            title,
+            suite: self.suite.name.clone(),
+            kind,
+            components,
+            seed: drill_seed(self.options.seed, &id),
+            id,
+            scale,
+            timeline,
+            tests: Vec::new(),
+        }
+    }
+
+    /// Components to start, in the order of the suite: those named, and those that the backups protect.
+    fn components(&self, named: &[(String, Strike)], backups: &[String]) -> Vec<String> {
+        let of_backup = |name: &str| {
+            let mut of = self.suite.backups.iter().filter(|b| b.component == name);
+            of.any(|backup| backups.contains(&backup.name))
+        };
+        self.suite
+            .components
+            .iter()
+            .map(|component| component.name.clone())
+            .filter(|name| named.iter().any(|(named, _)| named == name) || of_backup(name))
+            .collect()
+    }
+
+    fn scenario(&mut self, scenario: &Scenario, at: &StrikeTime, first: bool) -> Result<Drill> {
+        let name = &scenario.name;
+        let (short, long, when) = match at {
+            StrikeTime::Worst => {
+                let id = format!("{name}@worst");
+                (id.clone(), id, "at the worst moment".to_owned())
+            }
+            StrikeTime::After { backup, offset } => {
+                let offset = humantime::format_duration(*offset).to_string();
+                let short = format!("{name}@{}", offset.replace(' ', ""));
+                let long = format!("{short}-after-{backup}");
+                (short, long, format!("{offset} after {backup}"))
+            }
+        };
+        let ids = if first {
+            [name.clone(), name.clone()]
+        } else {
+            [short, long]
+        };
+        let title = format!("{}, struck {when}", scenario.title);
+        let kind = DrillKind::Scenario {
+            scenario: name.clone(),
+            at: at.clone(),
+        };
+        let mut drill = self.drill(ids, title, scenario, at, kind)?;
+        if first {
+            drill.tests = self.tests_of(name);
+        }
+        Ok(drill)
+    }
+
+    fn tests_of(&self, drill: &str) -> Vec<Test> {
+        let of_drill = |test: &&Test| test.drill == drill;
+        self.suite.tests.iter().filter(of_drill).cloned().collect()
+    }
+
+    fn calibration(&mut self, scenarios: &[&Scenario]) -> Result<Option<Drill>> {
+        let projected: BTreeSet<&str> = self
+            .suite
+            .components
+            .iter()
+            .filter(|component| component.production_size.is_some())
+            .map(|component| component.name.as_str())
+            .collect();
+        let recovers = |scenario: &Scenario| {
+            let backups = self.suite.backups.iter();
+            backups
+                .filter(|backup| scenario.recover.contains(&backup.name))
+                .filter(|backup| projected.contains(backup.component.as_str()))
+                .count()
+        };
+        // The first of those that recover the most.
+        let most = scenarios
+            .iter()
+            .rev()
+            .max_by_key(|scenario| recovers(scenario));
+        let Some(scenario) = most.filter(|scenario| recovers(scenario) > 0) else {
+            return Ok(None);
+        };
+        let Some(at) = scenario.at.first() else {
+            return Ok(None);
+        };
+        let id = "calibration".to_owned();
+        let title = "Calibration at a quarter of the size".to_owned();
+        let kind = DrillKind::Calibration {
+            scenario: scenario.name.clone(),
+        };
+        let mut drill = self.drill([id.clone(), id], title, scenario, at, kind)?;
+        drill.scale *= CALIBRATION;
+        Ok(Some(drill))
+    }
+
+    fn retention(&mut self) -> Result<Option<Drill>> {
+        let Some(rehearsal) = &self.suite.retention else {
+            return Ok(None);
+        };
+        let id = "retention".to_owned();
+        let mut drill = self.finished(
+            [id.clone(), id.clone()],
+            format!("Retention over {} days", rehearsal.days),
+            DrillKind::Retention,
+            self.components(&[], &rehearsal.backups),
+            self.options.scale,
+            timeline::rehearsal(self.suite, rehearsal)?,
+        );
+        drill.tests = self.tests_of(&id);
+        Ok(Some(drill))
+    }
+
+    fn detections(&mut self) -> Result<Vec<Drill>> {
+        let suite = self.suite;
+        let mut drills = Vec::new();
+        for scenario in &suite.scenarios {
+            let planted: Vec<_> = suite
+                .detections
+                .iter()
+                .filter(|detection| detection.scenario == scenario.name)
+                .collect();
+            let Some(at) = scenario.at.first().filter(|_| !planted.is_empty()) else {
+                continue;
+            };
+            let name = &scenario.name;
+            let id = format!("healthy-{name}");
+            let title = format!("{}, nothing planted", scenario.title);
+            let kind = DrillKind::Detection {
+                scenario: name.clone(),
+                fault: None,
+                caught_by: None,
+            };
+            drills.push(self.drill([id.clone(), id], title, scenario, at, kind)?);
+            for detection in planted {
+                let fault = detection.fault;
+                let ids = [fault.to_string(), format!("{fault}@{name}")];
+                let title = format!("{fault}: {}", fault.meaning());
+                let kind = DrillKind::Detection {
+                    scenario: name.clone(),
+                    fault: Some(fault),
+                    caught_by: Some(detection.caught_by),
+                };
+                drills.push(self.drill(ids, title, scenario, at, kind)?);
+            }
+        }
+        Ok(drills)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::{Happening, Timeline, period};
+use crate::suite::{Fault, parse};
+
+fn suite(text: &str) -> Suite {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/shop.toml");
+    parse(text, &path).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// The suite of that name in `suites/`, without the script that fills its database.
+fn shipped(name: &str) -> Suite {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("suites/{name}.toml"));
+    let text = std::fs::read_to_string(&path).expect("is there");
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("seed = \""))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    parse(&text, &path).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn plan(suite: &Suite) -> Plan {
+    expand(suite, &Options::default()).expect("unfolds")
+}
+
+fn drill(suite: &Suite, id: &str) -> Drill {
+    let drills = plan(suite).drills;
+    let found = drills.into_iter().find(|drill| drill.id == id);
+    found.unwrap_or_else(|| panic!("no drill {id}"))
+}
+
+fn ids(plan: &Plan) -> Vec<&str> {
+    plan.drills.iter().map(|drill| drill.id.as_str()).collect()
+}
+
+fn instant(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text)
+        .expect("an instant")
+        .to_utc()
+}
+
+fn instants(timeline: &Timeline, of: &Happening) -> Vec<DateTime<Utc>> {
+    let all = timeline.happenings.iter();
+    all.filter(|(_, what)| what == of)
+        .map(|(at, _)| *at)
+        .collect()
+}
+
+/// The time between the strike and the oldest write to the component that its last backup does not hold.
+fn lost(timeline: &Timeline, backup: &str, component: &str) -> Duration {
+    let at = |wanted: &Happening| {
+        timeline
+            .happenings
+            .iter()
+            .rposition(|(_, what)| what == wanted)
+    };
+    let last = at(&Happening::Backup(backup.to_owned())).expect("a backup");
+    let write = Happening::Write(component.to_owned());
+    let (oldest, _) = timeline.happenings[last..]
+        .iter()
+        .find(|(_, what)| *what == write)
+        .expect("a write after it");
+    let strike = timeline.strike.expect("a strike");
+    (strike - *oldest).to_std().expect("after it")
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn deltacrown_unfolds_into_its_drills_in_order() {
+    let suite = shipped("deltacrown");
+    let plan = plan(&suite);
+    assert_eq!(
+        ids(&plan),
+        [
+            "deltacrown/calibration",
+            "deltacrown/database-corruption",
+            "deltacrown/database-corruption@worst",
+            "deltacrown/complete-server-failure",
+            "deltacrown/redis-failure",
+            "deltacrown/redis-failure@worst",
+            "deltacrown/media-bucket-deletion",
+            "deltacrown/media-bucket-deletion@worst",
+            "deltacrown/retention",
+        ]
+    );
+    assert_eq!(plan.pending.len(), 1);
+    assert_eq!(plan.pending[0].id, "deltacrown/region-outage");
+    let named: usize = plan.drills.iter().map(|drill| drill.tests.len()).sum();
+    assert_eq!(named, 10, "each test is judged in one drill");
+    let calibration = &plan.drills[0];
+    assert_eq!(calibration.scale, 0.25);
+    assert_eq!(calibration.components, ["db", "cache", "media"]);
+    assert_eq!(plan.drills[1].components, ["db"]);
+}
+
+#[test]
+fn an_hourly_dump_struck_58_minutes_later_loses_58_minutes_of_writes() {
+    let suite = shipped("deltacrown");
+    let corruption = drill(&suite, "deltacrown/database-corruption").timeline;
+    assert_eq!(corruption.strike, Some(instant("2025-01-12T14:58:00Z")));
+    assert_eq!(lost(&corruption, "postgres", "db"), 58 * MINUTE);
+
+    let failure = drill(&suite, "deltacrown/complete-server-failure").timeline;
+    assert_eq!(failure.strike, Some(instant("2025-01-12T14:54:00Z")));
+    assert_eq!(lost(&failure, "postgres", "db"), 54 * MINUTE);
+    assert_eq!(lost(&failure, "redis", "cache"), 9 * MINUTE);
+    assert_eq!(lost(&failure, "media", "media"), (12 * 60 + 54) * MINUTE);
+
+    let cache = drill(&suite, "deltacrown/redis-failure").timeline;
+    assert_eq!(lost(&cache, "redis", "cache"), 14 * MINUTE);
+    let media = drill(&suite, "deltacrown/media-bucket-deletion").timeline;
+    assert_eq!(media.strike, Some(instant("2025-01-14T00:00:00Z")));
+    assert_eq!(lost(&media, "media", "media"), 22 * 60 * MINUTE);
+}
+
+#[test]
+fn the_worst_moment_is_the_start_of_the_next_run_of_the_slowest_backup() {
+    let suite = shipped("deltacrown");
+    let corruption = drill(&suite, "deltacrown/database-corruption@worst").timeline;
+    assert_eq!(corruption.strike, Some(instant("2025-01-12T15:00:00Z")));
+    assert_eq!(lost(&corruption, "postgres", "db"), 60 * MINUTE);
+    let media = drill(&suite, "deltacrown/media-bucket-deletion@worst").timeline;
+    assert_eq!(media.strike, Some(instant("2025-01-14T02:00:00Z")));
+    assert_eq!(lost(&media, "media", "media"), 24 * 60 * MINUTE);
+
+    let office_hours = suite_of_one("0 9-17 * * 1-5", "worst");
+    let timeline = &plan(&office_hours).drills[0].timeline;
+    assert_eq!(
+        timeline.strike,
+        Some(instant("2025-01-20T09:00:00Z")),
+        "after the weekend"
+    );
+    assert_eq!(lost(timeline, "b", "db"), 64 * 60 * MINUTE);
+}
+
+#[test]
+fn a_retention_rehearsal_takes_every_run_of_its_days_and_prunes_at_the_end_of_each_day() {
+    let suite = shipped("deltacrown");
+    let rehearsal = drill(&suite, "deltacrown/retention");
+    let timeline = &rehearsal.timeline;
+    let backups = instants(timeline, &Happening::Backup("postgres".to_owned()));
+    assert_eq!(backups.len(), 8 * 24);
+    assert_eq!(backups[0], instant("2025-01-12T00:00:00Z"));
+    let prunes = instants(timeline, &Happening::Prune("postgres".to_owned()));
+    assert_eq!(prunes.len(), 8);
+    assert_eq!(prunes[0], instant("2025-01-12T23:00:00Z"));
+    assert_eq!(
+        instants(timeline, &Happening::Write("db".to_owned())),
+        backups
+    );
+    assert_eq!(timeline.strike, None);
+    assert_eq!(rehearsal.components, ["db"]);
+}
+
+#[test]
+fn every_scenario_with_faults_has_one_healthy_twin_before_them() {
+    let suite = shipped("detection");
+    let plan = plan(&suite);
+    assert_eq!(plan.drills.len(), Fault::ALL.len() + suite.scenarios.len());
+    assert_eq!(
+        &ids(&plan)[..3],
+        ["detection/healthy-database", "detection/A1", "detection/A2"]
+    );
+    for (number, drill) in plan.drills.iter().enumerate() {
+        let DrillKind::Detection {
+            scenario,
+            fault,
+            caught_by,
+        } = &drill.kind
+        else {
+            panic!("{} is no detection", drill.id);
+        };
+        assert_eq!(fault.is_some(), caught_by.is_some());
+        let twin = plan.drills[..=number].iter().filter(|twin| {
+            matches!(&twin.kind, DrillKind::Detection { scenario: s, fault: None, .. } if s == scenario)
+        });
+        assert_eq!(twin.count(), 1, "{}", drill.id);
+    }
+}
+
+#[test]
+fn a_scenario_with_tests_and_faults_is_drilled_by_itself_too_and_no_id_comes_twice() {
+    let suite = suite(
+        r#"
+        [component.db]
+        kind = "postgres"
+        [component.cache]
+        kind = "redis"
+        [backup.db]
+        component = "db"
+        schedule = "@hourly"
+        [backup.cache]
+        component = "cache"
+        schedule = "@hourly"
+        [scenario.lost]
+        strike = [{ component = "db", fault = "server-lost" }, { component = "cache", fault = "server-lost" }]
+        at = ["worst", "5m after db", "5m after cache", "30m 30s after db"]
+        [scenario.cache-lost]
+        strike = [{ component = "cache", fault = "server-lost" }]
+        [[test]]
+        name = "restores"
+        check = "restore"
+        scenario = "lost"
+        [[detection]]
+        fault = "J11"
+        caught_by = "executed"
+        scenario = "lost"
+        [[detection]]
+        fault = "J11"
+        caught_by = "executed"
+        scenario = "cache-lost"
+        "#,
+    );
+    assert_eq!(
+        ids(&plan(&suite)),
+        [
+            "shop/lost",
+            "shop/lost@5m",
+            "shop/lost@5m-after-cache",
+            "shop/lost@30m30s",
+            "shop/healthy-lost",
+            "shop/J11",
+            "shop/healthy-cache-lost",
+            "shop/J11@cache-lost",
+        ]
+    );
+}
+
+#[test]
+fn a_drill_has_the_same_seed_alone_and_among_others_and_another_one_in_another_run() {
+    assert_eq!(drill_seed(1, "shop/lost"), drill_seed(1, "shop/lost"));
+    assert_ne!(drill_seed(1, "shop/lost"), drill_seed(2, "shop/lost"));
+    assert_ne!(drill_seed(1, "shop/lost"), drill_seed(1, "shop/lost@worst"));
+    // The value itself is part of the promise: a seed printed in an old report must still give the same data.
+    assert_eq!(drill_seed(1, "shop/lost"), 0x1a0022a73382e079);
+}
+
+#[test]
+fn the_period_of_a_schedule_is_known_and_a_wrong_one_is_an_error() {
+    assert_eq!(period("*/15 * * * *").expect("is a schedule"), 15 * MINUTE);
+    assert!(period("every hour").is_err());
+}
+
+/// One database with one backup named `b`, struck once.
+fn suite_of_one(schedule: &str, at: &str) -> Suite {
+    suite(&format!(
+        "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"{schedule}\"\n\
+         [scenario.s]\nstrike = {{ fault = \"server-lost\" }}\nat = \"{at}\"\n"
+    ))
+}
+
+/// Schedules whose runs are all equally far apart, with that period in minutes.
+const REGULAR: [(&str, u64); 6] = [
+    ("* * * * *", 1),
+    ("*/5 * * * *", 5),
+    ("*/15 * * * *", 15),
+    ("30 * * * *", 60),
+    ("10 */6 * * *", 360),
+    ("0 2 * * *", 1440),
+];
+
+proptest! {
+    #[test]
+    fn a_timeline_is_sorted_repeats_itself_and_ends_with_the_strike(
+        schedule in "(0|7|\\*/20|5,50) (\\*|2|9-17|1,13) (\\*|1|\\*/9) \\* (\\*|1-5)",
+        seconds in 1u64..86_400,
+        worst in any::<bool>(),
+    ) {
+        let offset = seconds % period(&schedule).expect("is a schedule").as_secs();
+        let worst = worst || offset == 0;
+        let at = if worst { "worst".to_owned() } else { format!("{offset}s after b") };
+        let suite = suite_of_one(&schedule, &at);
+        let drills = plan(&suite).drills;
+        prop_assert_eq!(&drills, &plan(&suite).drills);
+        let timeline = &drills[0].timeline;
+        let strike = timeline.strike.expect("a strike");
+        prop_assert!(timeline.happenings.is_sorted());
+        prop_assert!(timeline.happenings.iter().all(|(at, _)| *at < strike));
+
+        let backups = instants(timeline, &Happening::Backup("b".to_owned()));
+        let writes = instants(timeline, &Happening::Write("db".to_owned()));
+        prop_assert_eq!(backups.len(), 2);
+        prop_assert_eq!(&backups, &instants(timeline, &Happening::Prune("b".to_owned())));
+        prop_assert!(backups.iter().all(|backup| writes.contains(backup)));
+        prop_assert!(writes[0] < backups[0], "the first backup holds a write");
+        prop_assert!(writes.len() <= 2 * 60 + 3, "{} writes", writes.len());
+        let exposed = lost(timeline, "b", "db");
+        if worst {
+            prop_assert_eq!(exposed, period(&schedule).expect("is a schedule"));
+        } else {
+            prop_assert_eq!(exposed, Duration::from_secs(offset));
+        }
+    }
+
+    #[test]
+    fn there_are_sixty_writes_a_period(index in 0usize..REGULAR.len(), share in 1u64..100) {
+        let (schedule, minutes) = REGULAR[index];
+        let offset = minutes * 60 * share / 100;
+        prop_assume!(offset > 0);
+        let suite = suite_of_one(schedule, &format!("{offset}s after b"));
+        let timeline = &plan(&suite).drills[0].timeline;
+        let backups = instants(timeline, &Happening::Backup("b".to_owned()));
+        let writes = instants(timeline, &Happening::Write("db".to_owned()));
+        let between = writes.iter().filter(|at| **at >= backups[0] && **at < backups[1]);
+        prop_assert_eq!(between.count(), 60);
+        let after = writes.iter().filter(|at| **at >= backups[1]).count() as u64;
+        prop_assert_eq!(after, offset.div_ceil(minutes));
+        prop_assert_eq!(writes.len() as u64, 1 + 60 + after);
+    }
+
+    #[test]
+    fn an_hourly_rehearsal_has_a_day_of_runs_for_every_day(days in 2u32..20) {
+        let suite = suite(&format!(
+            "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@hourly\"\n\
+             keep = {{ within = \"1d\" }}\n[retention]\ndays = {days}\n"
+        ));
+        let drills = plan(&suite).drills;
+        let timeline = &drills[0].timeline;
+        let runs = instants(timeline, &Happening::Backup("b".to_owned())).len();
+        prop_assert_eq!(runs, days as usize * 24);
+        prop_assert!(timeline.happenings.is_sorted());
+    }
+}

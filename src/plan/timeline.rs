@@ -1,0 +1,138 @@
+//! What happens in a drill and when, in virtual time.
+//!
+//! Every timeline hangs on one fixed day ([`first_day`]), so that the same suite gives the same instants in every
+//! run. A strike *after* a backup comes so long after that backup's first run at or after 14:00 which is followed
+//! by a long enough gap. The *worst* strike comes at the very start of the run that ends the longest gap, of the
+//! scenario's backup with the longest period; the drill then adds the time that this run would have taken.
+//!
+//! Of every backup only the last two runs before the strike are taken, each followed by a prune: earlier ones
+//! would be superseded, so the drill fast-forwards to these. Each recovered component gets sixty writes per
+//! period of its backup, and one at the instant of every backup and just after it, which is the oldest that the
+//! strike then loses: an hourly dump struck 58 minutes later really loses 58 minutes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{Happening, Timeline};
+use crate::error::{Error, Result};
+use crate::suite::schedule::{Schedule, first_day};
+use crate::suite::{Backup, RetentionRehearsal, StrikeTime, Suite};
+
+/// The hour of the first day from which the runs that a strike hangs on are looked for.
+const ANCHOR_HOUR: i64 = 14;
+/// Writes per period of a component's backup.
+const WRITES_PER_PERIOD: i32 = 60;
+/// Runs of each backup that are taken before the strike.
+const RUNS_TAKEN: usize = 2;
+
+/// The longest time between two consecutive runs of a schedule. A backup that starts every `period` and takes
+/// some time to complete leaves a system exposed for both together.
+pub fn period(schedule: &str) -> Result<Duration> {
+    parse(schedule).map(|schedule| schedule.period())
+}
+
+fn parse(schedule: &str) -> Result<Schedule> {
+    Schedule::parse(schedule).map_err(|why| {
+        Error::usage(format!("`{schedule}` is {why}")).doing("read a backup's schedule")
+    })
+}
+
+/// The timeline of a disaster that these backups are recovered from.
+pub(super) fn struck(suite: &Suite, recover: &[String], at: &StrikeTime) -> Result<Timeline> {
+    let backups = backups(suite, recover)?;
+    let strike = strike(&backups, at)?;
+    let mut all = BTreeSet::new();
+    for (backup, schedule) in &backups {
+        let mut runs = Vec::new();
+        let mut last = strike;
+        while let Some(run) = schedule.before(last).filter(|_| runs.len() < RUNS_TAKEN) {
+            runs.push(run);
+            last = run;
+        }
+        let (Some(newest), Some(oldest)) = (runs.first(), runs.last()) else {
+            continue;
+        };
+        let next = schedule.after(*newest).unwrap_or(strike);
+        let interval = (next - *newest).max(*newest - *oldest) / WRITES_PER_PERIOD;
+        let mut write = *oldest - interval;
+        while write < strike {
+            all.insert((write, Happening::Write(backup.component.clone())));
+            write += interval;
+        }
+        for run in runs {
+            all.insert((run, Happening::Backup(backup.name.clone())));
+            all.insert((run, Happening::Prune(backup.name.clone())));
+            all.insert((run, Happening::Write(backup.component.clone())));
+        }
+    }
+    Ok(Timeline {
+        happenings: all.into_iter().collect(),
+        strike: Some(strike),
+    })
+}
+
+/// The timeline of a retention rehearsal: every run of its backups over its days, pruned at the end of each day, and
+/// one write at each run, so that no two artifacts are the same.
+pub(super) fn rehearsal(suite: &Suite, rehearsal: &RetentionRehearsal) -> Result<Timeline> {
+    let start = first_day();
+    let end = start + chrono::Duration::days(rehearsal.days.into());
+    let mut all = BTreeSet::new();
+    for (backup, schedule) in backups(suite, &rehearsal.backups)? {
+        let mut next = schedule.at_or_after(start);
+        while let Some(run) = next.filter(|run| *run < end) {
+            all.insert((run, Happening::Backup(backup.name.clone())));
+            all.insert((run, Happening::Write(backup.component.clone())));
+            next = schedule.after(run);
+            if next.is_none_or(|next| next.date_naive() != run.date_naive()) {
+                all.insert((run, Happening::Prune(backup.name.clone())));
+            }
+        }
+    }
+    Ok(Timeline {
+        happenings: all.into_iter().collect(),
+        strike: None,
+    })
+}
+
+fn backups<'s>(suite: &'s Suite, names: &[String]) -> Result<Vec<(&'s Backup, Schedule)>> {
+    let mut all = Vec::new();
+    for name in names {
+        let backup = suite.backups.iter().find(|backup| backup.name == *name);
+        let backup = backup.ok_or_else(|| Error::defect(format!("no backup `{name}`")))?;
+        all.push((backup, parse(&backup.schedule)?));
+    }
+    Ok(all)
+}
+
+/// When it strikes.
+fn strike(backups: &[(&Backup, Schedule)], at: &StrikeTime) -> Result<DateTime<Utc>> {
+    let anchor = first_day() + chrono::Duration::hours(ANCHOR_HOUR);
+    let found = match at {
+        StrikeTime::After { backup, offset } => {
+            let offset = chrono::Duration::from_std(*offset).unwrap_or(chrono::Duration::MAX);
+            backups
+                .iter()
+                .find(|(known, _)| known.name == *backup)
+                .and_then(|(_, schedule)| {
+                    schedule
+                        .gaps(anchor)
+                        .find(|(run, next)| *next - *run > offset)
+                        .map(|(run, _)| run + offset)
+                })
+        }
+        StrikeTime::Worst => backups
+            .iter()
+            .filter_map(|(_, schedule)| schedule.longest_gap(anchor))
+            .reduce(|worst, gap| {
+                if gap.1 - gap.0 > worst.1 - worst.0 {
+                    gap
+                } else {
+                    worst
+                }
+            })
+            .map(|(_, next)| next),
+    };
+    found.ok_or_else(|| Error::usage("no run of a backup that the strike could follow"))
+}

@@ -1,0 +1,156 @@
+//! Server processes: they outlive the call that starts them, are noted on disk for reaping, and end with all their
+//! descendants (Postgres backends leave the process group of their postmaster, so the group alone is not enough).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Child;
+
+use super::TAIL_LINES;
+use crate::context::Context;
+use crate::error::{Doing, Result};
+
+/// Where a run notes the servers it started, for reaping after a SIGKILL: `<drill dir>/pids/<pid>`, holding the
+/// kernel's start time of the process, so that a reused pid is never mistaken for it.
+pub const PIDS: &str = "pids";
+
+/// A server process. Dropping it kills it with all its descendants.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    pid: u32,
+    log: PathBuf,
+    pid_file: PathBuf,
+}
+
+impl Daemon {
+    /// Takes charge of a process that was just started.
+    pub(super) fn adopt(ctx: &Context, child: Child, log: PathBuf) -> Result<Self> {
+        let pid = child.id().unwrap_or_default();
+        let pid_file = ctx.subdir(PIDS)?.join(pid.to_string());
+        let daemon = Self {
+            child,
+            pid,
+            log,
+            pid_file,
+        };
+        let started = start_time(pid).unwrap_or_default();
+        std::fs::write(&daemon.pid_file, started.to_string())
+            .doing_with(|| format!("write {}", daemon.pid_file.display()))?;
+        Ok(daemon)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its log file.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How it ended, when it has, without waiting.
+    pub fn ended(&mut self) -> Option<String> {
+        self.child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| status.to_string())
+    }
+
+    /// The last lines of its log, for error messages.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
+    /// Asks the server to end with `signal`, waits up to `deadline`, then kills what is left.
+    pub async fn stop(&mut self, signal: Signal, deadline: Duration) {
+        if let Some(pid) = raw(self.pid)
+            && self.child.id().is_some()
+        {
+            let _ = kill(pid, signal);
+        }
+        let _ = tokio::time::timeout(deadline, self.child.wait()).await;
+        self.kill().await;
+    }
+
+    /// Kills the server and all its descendants at once, as a crash would.
+    pub async fn kill(&mut self) {
+        self.kill_now();
+        let _ = self.child.wait().await;
+        let _ = std::fs::remove_file(&self.pid_file);
+    }
+
+    fn kill_now(&mut self) {
+        if self.child.id().is_some() {
+            kill_tree(self.pid);
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill_now();
+    }
+}
+
+fn raw(pid: u32) -> Option<Pid> {
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 1)
+        .map(Pid::from_raw)
+}
+
+/// Kills a process and every descendant of it, the process first so that it cannot replace its children.
+pub fn kill_tree(pid: u32) {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(child) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        if let Some(parent) = parent_of(child) {
+            children.entry(parent).or_default().push(child);
+        }
+    }
+    let mut doomed = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = doomed.get(next).copied() {
+        if let Some(pid) = raw(pid) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        doomed.extend(children.remove(&pid).unwrap_or_default());
+        next += 1;
+    }
+}
+
+/// Fields of /proc/PID/stat from the third on (proc(5)); the second, the name, may hold anything.
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+    )
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    stat_fields(pid)?.get(1)?.parse().ok()
+}
+
+/// The kernel's start time of a process, in clock ticks after boot (field 22 of /proc/PID/stat).
+pub fn start_time(pid: u32) -> Option<u64> {
+    stat_fields(pid)?.get(19)?.parse().ok()
+}

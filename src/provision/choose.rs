@@ -1,0 +1,102 @@
+//! Which kind of services a run uses, and why: the choice and its reason stand in every report.
+
+use std::collections::BTreeSet;
+
+use super::{Provisioner, containers, local, locate};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::suite::Engine;
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Containers when an engine answers and the images are there or can be pulled, else local.
+    Auto,
+    /// Processes of this machine.
+    Local,
+    /// Containers.
+    Containers,
+}
+
+/// An engine and the version wanted of it.
+pub type Need = (Engine, Option<String>);
+
+/// A provisioner, and why this one.
+pub struct Chosen {
+    /// It.
+    pub provisioner: Box<dyn Provisioner>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Chooses, and checks that what is needed is there: nothing has been started when this fails.
+pub async fn choose(ctx: &Context, mode: Mode, needs: &BTreeSet<Need>) -> Result<Chosen> {
+    match mode {
+        Mode::Local => {
+            local_can(needs)?;
+            Ok(Chosen {
+                provisioner: Box::new(local::Local),
+                reason: "asked for".to_owned(),
+            })
+        }
+        Mode::Containers => {
+            containers_can(ctx, needs).await?;
+            Ok(Chosen {
+                provisioner: Box::new(containers::Containers),
+                reason: "asked for".to_owned(),
+            })
+        }
+        Mode::Auto => match containers_can(ctx, needs).await {
+            Ok(()) => Ok(Chosen {
+                provisioner: Box::new(containers::Containers),
+                reason: "a container engine answers and every image is there".to_owned(),
+            }),
+            Err(no_containers) => match local_can(needs) {
+                Ok(()) => Ok(Chosen {
+                    provisioner: Box::new(local::Local),
+                    reason: format!("no containers: {}", no_containers.message()),
+                }),
+                Err(no_local) => Err(Error::unavailable(format!(
+                    "neither containers ({}) nor local services ({}) can be had",
+                    no_containers.message(),
+                    no_local.message()
+                ))
+                .hint(
+                    no_local
+                        .hint_text()
+                        .unwrap_or("run `redrill doctor`")
+                        .to_owned(),
+                )),
+            },
+        },
+    }
+}
+
+/// Whether every engine's programs are installed here.
+pub fn local_can(needs: &BTreeSet<Need>) -> Result<()> {
+    needs
+        .iter()
+        .try_for_each(|need| local_program(need).map(drop))
+}
+
+/// Where the program that serves a need is.
+pub fn local_program((engine, version): &Need) -> Result<String> {
+    match engine {
+        Engine::Postgres => Ok(locate::postgres_bin(version.as_deref())?
+            .display()
+            .to_string()),
+        Engine::Redis => Ok(locate::program("redis-server", "redis-server")?
+            .display()
+            .to_string()),
+        Engine::Bucket => Ok("embedded in redrill".to_owned()),
+    }
+}
+
+/// Whether an engine answers and has, or can pull, every image.
+pub async fn containers_can(ctx: &Context, needs: &BTreeSet<Need>) -> Result<()> {
+    containers::engine_answers(ctx).await?;
+    for (engine, version) in needs {
+        containers::available_image(ctx, *engine, version.as_deref()).await?;
+    }
+    Ok(())
+}

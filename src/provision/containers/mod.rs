@@ -1,0 +1,432 @@
+//! Services in containers, through testcontainers. Tools run inside the service's container through the engine's
+//! command line, with standard input and output streamed, so that they are of the server's own version.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use testcontainers_modules::postgres::Postgres;
+use testcontainers_modules::redis::Redis;
+use testcontainers_modules::testcontainers::core::{ContainerPort, WaitFor};
+use testcontainers_modules::testcontainers::runners::AsyncRunner;
+use testcontainers_modules::testcontainers::{
+    ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, Image, ImageExt,
+    TestcontainersError,
+};
+use tokio::sync::Mutex;
+
+use super::{Provisioner, REDIS_SETTINGS, Wanted, fresh_secret, ready};
+use crate::context::Context;
+use crate::error::{Doing, Error, Result, chain};
+use crate::process::Command;
+use crate::service::{Endpoint, Running, Stop, postgres, redis, s3};
+use crate::suite::Engine;
+
+mod images;
+
+use images::S3Flavour;
+
+/// The label that carries the run id, for `redrill reap`.
+pub const RUN_LABEL: &str = "redrill.run";
+/// The label that carries the pid of the process that owns the container and its start time: `pid/ticks`.
+pub const OWNER_LABEL: &str = "redrill.owner";
+const STARTUP: Duration = Duration::from_secs(120);
+const ACCESS_KEY: &str = "redrill";
+
+/// Starts services as containers.
+#[derive(Debug, Default)]
+pub struct Containers;
+
+#[async_trait]
+impl Provisioner for Containers {
+    fn mode(&self) -> &'static str {
+        "containers"
+    }
+
+    async fn start(&self, ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
+        let image = available_image(ctx, wanted.engine, wanted.version.as_deref()).await?;
+        let started = match wanted.engine {
+            Engine::Postgres => start_postgres(ctx, wanted, &image).await,
+            Engine::Redis => start_redis(ctx, wanted, &image).await,
+            Engine::Bucket => start_s3(ctx, wanted, &image).await,
+        };
+        started.doing_with(|| format!("start a container of {image} for {}", wanted.name))
+    }
+}
+
+/// Whether a container engine answers; the error says what it said.
+pub async fn engine_answers(ctx: &Context) -> Result<()> {
+    let asked = Command::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .deadline(Duration::from_secs(10))
+        .run(ctx)
+        .await;
+    let hint = "start it (`systemctl start docker`), or use --services local";
+    match asked.and_then(crate::process::Finished::ok) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::unavailable(error.message())
+            .hint(hint)
+            .doing("reach the container engine")),
+    }
+}
+
+/// The image to use: the first candidate that is here, else the first that can be pulled.
+pub async fn available_image(
+    ctx: &Context,
+    engine: Engine,
+    version: Option<&str>,
+) -> Result<String> {
+    let candidates = images::candidates(engine, version)?;
+    for image in &candidates {
+        let asked = Command::new("docker")
+            .args(["image", "inspect", "--format", "{{.Id}}", image])
+            .run(ctx)
+            .await?;
+        if asked.exit == Some(0) {
+            return Ok(image.clone());
+        }
+    }
+    for image in &candidates {
+        let pulled = Command::new("docker")
+            .args(["pull", "--quiet", image])
+            .deadline(Duration::from_secs(600))
+            .run(ctx)
+            .await?;
+        if pulled.exit == Some(0) {
+            return Ok(image.clone());
+        }
+    }
+    Err(Error::unavailable(format!(
+        "no image for {engine}: {} is neither here nor can it be pulled",
+        candidates.join(", ")
+    ))
+    .hint(format!(
+        "run `make images` to build one from Debian packages, or name yours in REDRILL_IMAGE_{}",
+        if engine == Engine::Bucket {
+            "S3".to_owned()
+        } else {
+            engine.id().to_uppercase()
+        }
+    )))
+}
+
+async fn start_postgres(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn Running>> {
+    let (name, tag) = images::split(image);
+    let password = fresh_secret(ctx, &format!("password of {}", wanted.name));
+    let settings = wanted
+        .settings
+        .iter()
+        .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+    let request = Postgres::default()
+        .with_fsync_enabled()
+        .with_user("postgres")
+        .with_password(&password)
+        .with_name(name)
+        .with_tag(tag)
+        .with_env_var(
+            "POSTGRES_INITDB_ARGS",
+            "--data-checksums --encoding=UTF8 --locale=C.UTF-8",
+        )
+        .with_cmd(
+            ["postgres", "-c", "fsync=on"]
+                .into_iter()
+                .map(str::to_owned)
+                .chain(settings),
+        );
+    let inside = Inside {
+        engine: Engine::Postgres,
+        port: 5432,
+        user: "postgres",
+        data: "/var/lib/postgresql/data",
+        login: "postgres".to_owned(),
+        password,
+    };
+    launch(ctx, request, inside).await
+}
+
+async fn start_redis(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn Running>> {
+    let (name, tag) = images::split(image);
+    let password = fresh_secret(ctx, &format!("password of {}", wanted.name));
+    let mut config = format!("requirepass {password}\ndir /data\n");
+    let own = REDIS_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (name, value) in own.iter().map(|(n, v)| (n, v)).chain(&wanted.settings) {
+        config += &format!("{name} {value}\n");
+    }
+    // A file, because arguments can be read by everyone on the host.
+    let path = "/data/redis.conf";
+    let request = Redis::default()
+        .with_name(name)
+        .with_tag(tag)
+        .with_copy_to(
+            CopyTargetOptions::new(path).with_mode(0o666),
+            config.into_bytes(),
+        )
+        .with_cmd(["redis-server", path]);
+    let inside = Inside {
+        engine: Engine::Redis,
+        port: 6379,
+        user: "redis",
+        data: "/data",
+        login: String::new(),
+        password,
+    };
+    launch(ctx, request, inside).await
+}
+
+async fn start_s3(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn Running>> {
+    let (name, tag) = images::split(image);
+    let secret = fresh_secret(ctx, &format!("secret key of {}", wanted.name));
+    let flavour = S3Flavour::of(image)?;
+    let port = match flavour {
+        S3Flavour::Rgw => 8000,
+        S3Flavour::Minio | S3Flavour::RustFs => 9000,
+        S3Flavour::SeaweedFs => 8333,
+    };
+    // Ready is judged by a signed request below; the container only has to be up.
+    let generic = GenericImage::new(name, tag)
+        .with_exposed_port(ContainerPort::Tcp(port))
+        .with_wait_for(WaitFor::Nothing);
+    let request = match flavour {
+        S3Flavour::Rgw => generic
+            .with_env_var("RGW_ACCESS_KEY", ACCESS_KEY)
+            .with_env_var("RGW_SECRET_KEY", &secret),
+        S3Flavour::Minio => generic
+            .with_env_var("MINIO_ROOT_USER", ACCESS_KEY)
+            .with_env_var("MINIO_ROOT_PASSWORD", &secret)
+            .with_cmd(["server", "/data"]),
+        S3Flavour::RustFs => generic
+            .with_env_var("RUSTFS_ACCESS_KEY", ACCESS_KEY)
+            .with_env_var("RUSTFS_SECRET_KEY", &secret),
+        S3Flavour::SeaweedFs => generic
+            .with_env_var("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .with_env_var("AWS_SECRET_ACCESS_KEY", &secret)
+            .with_cmd(["server", "-s3"]),
+    };
+    let inside = Inside {
+        engine: Engine::Bucket,
+        port,
+        user: "root",
+        data: "/data",
+        login: ACCESS_KEY.to_owned(),
+        password: secret,
+    };
+    launch(ctx, request, inside).await
+}
+
+/// What redrill knows of the inside of a container.
+#[derive(Clone)]
+struct Inside {
+    engine: Engine,
+    port: u16,
+    user: &'static str,
+    data: &'static str,
+    login: String,
+    password: String,
+}
+
+struct Contained<I: Image> {
+    inside: Inside,
+    id: String,
+    version: String,
+    host: String,
+    /// The engine publishes another host port after every start.
+    port: RwLock<u16>,
+    container: Mutex<Option<ContainerAsync<I>>>,
+}
+
+async fn launch<I: Image + 'static>(
+    ctx: &Context,
+    request: impl Into<ContainerRequest<I>>,
+    inside: Inside,
+) -> Result<Arc<dyn Running>> {
+    let pid = std::process::id();
+    let owner = format!(
+        "{pid}/{}",
+        crate::process::start_time(pid).unwrap_or_default()
+    );
+    let starting = request
+        .into()
+        .with_startup_timeout(STARTUP)
+        .with_label(RUN_LABEL, ctx.run.as_str())
+        .with_label(OWNER_LABEL, owner)
+        .start();
+    let container = tokio::select! {
+        container = starting => container.map_err(|error| trouble(&error))?,
+        () = ctx.cancel.cancelled() => return Err(Error::interrupted()),
+    };
+    let host = container
+        .get_host()
+        .await
+        .map_err(|error| trouble(&error))?
+        .to_string();
+    let mut server = Contained {
+        id: container.id().to_owned(),
+        inside,
+        version: String::new(),
+        host,
+        port: RwLock::new(0),
+        container: Mutex::new(Some(container)),
+    };
+    server.wait(ctx).await?;
+    server.version = server.ask_version(ctx).await?;
+    if server.inside.engine != Engine::Bucket {
+        let staging = server.staging();
+        server
+            .tool("mkdir")
+            .arg("-p")
+            .arg(staging)
+            .run(ctx)
+            .await?
+            .ok()?;
+    }
+    Ok(Arc::new(server))
+}
+
+fn trouble(error: &TestcontainersError) -> Error {
+    Error::failed(chain(error))
+        .hint("`docker ps -a` and `docker logs` show what the container said")
+}
+
+impl<I: Image + 'static> Contained<I> {
+    /// Finds the published port and waits for a real answer.
+    async fn wait(&self, ctx: &Context) -> Result<()> {
+        let port = {
+            let container = self.container.lock().await;
+            let container = container
+                .as_ref()
+                .ok_or_else(|| Error::failed("the container is gone"))?;
+            container
+                .get_host_port_ipv4(self.inside.port)
+                .await
+                .map_err(|error| trouble(&error))?
+        };
+        *self
+            .port
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = port;
+        let endpoint = self.endpoint();
+        let what = self.inside.engine.id();
+        ready::until(
+            ctx,
+            what,
+            ready::deadline(),
+            || None,
+            || async {
+                match self.inside.engine {
+                    Engine::Postgres => postgres::answers(ctx, &endpoint).await,
+                    Engine::Redis => redis::answers(ctx, &endpoint).await,
+                    Engine::Bucket => s3::answers(ctx, &endpoint).await,
+                }
+            },
+        )
+        .await
+    }
+
+    async fn ask_version(&self, ctx: &Context) -> Result<String> {
+        let command = match self.inside.engine {
+            Engine::Postgres => self.tool("postgres").arg("--version"),
+            Engine::Redis => self.tool("redis-server").arg("--version"),
+            Engine::Bucket => return Ok(images::split(&self.image_name().await).1.to_owned()),
+        };
+        let text = command.run(ctx).await?.ok()?.text();
+        let word = |n: usize| text.split_whitespace().nth(n).unwrap_or_default();
+        Ok(match self.inside.engine {
+            Engine::Postgres => word(2).to_owned(),
+            _ => word(2).trim_start_matches("v=").to_owned(),
+        })
+    }
+
+    async fn image_name(&self) -> String {
+        let container = self.container.lock().await;
+        container
+            .as_ref()
+            .map(|c| format!("{}:{}", c.image().name(), c.image().tag()))
+            .unwrap_or_default()
+    }
+
+    async fn docker(&self, ctx: &Context, verb: &str) -> Result<()> {
+        Command::new("docker")
+            .args([verb, &self.id])
+            .run(ctx)
+            .await?
+            .ok()
+            .map(drop)
+    }
+}
+
+#[async_trait]
+impl<I: Image + 'static> Running for Contained<I> {
+    fn engine(&self) -> Engine {
+        self.inside.engine
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn mode(&self) -> &'static str {
+        "containers"
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            host: self.host.clone(),
+            port: *self
+                .port
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+            user: self.inside.login.clone(),
+            password: self.inside.password.clone(),
+        }
+    }
+
+    fn tool(&self, program: &str) -> Command {
+        // `-e NAME` without a value hands on the variable of the engine's command line: no secret in arguments.
+        let secret = match self.inside.engine {
+            Engine::Postgres => "PGPASSWORD",
+            Engine::Redis => "REDISCLI_AUTH",
+            Engine::Bucket => "AWS_SECRET_ACCESS_KEY",
+        };
+        let wrapper = ["exec", "-i", "-u", self.inside.user, "-e", secret]
+            .into_iter()
+            .chain([
+                "-e",
+                "PGHOST=127.0.0.1",
+                "-e",
+                "PGUSER=postgres",
+                "-e",
+                "LC_ALL=C.UTF-8",
+            ])
+            .chain([self.id.as_str()]);
+        Command::wrapped("docker", wrapper, program).env(secret, &self.inside.password)
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.inside.data)
+    }
+
+    fn staging(&self) -> PathBuf {
+        PathBuf::from("/tmp/redrill")
+    }
+
+    async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()> {
+        self.docker(ctx, if stop == Stop::Clean { "stop" } else { "kill" })
+            .await?;
+        self.docker(ctx, "start").await?;
+        self.wait(ctx).await
+    }
+
+    async fn lose(&self, ctx: &Context) -> Result<()> {
+        self.docker(ctx, "kill").await?;
+        self.remove(ctx).await
+    }
+
+    async fn remove(&self, _ctx: &Context) -> Result<()> {
+        match self.container.lock().await.take() {
+            Some(container) => container.rm().await.map_err(|error| trouble(&error)),
+            None => Ok(()),
+        }
+    }
+}

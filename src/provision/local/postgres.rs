@@ -1,0 +1,197 @@
+//! A local Postgres: `initdb`, data checksums on, fsync on, passwords required.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::sys::signal::Signal;
+use tokio::sync::Mutex;
+
+use super::{Home, check_version};
+use crate::context::Context;
+use crate::error::Result;
+use crate::process::{Command, Daemon};
+use crate::provision::port::HeldPort;
+use crate::provision::{Wanted, fresh_secret, locate, ready};
+use crate::service::{Endpoint, Running, Stop, postgres};
+use crate::suite::Engine;
+
+/// How long a clean shutdown may take.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+const SUPERUSER: &str = "postgres";
+
+struct LocalPostgres {
+    home: Home,
+    bin: PathBuf,
+    version: String,
+    port: HeldPort,
+    password: String,
+    settings: Vec<(String, String)>,
+    daemon: Mutex<Option<Daemon>>,
+}
+
+/// Makes a cluster and starts it.
+pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
+    let bin = locate::postgres_bin(wanted.version.as_deref())?;
+    let home = Home::make(ctx, wanted, locate::account("postgres")?)?;
+    let asked = Command::new(bin.join("postgres"))
+        .arg("--version")
+        .run(ctx)
+        .await?
+        .ok()?;
+    // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+    let version = asked
+        .text()
+        .split_whitespace()
+        .nth(2)
+        .unwrap_or_default()
+        .to_owned();
+    check_version(&version, wanted)?;
+    let password = fresh_secret(ctx, &format!("password of {}", wanted.name));
+    let password_file = home.private_file("conf", "password", &password)?;
+    let made = Command::new(bin.join("initdb"))
+        .arg(format!("--pgdata={}", home.data().display()))
+        .arg(format!("--username={SUPERUSER}"))
+        .arg(format!("--pwfile={}", password_file.display()))
+        .args([
+            "--auth=scram-sha-256",
+            "--data-checksums",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+        ])
+        // The cluster is new and disposable until the server runs, and the server does run with fsync on.
+        .args(["--no-sync", "--no-instructions"])
+        .dir("/")
+        .account(home.account)
+        .run(ctx)
+        .await;
+    let _ = std::fs::remove_file(&password_file);
+    made?.ok()?;
+    let server = LocalPostgres {
+        home,
+        bin,
+        version,
+        port: HeldPort::take()?,
+        password,
+        settings: wanted.settings.clone().into_iter().collect(),
+        daemon: Mutex::new(None),
+    };
+    server.launch(ctx).await?;
+    Ok(Arc::new(server))
+}
+
+impl LocalPostgres {
+    async fn launch(&self, ctx: &Context) -> Result<()> {
+        let settings = self
+            .settings
+            .iter()
+            .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+        let mut daemon = Command::new(self.bin.join("postgres"))
+            .arg("-D")
+            .arg(self.home.data())
+            .args([
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "unix_socket_directories=",
+                "-c",
+                "fsync=on",
+            ])
+            .args(["-c".to_owned(), format!("port={}", self.port.number())])
+            .args(settings)
+            .dir("/")
+            .account(self.home.account)
+            .daemon(ctx)?;
+        let endpoint = self.endpoint();
+        ready::until(
+            ctx,
+            "postgres",
+            ready::deadline(),
+            || {
+                daemon
+                    .ended()
+                    .map(|status| format!("{status}\n{}", daemon.last_words()))
+            },
+            || postgres::answers(ctx, &endpoint),
+        )
+        .await?;
+        *self.daemon.lock().await = Some(daemon);
+        Ok(())
+    }
+
+    async fn end(&self, stop: Stop) {
+        if let Some(mut daemon) = self.daemon.lock().await.take() {
+            match stop {
+                // SIGINT is Postgres' fast shutdown.
+                Stop::Clean => daemon.stop(Signal::SIGINT, SHUTDOWN).await,
+                Stop::Kill => daemon.kill().await,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Running for LocalPostgres {
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn mode(&self) -> &'static str {
+        "local"
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port: self.port.number(),
+            user: SUPERUSER.to_owned(),
+            password: self.password.clone(),
+        }
+    }
+
+    fn tool(&self, program: &str) -> Command {
+        let own = self.bin.join(program);
+        let program = if own.is_file() {
+            own
+        } else {
+            PathBuf::from(program)
+        };
+        Command::new(program)
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.number().to_string())
+            .env("PGUSER", SUPERUSER)
+            .env("PGPASSWORD", &self.password)
+            .env("PGCONNECT_TIMEOUT", "10")
+            .dir(self.staging())
+            .account(self.home.account)
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.home.data()
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.home.staging()
+    }
+
+    async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()> {
+        self.end(stop).await;
+        self.launch(ctx).await
+    }
+
+    async fn lose(&self, _ctx: &Context) -> Result<()> {
+        self.end(Stop::Kill).await;
+        self.home.lose()
+    }
+
+    async fn remove(&self, _ctx: &Context) -> Result<()> {
+        // The data goes away: what a clean shutdown would write is of no use.
+        self.end(Stop::Kill).await;
+        self.home.remove()
+    }
+}

@@ -1,0 +1,351 @@
+//! Buckets and objects on disk, and the sorted index of every bucket in memory.
+//!
+//! ```text
+//! DIR/lock                     held by the one store that serves DIR
+//! DIR/buckets/NAME/bucket.json when and where the bucket was created
+//! DIR/buckets/NAME/<sha256>    an object, named by the SHA-256 of its key (see `meta` for the file)
+//! DIR/uploads/                 multipart uploads in progress (see `uploads`)
+//! DIR/tmp/                     bodies that are still arriving; emptied at every start
+//! ```
+//!
+//! An object becomes visible, is replaced and vanishes by one `rename` or `unlink`, so a kill at any moment leaves
+//! the old object or the new one. Nothing is synced to the disk: a loss of power is not covered.
+//! The index is rebuilt at start from the descriptions at the ends of the files. Everything here blocks.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use chrono::{DateTime, Utc};
+use s3s::crypto::{Checksum as _, Sha256};
+use s3s::{S3Result, s3_error};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::condition::WriteCondition;
+use super::meta::{Entry, Meta, now};
+use super::refusal::disk;
+use super::uploads::Uploads;
+use crate::error::{Doing, Error, Result};
+
+/// Longest key in bytes of UTF-8, as in S3.
+const MAX_KEY: usize = 1024;
+/// File names that are objects: SHA-256 in hex.
+const NAME_LENGTH: usize = 64;
+
+/// Everything the server keeps.
+pub struct Store {
+    root: PathBuf,
+    tmp: PathBuf,
+    buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+    /// Multipart uploads in progress.
+    pub uploads: Uploads,
+    lock: Mutex<Option<File>>,
+}
+
+/// One bucket.
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// When and where it was created.
+    pub about: About,
+    dir: PathBuf,
+    contents: RwLock<Contents>,
+}
+
+/// What is stored of a bucket itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct About {
+    /// When it was created.
+    pub created: DateTime<Utc>,
+    /// The location constraint that it was created with.
+    pub location: Option<String>,
+}
+
+/// The objects of a bucket, as long as it is open to writes.
+struct Contents {
+    open: bool,
+    objects: BTreeMap<String, Entry>,
+}
+
+/// An object opened for reading: it stays whole whatever happens to its key meanwhile.
+pub struct Opened {
+    /// The file; the body is its first [`Meta::size`] bytes.
+    pub file: File,
+    /// What is stored of it.
+    pub meta: Meta,
+}
+
+impl Store {
+    /// Opens the store in a directory, which is created when it is not there.
+    pub fn open(root: &Path) -> Result<Self> {
+        let tmp = root.join("tmp");
+        for dir in [root, &root.join("buckets"), &root.join("uploads")] {
+            fs::create_dir_all(dir).doing_with(|| format!("create {}", dir.display()))?;
+        }
+        let lock = lock(root)?;
+        if tmp.exists() {
+            fs::remove_dir_all(&tmp).doing("remove what unfinished uploads left")?;
+        }
+        fs::create_dir(&tmp).doing_with(|| format!("create {}", tmp.display()))?;
+        let mut buckets = BTreeMap::new();
+        for dir in list(&root.join("buckets"))? {
+            let bucket = Bucket::load(dir)?;
+            buckets.insert(bucket.name.clone(), Arc::new(bucket));
+        }
+        Ok(Self {
+            uploads: Uploads::load(root.join("uploads"))?,
+            root: root.to_owned(),
+            tmp,
+            buckets: RwLock::new(buckets),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// Lets nothing more be written and gives the directory free; reads of opened objects go on.
+    pub fn close(&self) {
+        let buckets = write(&self.buckets);
+        for bucket in buckets.values() {
+            write(&bucket.contents).open = false;
+        }
+        self.uploads.close();
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+
+    /// Where bodies arrive.
+    pub fn tmp(&self) -> &Path {
+        &self.tmp
+    }
+
+    /// A new name in the directory for things to be removed or not yet there.
+    pub fn tmp_name(&self) -> PathBuf {
+        self.tmp.join(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// All buckets, by name.
+    pub fn buckets(&self) -> Vec<Arc<Bucket>> {
+        read(&self.buckets).values().cloned().collect()
+    }
+
+    /// The bucket of this name.
+    pub fn bucket(&self, name: &str) -> S3Result<Arc<Bucket>> {
+        read(&self.buckets)
+            .get(name)
+            .cloned()
+            .ok_or_else(|| s3_error!(NoSuchBucket, "the specified bucket does not exist"))
+    }
+
+    /// Creates a bucket; one that is there already is refused, as all buckets have the same owner.
+    pub fn create_bucket(&self, name: &str, location: Option<String>) -> S3Result<()> {
+        let mut buckets = write(&self.buckets);
+        if self.closed() {
+            return Err(s3_error!(ServiceUnavailable, "the store is stopping"));
+        }
+        if buckets.contains_key(name) {
+            return Err(s3_error!(
+                BucketAlreadyOwnedByYou,
+                "your previous request to create the named bucket succeeded and you already own it"
+            ));
+        }
+        let about = About {
+            created: now(),
+            location,
+        };
+        let fresh = self.tmp_name();
+        let dir = self.root.join("buckets").join(name);
+        fs::create_dir(&fresh)
+            .and_then(|()| fs::write(fresh.join("bucket.json"), serde_json::to_vec(&about)?))
+            .and_then(|()| fs::rename(&fresh, &dir))
+            .map_err(disk)?;
+        let bucket = Bucket {
+            name: name.to_owned(),
+            about,
+            dir,
+            contents: RwLock::new(Contents {
+                open: true,
+                objects: BTreeMap::new(),
+            }),
+        };
+        buckets.insert(name.to_owned(), Arc::new(bucket));
+        Ok(())
+    }
+
+    /// Deletes an empty bucket, and the uploads in progress in it.
+    pub fn delete_bucket(&self, name: &str) -> S3Result<()> {
+        let mut buckets = write(&self.buckets);
+        let Some(bucket) = buckets.get(name) else {
+            return Err(s3_error!(
+                NoSuchBucket,
+                "the specified bucket does not exist"
+            ));
+        };
+        let mut contents = bucket.writable()?;
+        if !contents.objects.is_empty() {
+            return Err(s3_error!(
+                BucketNotEmpty,
+                "the bucket you tried to delete is not empty"
+            ));
+        }
+        let old = self.tmp_name();
+        fs::rename(&bucket.dir, &old).map_err(disk)?;
+        contents.open = false;
+        drop(contents);
+        buckets.remove(name);
+        self.uploads.abort_all(name, self);
+        fs::remove_dir_all(old).map_err(disk)
+    }
+
+    fn closed(&self) -> bool {
+        self.lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
+    }
+}
+
+impl Bucket {
+    fn load(dir: PathBuf) -> Result<Self> {
+        let about = fs::read(dir.join("bucket.json"))
+            .and_then(|json| Ok(serde_json::from_slice(&json)?))
+            .doing_with(|| format!("read bucket {}", dir.display()))?;
+        let mut objects = BTreeMap::new();
+        for path in list(&dir)? {
+            if path
+                .file_name()
+                .is_none_or(|name| name.len() != NAME_LENGTH)
+            {
+                continue;
+            }
+            let meta = File::open(&path)
+                .and_then(|file| Meta::read(&file))
+                .doing_with(|| format!("read object {}", path.display()))?;
+            let entry = meta.entry();
+            objects.insert(meta.key, entry);
+        }
+        Ok(Self {
+            name: file_name(&dir),
+            about,
+            dir,
+            contents: RwLock::new(Contents {
+                open: true,
+                objects,
+            }),
+        })
+    }
+
+    /// Looks at the index: for listings and for conditions that can be refused early.
+    pub fn with_objects<T>(&self, look: impl FnOnce(&BTreeMap<String, Entry>) -> T) -> T {
+        look(&read(&self.contents).objects)
+    }
+
+    /// Opens an object for reading.
+    pub fn open(&self, key: &str) -> S3Result<Opened> {
+        let missing = || s3_error!(NoSuchKey, "the specified key does not exist");
+        if !self.with_objects(|objects| objects.contains_key(key)) {
+            return Err(missing());
+        }
+        let file = match File::open(self.path(key)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            Err(error) => return Err(disk(error)),
+        };
+        let meta = Meta::read(&file).map_err(disk)?;
+        Ok(Opened { file, meta })
+    }
+
+    /// Makes a body visible under its key, if the condition holds for what is there at that moment.
+    pub fn commit(
+        &self,
+        mut body: NamedTempFile,
+        meta: Meta,
+        condition: &WriteCondition,
+    ) -> S3Result<()> {
+        meta.seal(body.as_file_mut()).map_err(disk)?;
+        let mut contents = self.writable()?;
+        condition.check(contents.objects.get(&meta.key))?;
+        body.persist(self.path(&meta.key))
+            .map_err(|error| disk(error.error))?;
+        let entry = meta.entry();
+        contents.objects.insert(meta.key, entry);
+        Ok(())
+    }
+
+    /// Deletes an object, if the condition holds; one that is not there is deleted already.
+    pub fn delete(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
+        check_key(key)?;
+        let mut contents = self.writable()?;
+        condition.check(contents.objects.get(key))?;
+        if contents.objects.contains_key(key) {
+            fs::remove_file(self.path(key)).map_err(disk)?;
+            contents.objects.remove(key);
+        }
+        Ok(())
+    }
+
+    fn writable(&self) -> S3Result<RwLockWriteGuard<'_, Contents>> {
+        let contents = write(&self.contents);
+        if contents.open {
+            Ok(contents)
+        } else {
+            Err(s3_error!(NoSuchBucket, "the bucket is gone"))
+        }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.dir.join(hex::encode(Sha256::checksum(key.as_bytes())))
+    }
+}
+
+/// Refuses a key that is longer than S3 allows.
+pub fn check_key(key: &str) -> S3Result<()> {
+    if key.len() > MAX_KEY {
+        return Err(s3_error!(KeyTooLongError, "your key is too long"));
+    }
+    Ok(())
+}
+
+/// Takes the directory, so that no second store serves it.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let file = File::create(&path).doing_with(|| format!("create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::refused(format!(
+            "another object store serves {}",
+            root.display()
+        ))),
+        Err(TryLockError::Error(error)) => {
+            Err(error).doing_with(|| format!("lock {}", path.display()))
+        }
+    }
+}
+
+/// The paths in a directory, in no order.
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .doing_with(|| format!("list {}", dir.display()))
+}
+
+/// The last component of a path that this store named itself.
+pub fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,66 @@
+//! Readiness: a real query, asked again and again under a deadline. Nothing here waits for a fixed time.
+
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::{Error, Kind, Result};
+
+/// How long a server may take to answer its first query.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Asks `query` until it answers. `gone` is asked in between: a server that has ended will never answer, and its
+/// words say why. The last refusal is quoted when the deadline comes.
+pub async fn until<T, F>(
+    ctx: &Context,
+    what: &str,
+    deadline: Duration,
+    mut gone: impl FnMut() -> Option<String>,
+    mut query: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut last = None;
+    let asking = async {
+        let mut ticks = tokio::time::interval(PAUSE);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Some(words) = gone() {
+                return Err(Error::failed(format!("{what} ended before it was ready: {words}"))
+                    .hint("its log has the rest; a full disk and a setting it does not know are the usual causes"));
+            }
+            match query().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = Some(error),
+            }
+        }
+    };
+    let waited = tokio::select! {
+        waited = tokio::time::timeout(deadline, asking) => waited,
+        () = ctx.cancel.cancelled() => return Err(Error::interrupted().doing(format!("wait for {what}"))),
+    };
+    match waited {
+        Ok(result) => result,
+        Err(_) => {
+            let reason = last.map_or_else(|| "no answer".to_owned(), |error| error.message());
+            Err(Error::new(
+                Kind::TimedOut,
+                format!(
+                    "{what} was not ready within {}: {reason}",
+                    humantime::format_duration(deadline)
+                ),
+            )
+            .hint("see its log; on a slow machine set REDRILL_READY_SECONDS higher"))
+        }
+    }
+}
+
+/// The deadline in force: `REDRILL_READY_SECONDS`, or a minute.
+pub fn deadline() -> Duration {
+    std::env::var("REDRILL_READY_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .map_or(DEADLINE, Duration::from_secs)
+}

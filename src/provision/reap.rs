@@ -1,0 +1,253 @@
+//! The directory of a run, and the removal of what a SIGKILL left behind: processes, containers, directories.
+//!
+//! A run's directory is `<temporary directory>/redrill-<run>`, with a lock that its process holds: whoever can take
+//! the lock knows that the owner is gone. Only what carries a run's mark is ever touched.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::context::{Context, RunId};
+use crate::error::{Doing, Error, Result};
+use crate::process::{Command, PIDS, kill_tree, start_time};
+use crate::provision::containers::{OWNER_LABEL, RUN_LABEL};
+
+const PREFIX: &str = "redrill-";
+const LOCK: &str = "run.lock";
+
+/// The directory of a running run; dropping it gives the lock back but removes nothing.
+pub struct RunHome {
+    path: PathBuf,
+    run: RunId,
+    _lock: Flock<File>,
+}
+
+impl RunHome {
+    /// Makes the directory and takes its lock.
+    pub fn create(run: &RunId) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let base = base()?;
+        let path = base.join(format!("{PREFIX}{run}"));
+        std::fs::create_dir(&path).doing_with(|| format!("create {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o711))
+            .doing("open the run's directory to its servers")?;
+        let lock =
+            lock(&path)?.ok_or_else(|| Error::defect("a new run's lock is taken already"))?;
+        Ok(Self {
+            path,
+            run: run.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the directory and everything that still belongs to the run: normally nothing does any more.
+    pub async fn remove(self, mode: &str) -> Result<()> {
+        end_processes(&self.path);
+        if mode == "containers" {
+            let containers = list_containers(&self.path).await?;
+            let own = containers
+                .into_iter()
+                .filter(|container| container.run == self.run.as_str());
+            remove_containers(&self.path, own).await?;
+        }
+        std::fs::remove_dir_all(&self.path).doing_with(|| format!("remove {}", self.path.display()))
+    }
+}
+
+/// The temporary directory. Servers that run as another user must be able to pass through every parent.
+fn base() -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let base = std::env::temp_dir();
+    let base = std::fs::canonicalize(&base)
+        .doing_with(|| format!("find the temporary directory {}", base.display()))?;
+    if nix::unistd::geteuid().is_root() {
+        for parent in base.ancestors() {
+            let mode = std::fs::metadata(parent)
+                .doing_with(|| format!("look at {}", parent.display()))?
+                .permissions()
+                .mode();
+            if mode & 0o001 == 0 {
+                return Err(Error::usage(format!(
+                    "the temporary directory {} cannot be reached by the unprivileged users that servers run as: {} has mode {:o}",
+                    base.display(),
+                    parent.display(),
+                    mode & 0o7777
+                ))
+                .hint("set TMPDIR to a directory that others may pass through, such as /var/tmp"));
+            }
+        }
+    }
+    Ok(base)
+}
+
+fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).doing_with(|| format!("open {}", path.display()))?;
+    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+}
+
+/// Something that a run left behind, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaped {
+    /// What it was, with the run's name.
+    pub what: String,
+    /// Why it is still there, when it is.
+    pub error: Option<String>,
+}
+
+/// Removes everything of runs whose process is gone. Runs that are still going are left alone.
+pub async fn reap() -> Result<Vec<Reaped>> {
+    let mut reaped = Vec::new();
+    let base = base()?;
+    for entry in std::fs::read_dir(&base)
+        .doing_with(|| format!("list {}", base.display()))?
+        .flatten()
+    {
+        let path = entry.path();
+        let Some(run) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX))
+            .map(str::to_owned)
+        else {
+            continue;
+        };
+        if !path.join(LOCK).is_file() {
+            continue;
+        }
+        let Some(_lock) = lock(&path)? else { continue };
+        for pid in end_processes(&path) {
+            reaped.push(Reaped {
+                what: format!("process {pid} of run {run}"),
+                error: None,
+            });
+        }
+        let error = std::fs::remove_dir_all(&path)
+            .err()
+            .map(|error| error.to_string());
+        reaped.push(Reaped {
+            what: format!("directory {} of run {run}", path.display()),
+            error,
+        });
+    }
+    let scratch = tempfile::tempdir().doing("make a scratch directory")?;
+    // Without an engine there can be no containers to remove.
+    if let Ok(containers) = list_containers(scratch.path()).await {
+        let orphans: Vec<Container> = containers
+            .into_iter()
+            .filter(Container::is_orphan)
+            .collect();
+        for container in &orphans {
+            reaped.push(Reaped {
+                what: format!("container {} of run {}", container.id, container.run),
+                error: None,
+            });
+        }
+        remove_containers(scratch.path(), orphans.into_iter()).await?;
+    }
+    Ok(reaped)
+}
+
+/// Ends the servers noted below a run's directory, if they are still the processes they were.
+fn end_processes(run_dir: &Path) -> Vec<u32> {
+    let mut ended = Vec::new();
+    for drill in std::fs::read_dir(run_dir).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(drill.path().join(PIDS))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            let noted = std::fs::read_to_string(entry.path())
+                .ok()
+                .and_then(|text| text.trim().parse::<u64>().ok());
+            if noted.is_some() && start_time(pid) == noted {
+                kill_tree(pid);
+                ended.push(pid);
+            }
+        }
+    }
+    ended
+}
+
+struct Container {
+    id: String,
+    run: String,
+    owner: String,
+}
+
+impl Container {
+    /// The process that started it is gone (or its pid belongs to another one by now).
+    fn is_orphan(&self) -> bool {
+        let Some((pid, ticks)) = self.owner.split_once('/') else {
+            return false;
+        };
+        match (pid.parse::<u32>(), ticks.parse::<u64>()) {
+            (Ok(pid), Ok(ticks)) => start_time(pid) != Some(ticks),
+            _ => false,
+        }
+    }
+}
+
+fn scratch_context(dir: &Path) -> Result<Context> {
+    Context::new(
+        RunId::from_text("reap"),
+        dir.to_owned(),
+        dir.join("logs"),
+        Default::default(),
+    )
+}
+
+async fn list_containers(dir: &Path) -> Result<Vec<Container>> {
+    let ctx = scratch_context(dir)?;
+    let format =
+        format!("{{{{.ID}}}}\t{{{{.Label \"{RUN_LABEL}\"}}}}\t{{{{.Label \"{OWNER_LABEL}\"}}}}");
+    let listed = Command::new("docker")
+        .args(["ps", "--all", "--no-trunc", "--filter"])
+        .arg(format!("label={RUN_LABEL}"))
+        .args(["--format".to_owned(), format])
+        .deadline(Duration::from_secs(30))
+        .run(&ctx)
+        .await?
+        .ok()?;
+    let text = listed.text();
+    Ok(text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t').map(str::to_owned);
+            Some(Container {
+                id: fields.next()?,
+                run: fields.next()?,
+                owner: fields.next()?,
+            })
+        })
+        .collect())
+}
+
+async fn remove_containers(dir: &Path, containers: impl Iterator<Item = Container>) -> Result<()> {
+    let ids: Vec<String> = containers.map(|container| container.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ctx = scratch_context(dir)?;
+    Command::new("docker")
+        .args(["rm", "--force", "--volumes"])
+        .args(ids)
+        .run(&ctx)
+        .await?
+        .ok()
+        .map(drop)
+}

@@ -1,0 +1,433 @@
+//! From results to records. One direction only, and suspicious: a drill is never better than its checks, a test
+//! that was asked for and not judged is undetermined, and a fault that its check did not catch is missed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::context::{self, Phase};
+use crate::evidence::{Evidence, RecoveryFact, StrikeFact};
+use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
+use crate::plan;
+use crate::suite::{Check, Fault, Scenario, StrikeTime, Suite};
+
+use super::format::*;
+
+impl From<&DrillResult> for DrillRecord {
+    fn from(result: &DrillResult) -> Self {
+        let drill = &result.drill;
+        let evidence = &result.evidence;
+        let (kind, scenario) = kind(&drill.kind);
+        let judged = checks(result);
+        let worst = judged.iter().map(|check| check.verdict).max();
+        let stated = Verdict::from(result.verdict);
+        let (verdict, checks, detection) = match &drill.kind {
+            plan::DrillKind::Detection {
+                fault: Some(fault),
+                caught_by: Some(named),
+                ..
+            } => {
+                let (check, detection) = detection(*fault, *named, stated, judged, result.seconds);
+                (check.verdict, vec![check], Some(detection))
+            }
+            _ => (
+                stated.max(worst.unwrap_or(Verdict::Undetermined)),
+                judged,
+                None,
+            ),
+        };
+        Self {
+            id: drill.id.clone(),
+            suite: drill.suite.clone(),
+            scenario,
+            verdict,
+            seed: drill.seed,
+            rpo: rpo(&result.rpo, evidence),
+            rto: result.rto.as_ref().map(Rto::from),
+            throughput_gb_per_min: result
+                .throughput
+                .iter()
+                .max_by_key(|figure| figure.source_bytes)
+                .and_then(|figure| rate(figure.gb_per_min)),
+            checks,
+            steps: evidence.steps.iter().map(Step::from).collect(),
+            teardown: result
+                .teardown
+                .iter()
+                .map(|(what, done)| Teardown {
+                    what: what.clone(),
+                    error: done.clone().err(),
+                })
+                .collect(),
+            title: drill.title.clone(),
+            kind,
+            scale: drill.scale,
+            seconds: seconds(result.seconds),
+            strike: evidence.strike.as_ref().map(|fact| strike(drill, fact)),
+            recoveries: evidence.recoveries.iter().map(Recovery::from).collect(),
+            throughput: result.throughput.iter().map(Throughput::from).collect(),
+            detection,
+            failures: evidence
+                .failures
+                .iter()
+                .map(|failure| Failure {
+                    phase: failure.phase.name().to_owned(),
+                    message: failure.message.clone(),
+                    unavailable: failure.unavailable,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What every check said, and what no check said although a test asked for it.
+fn checks(result: &DrillResult) -> Vec<CheckRecord> {
+    let mut checks: Vec<CheckRecord> = result
+        .outcomes
+        .iter()
+        .map(|(outcome, test)| check(outcome, test.clone()))
+        .collect();
+    for test in &result.drill.tests {
+        if checks
+            .iter()
+            .any(|check| check.test.as_ref() == Some(&test.name))
+        {
+            continue;
+        }
+        checks.push(CheckRecord {
+            id: test.check.id().to_owned(),
+            test: Some(test.name.clone()),
+            verdict: Verdict::Undetermined,
+            seconds: 0.0,
+            findings: vec![Finding {
+                kind: "not-judged".to_owned(),
+                severity: Severity::Unknown,
+                message: format!(
+                    "the check `{}` was asked for and has no outcome",
+                    test.check
+                ),
+                remedy: "see in the drill's log how far it got".to_owned(),
+            }],
+            observed: 0,
+        });
+    }
+    checks
+}
+
+fn check(outcome: &Outcome, test: Option<String>) -> CheckRecord {
+    CheckRecord {
+        id: outcome.check.id().to_owned(),
+        test,
+        verdict: outcome.verdict.into(),
+        seconds: seconds(outcome.seconds),
+        findings: outcome.findings.iter().map(Finding::from).collect(),
+        observed: outcome.observed,
+    }
+}
+
+/// A fault is caught when the named check failed, and by nothing else.
+fn detection(
+    fault: Fault,
+    named: Check,
+    stated: Verdict,
+    outcomes: Vec<CheckRecord>,
+    took: f64,
+) -> (CheckRecord, Detection) {
+    let named = named.id();
+    let said = outcomes
+        .iter()
+        .filter(|check| check.id == named)
+        .map(|check| check.verdict)
+        .max();
+    let verdict = stated.max(match said {
+        Some(Verdict::Failed) => Verdict::Passed,
+        Some(Verdict::Passed) => Verdict::Failed,
+        Some(Verdict::Undetermined) | None => Verdict::Undetermined,
+    });
+    let mut caught_by: Vec<String> = outcomes
+        .iter()
+        .filter(|check| check.verdict == Verdict::Failed)
+        .map(|check| check.id.clone())
+        .collect();
+    caught_by.sort_by_key(|id| id != named);
+    caught_by.dedup();
+    let what = format!("{fault} ({})", fault.meaning());
+    let finding = match (verdict, said) {
+        (Verdict::Passed, _) => None,
+        (Verdict::Failed, Some(Verdict::Failed)) => Some(Finding {
+            kind: "fault-caught-by-accident".to_owned(),
+            severity: Severity::Error,
+            message: format!("{what} was planted; `{named}` failed, but not because of it"),
+            remedy: "compare the findings of the drill with those of its healthy twin".to_owned(),
+        }),
+        (Verdict::Failed, _) => Some(Finding {
+            kind: "fault-missed".to_owned(),
+            severity: Severity::Error,
+            message: format!("{what} was planted, and `{named}` did not fail"),
+            remedy: "a backup damaged like this would be trusted: mend the check, or how the fault is planted"
+                .to_owned(),
+        }),
+        (Verdict::Undetermined, _) => Some(Finding {
+            kind: "fault-not-judged".to_owned(),
+            severity: Severity::Unknown,
+            message: format!("whether `{named}` catches {what} could not be established"),
+            remedy: "see in the drill's log how far it got".to_owned(),
+        }),
+    };
+    let check = CheckRecord {
+        id: fault.id().to_owned(),
+        test: None,
+        verdict,
+        seconds: seconds(took),
+        findings: finding.into_iter().collect(),
+        observed: outcomes.iter().map(|check| check.observed).sum(),
+    };
+    let detection = Detection {
+        fault: fault.id().to_owned(),
+        planted: fault.meaning().to_owned(),
+        must_be_caught_by: named.to_owned(),
+        caught_by,
+        outcomes,
+    };
+    (check, detection)
+}
+
+fn kind(kind: &plan::DrillKind) -> (DrillKind, Option<String>) {
+    match kind {
+        plan::DrillKind::Scenario { scenario, at } => (
+            match at {
+                StrikeTime::After { .. } => DrillKind::Scenario,
+                StrikeTime::Worst => DrillKind::WorstMoment,
+            },
+            Some(scenario.clone()),
+        ),
+        plan::DrillKind::Calibration { scenario } => {
+            (DrillKind::Calibration, Some(scenario.clone()))
+        }
+        plan::DrillKind::Retention => (DrillKind::Retention, None),
+        plan::DrillKind::Detection {
+            scenario, fault, ..
+        } => (
+            match fault {
+                Some(_) => DrillKind::Detection,
+                None => DrillKind::HealthyTwin,
+            },
+            Some(scenario.clone()),
+        ),
+    }
+}
+
+/// The component that fared worst against its objective stands for the drill.
+fn rpo(figures: &[RpoFigure], evidence: &Evidence) -> Option<Rpo> {
+    let share = |figure: &RpoFigure| match figure.objective {
+        Some(objective) if !objective.is_zero() => {
+            figure.window.as_secs_f64() / objective.as_secs_f64()
+        }
+        Some(_) if figure.window.is_zero() => 0.0,
+        Some(_) => f64::INFINITY,
+        None => 0.0,
+    };
+    let worst = figures.iter().max_by(|a, b| {
+        share(a)
+            .total_cmp(&share(b))
+            .then(a.window.cmp(&b.window))
+            .then(a.lost_writes.cmp(&b.lost_writes))
+    })?;
+    Some(Rpo {
+        lost_writes: worst.lost_writes,
+        window_seconds: of(worst.window),
+        objective_seconds: worst.objective.map(of),
+        components: figures
+            .iter()
+            .map(|figure| ComponentRpo {
+                component: figure.component.clone(),
+                acknowledged_writes: evidence
+                    .ledger
+                    .iter()
+                    .filter(|entry| entry.component == figure.component)
+                    .count() as u64,
+                lost_writes: figure.lost_writes,
+                window_seconds: of(figure.window),
+                objective_seconds: figure.objective.map(of),
+            })
+            .collect(),
+    })
+}
+
+impl From<&RtoFigure> for Rto {
+    fn from(figure: &RtoFigure) -> Self {
+        Self {
+            total_seconds: of(figure.total),
+            phases: figure
+                .phases
+                .iter()
+                .map(|(phase, took)| (phase.name().to_owned(), of(*took)))
+                .collect(),
+            objective_seconds: figure.objective.map(of),
+            projected: figure.projected.map(projected),
+        }
+    }
+}
+
+impl From<&ThroughputFigure> for Throughput {
+    fn from(figure: &ThroughputFigure) -> Self {
+        Self {
+            component: figure.component.clone(),
+            gb_per_min: rate(figure.gb_per_min),
+            source_bytes: figure.source_bytes,
+            artifact_bytes: figure.artifact_bytes,
+            projected: figure.projected.map(projected),
+        }
+    }
+}
+
+fn projected((bytes, time): (u64, Duration)) -> Projected {
+    Projected {
+        bytes,
+        seconds: of(time),
+    }
+}
+
+fn strike(drill: &plan::Drill, fact: &StrikeFact) -> Strike {
+    let after = match &drill.kind {
+        plan::DrillKind::Scenario {
+            at: StrikeTime::After { backup, offset },
+            ..
+        } => Some(After {
+            backup: backup.clone(),
+            seconds: of(*offset),
+        }),
+        _ => None,
+    };
+    Strike {
+        at: fact.at,
+        after,
+        struck: fact
+            .struck
+            .iter()
+            .map(|(component, fault, symptom)| Struck {
+                component: component.clone(),
+                fault: fault.id().to_owned(),
+                symptom: symptom.clone(),
+            })
+            .collect(),
+    }
+}
+
+impl From<&RecoveryFact> for Recovery {
+    fn from(fact: &RecoveryFact) -> Self {
+        Self {
+            component: fact.component.clone(),
+            backup: fact.backup.clone(),
+            artifact: fact.artifact.clone(),
+            seconds: fact.seconds.map(seconds),
+            phases: phases(&fact.phases),
+            error: fact.error.clone(),
+        }
+    }
+}
+
+fn phases(phases: &BTreeMap<Phase, f64>) -> BTreeMap<String, f64> {
+    phases
+        .iter()
+        .map(|(phase, took)| (phase.name().to_owned(), seconds(*took)))
+        .collect()
+}
+
+impl From<&context::Step> for Step {
+    fn from(step: &context::Step) -> Self {
+        Self {
+            phase: step.phase.name().to_owned(),
+            component: step.component.clone(),
+            command: step.command.clone(),
+            exit: step.exit,
+            seconds: seconds(step.seconds),
+            log: step.log.display().to_string(),
+        }
+    }
+}
+
+impl From<&outcome::Finding> for Finding {
+    fn from(finding: &outcome::Finding) -> Self {
+        Self {
+            kind: finding.kind.to_owned(),
+            severity: match finding.severity {
+                outcome::Severity::Warning => Severity::Warning,
+                outcome::Severity::Unknown => Severity::Unknown,
+                outcome::Severity::Error => Severity::Error,
+            },
+            message: finding.message.clone(),
+            remedy: finding.remedy.clone(),
+        }
+    }
+}
+
+impl From<outcome::Verdict> for Verdict {
+    fn from(verdict: outcome::Verdict) -> Self {
+        match verdict {
+            outcome::Verdict::Passed => Self::Passed,
+            outcome::Verdict::Undetermined => Self::Undetermined,
+            outcome::Verdict::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<&Suite> for SuiteRecord {
+    fn from(suite: &Suite) -> Self {
+        Self {
+            name: suite.name.clone(),
+            title: suite.title.clone(),
+            sha256: suite.sha256.clone(),
+            tests: suite.tests.iter().map(|test| test.name.clone()).collect(),
+        }
+    }
+}
+
+impl From<&plan::Drill> for NotRun {
+    fn from(drill: &plan::Drill) -> Self {
+        Self {
+            id: drill.id.clone(),
+            suite: drill.suite.clone(),
+            title: drill.title.clone(),
+            tests: drill.tests.iter().map(|test| test.name.clone()).collect(),
+            kind: kind(&drill.kind).0,
+        }
+    }
+}
+
+impl Pending {
+    /// The scenario as not covered, when it is not.
+    pub(super) fn of(suite: &Suite, scenario: &Scenario) -> Option<Self> {
+        let reason = scenario.pending.clone()?;
+        Some(Self {
+            suite: suite.name.clone(),
+            scenario: scenario.name.clone(),
+            title: scenario.title.clone(),
+            reason,
+            rpo_objective_seconds: scenario
+                .rpo
+                .iter()
+                .map(|(component, objective)| (component.clone(), of(*objective)))
+                .collect(),
+            rto_objective_seconds: scenario.rto.map(of),
+        })
+    }
+}
+
+/// Seconds of a duration, to the millisecond.
+fn of(duration: Duration) -> f64 {
+    seconds(duration.as_secs_f64())
+}
+
+/// Seconds to the millisecond: short decimals come back from JSON exactly as they went in.
+fn seconds(value: f64) -> f64 {
+    if value.is_finite() && value > 0.0 {
+        (value * 1e3).round() / 1e3
+    } else {
+        0.0
+    }
+}
+
+/// A rate to six decimals; none where no time passed.
+fn rate(value: f64) -> Option<f64> {
+    (value.is_finite() && value >= 0.0).then(|| (value * 1e6).round() / 1e6)
+}

@@ -1,0 +1,119 @@
+//! A repository in a bucket of an S3 server.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::context::Context;
+use crate::error::{Doing, Error, Result};
+use crate::repository::{Repository, Stored};
+use crate::service::Reading;
+use crate::service::s3::{Headers, Listed, S3Client};
+
+/// A bucket that keeps artifacts: keys are object keys, metadata is user metadata.
+pub struct S3Repository {
+    name: String,
+    client: S3Client,
+    bucket: String,
+}
+
+impl S3Repository {
+    /// The repository `name` in `bucket`, which must exist before anything is stored ([`S3Repository::create`]).
+    pub fn new(name: impl Into<String>, client: S3Client, bucket: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            client,
+            bucket: bucket.into(),
+        }
+    }
+
+    /// Creates the bucket; one that is there already is no error.
+    pub async fn create(&self, ctx: &Context) -> Result<()> {
+        self.client
+            .create_bucket(ctx, &self.bucket)
+            .await
+            .doing_with(|| self.doing())
+    }
+
+    /// The client and the bucket behind it, for looking at what the protocol knows and a repository does not
+    /// (unfinished uploads).
+    pub fn bucket(&self) -> (&S3Client, &str) {
+        (&self.client, &self.bucket)
+    }
+
+    fn doing(&self) -> String {
+        format!("use repository {}", self.name)
+    }
+}
+
+/// Gateways that pass headers on as variables (Ceph's, for one) turn the `_` of a name into `-`: redrill's own
+/// metadata names have only `_`, so it is turned back.
+fn as_named(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    metadata
+        .into_iter()
+        .map(|(name, value)| (name.replace('-', "_"), value))
+        .collect()
+}
+
+fn stored(listed: Listed, metadata: BTreeMap<String, String>) -> Stored {
+    Stored {
+        key: listed.key,
+        bytes: listed.bytes,
+        metadata,
+        written: listed.written,
+    }
+}
+
+#[async_trait]
+impl Repository for S3Repository {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn put(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<u64> {
+        let headers = Headers {
+            content_type: Some("application/octet-stream".to_owned()),
+            metadata: metadata.clone(),
+            ..Headers::default()
+        };
+        let put = self.client.put(ctx, &self.bucket, key, body, &headers);
+        let (bytes, _) = put.await.doing_with(|| self.doing())?;
+        Ok(bytes)
+    }
+
+    async fn get(&self, ctx: &Context, key: &str) -> Result<Reading> {
+        let found = self.client.get(ctx, &self.bucket, key).await;
+        match found.doing_with(|| self.doing())? {
+            Some(object) => Ok(object.body),
+            None => Err(Error::failed(format!("{key} is not there")).doing(self.doing())),
+        }
+    }
+
+    async fn head(&self, ctx: &Context, key: &str) -> Result<Option<Stored>> {
+        let found = self.client.head(ctx, &self.bucket, key).await;
+        let found = found.doing_with(|| self.doing())?;
+        Ok(found.map(|(listed, headers)| stored(listed, as_named(headers.metadata))))
+    }
+
+    async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
+        let listed = self.client.list(ctx, &self.bucket, prefix).await;
+        let mut all: Vec<Stored> = listed
+            .doing_with(|| self.doing())?
+            .into_iter()
+            .map(|listed| stored(listed, BTreeMap::new()))
+            .collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(all)
+    }
+
+    async fn delete(&self, ctx: &Context, keys: &[String]) -> Result<()> {
+        let deleted = self.client.delete(ctx, &self.bucket, keys).await;
+        deleted.doing_with(|| self.doing())
+    }
+}

@@ -1,0 +1,320 @@
+//! What a database holds, table by table: a row count and two order-free sums of seeded 64-bit row hashes, computed
+//! in the server; nothing of a row leaves it.
+//!
+//! A row is hashed as the text of `row(column, …)` with its columns in the order of their names, so that neither dropped
+//! columns nor the order in which an inheriting table was put together matter, and every type can be hashed, which
+//! `hash_record_extended` cannot (json, point, xml have no hash function). NULL and the empty string differ in that
+//! text, as do -0 and 0 and the scale of a numeric; NaN equals NaN. A sum (and not an exclusive or) keeps equal rows from
+//! cancelling. Rows are read with `only`, so that each is counted in the one table that stores it.
+//!
+//! Left out: materialized views (a restore fills them anew from the tables; whether they are populated stands in the
+//! catalogue), foreign tables, temporary tables, and tables of extensions except those that dumps carry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::evidence::Part;
+use crate::service::postgres::session::{Row, Session};
+
+/// The seeds of the two row hashes: arbitrary, but fixed, as fingerprints of different runs are compared.
+const SEEDS: [i64; 2] = [0x243f_6a88_85a3_08d3, 0x1e37_79b9_7f4a_7c15];
+/// A table is read in slices of so many pages (64 MiB), so that two connections can share a large one.
+const SLICE_PAGES: u64 = 8192;
+/// The part that holds all large objects.
+pub const LARGE_OBJECTS: &str = "large objects";
+
+/// What still has to be read, and what has been.
+#[derive(Debug, Default)]
+pub struct Reading {
+    jobs: Mutex<Vec<Job>>,
+    sums: Mutex<BTreeMap<String, Sums>>,
+    unreadable: Mutex<BTreeMap<String, String>>,
+}
+
+/// One statement, giving a count and two sums for a part.
+#[derive(Debug)]
+struct Job {
+    part: String,
+    sql: String,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Sums {
+    count: u64,
+    hashes: [u64; 2],
+}
+
+impl Reading {
+    /// Lists everything that is to be read, largest first.
+    pub async fn plan(ctx: &Context, session: &Session) -> Result<Self> {
+        let mut jobs = Vec::new();
+        for row in session.rows(ctx, TABLES).await? {
+            let [Some(name), Some(columns), Some(pages)] = row.as_slice() else {
+                return Err(Error::defect("the list of tables has an unexpected shape"));
+            };
+            let pages: u64 = pages.parse().unwrap_or(0);
+            jobs.extend(slices(pages).map(|condition| Job {
+                part: name.clone(),
+                sql: hashed(&format!(
+                    "select row({columns})::text as r from only {name}{condition}"
+                )),
+            }));
+        }
+        if session
+            .value(
+                ctx,
+                "select 1 from pg_catalog.pg_largeobject_metadata limit 1",
+            )
+            .await?
+            .is_some()
+        {
+            jobs.push(Job {
+                part: LARGE_OBJECTS.to_owned(),
+                sql: hashed(LARGE_OBJECT_TEXTS),
+            });
+        }
+        // Taken from the end.
+        jobs.reverse();
+        Ok(Self {
+            jobs: Mutex::new(jobs),
+            ..Self::default()
+        })
+    }
+
+    /// Works until nothing is left to read; any number of sessions may work at once. The session must be in a transaction. What
+    /// the server refuses to read is noted; an error means that the session itself has ended, with the part noted too.
+    pub async fn work(&self, ctx: &Context, session: &Session) -> Result<()> {
+        loop {
+            let job = self
+                .jobs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop();
+            let Some(job) = job else { return Ok(()) };
+            match session.attempt(ctx, &job.sql).await {
+                Ok(Ok(rows)) => {
+                    let sums = Sums::of(&rows).ok_or_else(|| {
+                        Error::defect(format!("the sums of {} have an unexpected shape", job.part))
+                    })?;
+                    let mut all = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.entry(job.part).or_default().add(sums);
+                }
+                Ok(Err(complaint)) => self.note_unreadable(job.part, complaint.words),
+                Err(error) => {
+                    self.note_unreadable(job.part, error.message());
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Whether everything has been read or found unreadable.
+    pub fn is_done(&self) -> bool {
+        self.jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    fn note_unreadable(&self, part: String, words: String) {
+        let mut all = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.entry(part).or_insert(words);
+    }
+
+    /// What was read, and what could not be: a part is in one of the two.
+    pub fn finish(self) -> (BTreeMap<String, Part>, BTreeMap<String, String>) {
+        let unreadable = self
+            .unreadable
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let sums = self
+            .sums
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let parts = sums
+            .into_iter()
+            .filter(|(name, _)| !unreadable.contains_key(name))
+            .map(|(name, sums)| (name, sums.part()))
+            .collect();
+        (parts, unreadable)
+    }
+}
+
+impl Sums {
+    fn of(rows: &[Row]) -> Option<Self> {
+        let [row] = rows else { return None };
+        let [Some(count), Some(first), Some(second)] = row.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            count: count.parse().ok()?,
+            hashes: [reduced(first)?, reduced(second)?],
+        })
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        for (mine, theirs) in self.hashes.iter_mut().zip(other.hashes) {
+            *mine = mine.wrapping_add(theirs);
+        }
+    }
+
+    fn part(self) -> Part {
+        let [first, second] = self.hashes;
+        Part {
+            count: self.count,
+            hash: format!("{first:016x}{second:016x}"),
+        }
+    }
+}
+
+/// A sum of signed 64-bit numbers, modulo 2^64. (2^64 rows would be needed for the sum to leave 128 bits.)
+fn reduced(sum: &str) -> Option<u64> {
+    sum.parse::<i128>().ok().map(|sum| sum as u64)
+}
+
+/// The statement that counts and hashes the one column `r` of a query.
+fn hashed(texts: &str) -> String {
+    let [first, second] = SEEDS;
+    // `offset 0` keeps the planner from computing the text once for each hash.
+    format!(
+        "select count(*), coalesce(sum(hashtextextended(r, {first})), 0), coalesce(sum(hashtextextended(r, {second})), 0) \
+         from ({texts} offset 0) as t"
+    )
+}
+
+/// The conditions that cut a table of so many pages into slices; the last one is open, for a table that has grown.
+fn slices(pages: u64) -> impl Iterator<Item = String> {
+    let count = pages.div_ceil(SLICE_PAGES).max(1);
+    (0..count).map(move |slice| {
+        let from = slice * SLICE_PAGES;
+        let to = from + SLICE_PAGES;
+        match (slice == 0, slice + 1 == count) {
+            (true, true) => String::new(),
+            (true, false) => format!(" where ctid < '({to},0)'"),
+            (false, true) => format!(" where ctid >= '({from},0)'"),
+            (false, false) => format!(" where ctid >= '({from},0)' and ctid < '({to},0)'"),
+        }
+    })
+}
+
+/// Every table whose rows are compared: name, columns in the order of their names, pages. Largest first.
+const TABLES: &str = "
+select format('%I.%I', n.nspname, c.relname),
+  coalesce((select string_agg(format('%I', a.attname), ', ' order by a.attname collate \"C\")
+    from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), ''),
+  pg_relation_size(c.oid) / current_setting('block_size')::bigint
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relpersistence <> 't' and c.oid >= 16384
+  and (c.oid not in (select objid from pg_depend where deptype = 'e' and classid = 'pg_class'::regclass)
+    or c.oid in (select unnest(extconfig) from pg_extension))
+order by pg_table_size(c.oid) desc, 1";
+
+/// Large objects as texts: one for each page that holds anything, without the zeros at its end (a hole that
+/// was never written and zeros that were are the same bytes to a reader), and one for each object's length.
+const LARGE_OBJECT_TEXTS: &str = "
+select concat(loid, ':', pageno, ':', encode(rtrim(data, '\\x00'), 'hex')) as r
+from pg_catalog.pg_largeobject where rtrim(data, '\\x00') <> ''
+union all
+select concat(m.oid, '=', coalesce(max(l.pageno::bigint * (current_setting('block_size')::bigint / 4) + length(l.data)), 0))
+from pg_catalog.pg_largeobject_metadata m left join pg_catalog.pg_largeobject l on l.loid = m.oid
+group by m.oid";
+
+/// The server's first complaint on counting the rows of every table; `None` when it has none.
+pub async fn first_complaint(ctx: &Context, session: &Session) -> Result<Option<String>> {
+    // Counting by an index would not look at the table.
+    session.run(ctx, "set enable_indexonlyscan = off; set enable_indexscan = off; set enable_bitmapscan = off").await?;
+    let tables = match session.ask(ctx, TABLES).await? {
+        Ok(rows) => rows,
+        Err(complaint) => return Ok(Some(complaint.words)),
+    };
+    for table in tables
+        .into_iter()
+        .filter_map(|row| row.into_iter().next().flatten())
+    {
+        if let Err(complaint) = session
+            .ask(ctx, &format!("select count(*) from only {table}"))
+            .await?
+        {
+            return Ok(Some(format!("{table}: {}", complaint.words)));
+        }
+    }
+    Ok(None)
+}
+
+/// The nonce found in the database; `None` when there is none that can be read.
+pub async fn nonce(ctx: &Context, session: &Session) -> Result<Option<String>> {
+    if session
+        .value(ctx, "select to_regclass('redrill.run')")
+        .await?
+        .is_none()
+    {
+        return Ok(None);
+    }
+    let rows = session
+        .attempt(ctx, "select min(nonce) from redrill.run")
+        .await?;
+    Ok(rows
+        .unwrap_or_default()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .next())
+}
+
+/// Ledger numbers found in the database; none when it has no ledger.
+pub async fn ledger(ctx: &Context, session: &Session) -> Result<BTreeSet<u64>> {
+    if session
+        .value(ctx, "select to_regclass('redrill.ledger')")
+        .await?
+        .is_none()
+    {
+        return Ok(BTreeSet::new());
+    }
+    let rows = session
+        .attempt(ctx, "select number from redrill.ledger")
+        .await?;
+    // A ledger that cannot be read is noted among the parts, as the table that it is.
+    Ok(rows
+        .unwrap_or_default()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|number| number.parse().ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_cover_every_page_once_and_the_last_is_open() {
+        assert_eq!(slices(0).collect::<Vec<_>>(), [""]);
+        assert_eq!(slices(SLICE_PAGES).collect::<Vec<_>>(), [""]);
+        assert_eq!(
+            slices(2 * SLICE_PAGES + 1).collect::<Vec<_>>(),
+            [
+                " where ctid < '(8192,0)'",
+                " where ctid >= '(8192,0)' and ctid < '(16384,0)'",
+                " where ctid >= '(16384,0)'"
+            ]
+        );
+    }
+
+    #[test]
+    fn sums_of_slices_add_up_to_the_sum_of_the_table() {
+        let sums = |count: &str, a: &str, b: &str| {
+            Sums::of(&[vec![Some(count.into()), Some(a.into()), Some(b.into())]]).expect("is sums")
+        };
+        let mut whole = sums("2", "-9223372036854775809", "5");
+        whole.add(sums("1", "18446744073709551620", "-6"));
+        assert_eq!(whole, sums("3", "9223372036854775811", "-1"));
+        assert_eq!(whole.part().hash, "8000000000000003ffffffffffffffff");
+    }
+}

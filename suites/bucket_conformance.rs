@@ -1,0 +1,746 @@
+//! What a bucket as a service and its synchronising backup must do, tried on the real S3 server of `suites/server`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+use redrill::clock::Stopwatch;
+use redrill::context::{Context, RunId};
+use redrill::error::{Error, Result};
+use redrill::evidence::Observation;
+use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin, verify_stored};
+use redrill::pipeline::bucket_sync::BucketSync;
+use redrill::pipeline::{Pipeline, Taken};
+use redrill::process::Command;
+use redrill::repository::manifest::{Manifest, ManifestFile};
+use redrill::repository::retention::prune;
+use redrill::repository::{LocalRepository, Repository, S3Repository};
+use redrill::service::bucket::{BucketService, RUN_KEY, seed};
+use redrill::service::s3::S3Client;
+use redrill::service::{Endpoint, Running, Service, Stop};
+use redrill::suite::{Engine, Expect, Keep, RestoreOptions, Smoke};
+use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
+
+mod server;
+
+const EXCLUDE: [&str; 3] = ["*.pyc", "__pycache__/*", ".DS_Store"];
+const CANARY: &str = "canary-7f3a9c51d2e8";
+const OPTIONS: RestoreOptions = RestoreOptions {
+    jobs: 1,
+    owner: false,
+    acl: false,
+};
+
+type Fact = for<'a> fn(&'a Bench) -> BoxFuture<'a, ()>;
+
+/// Declares facts: their names are the functions' names, as sentences.
+macro_rules! facts {
+    ($($name:ident),+ $(,)?) => {
+        &[$((stringify!($name), |bench| Box::pin($name(bench)))),+]
+    };
+}
+
+const FACTS: &[(&str, Fact)] = facts![
+    a_seeded_bucket_reads_back_as_it_was_planned,
+    smoke_questions_are_sizes_and_the_count_and_what_is_missing_does_not_hold,
+    a_deleted_bucket_shows_a_symptom_and_holds_nothing,
+    what_is_restored_equals_the_source_but_for_what_is_excluded,
+    a_second_run_stores_only_what_is_new_and_follows_deletions,
+    a_wiped_source_is_refused_with_both_numbers,
+    nothing_that_is_stored_shows_the_canary,
+    a_lost_or_changed_content_is_found_and_never_restored,
+    pruning_keeps_what_a_later_run_shares,
+    content_that_is_damaged_in_one_repository_is_stored_again_beside_it,
+    the_full_size_is_synchronised_and_restored_in_seconds,
+    a_large_file_streams_through_in_little_memory,
+];
+
+fn main() {
+    let trials = FACTS
+        .iter()
+        .map(|(name, fact)| Trial::test(format!("bucket::{name}"), move || on_server(*fact)));
+    let trials = trials.collect();
+    let mut arguments = Arguments::from_args();
+    // Memory and time are looked at: several at once would say nothing.
+    arguments.test_threads.get_or_insert(1);
+    let server = server::Server::start();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(server);
+    conclusion.exit();
+}
+
+/// A server that something else has started.
+struct Given(Endpoint);
+
+#[async_trait]
+impl Running for Given {
+    fn engine(&self) -> Engine {
+        Engine::Bucket
+    }
+    fn version(&self) -> &str {
+        "given"
+    }
+    fn mode(&self) -> &'static str {
+        "local"
+    }
+    fn endpoint(&self) -> Endpoint {
+        self.0.clone()
+    }
+    fn tool(&self, program: &str) -> Command {
+        Command::new(program)
+    }
+    fn data_dir(&self) -> PathBuf {
+        PathBuf::new()
+    }
+    fn staging(&self) -> PathBuf {
+        PathBuf::new()
+    }
+    async fn restart(&self, _: &Context, _: Stop) -> Result<()> {
+        Err(Error::failed("it is not ours to restart"))
+    }
+    async fn lose(&self, _: &Context) -> Result<()> {
+        Err(Error::failed("it is not ours to lose"))
+    }
+    async fn remove(&self, _: &Context) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A source, a repository on the same server and one in a directory.
+struct Bench {
+    ctx: Context,
+    service: BucketService,
+    offsite: Arc<dyn Repository>,
+    near: Arc<dyn Repository>,
+    keys: Keys,
+}
+
+fn on_server(fact: Fact) -> std::result::Result<(), Failed> {
+    let endpoint = server::endpoint();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let dir = tempfile::tempdir()?;
+    let ctx = Context::new(
+        RunId::fresh(Utc::now()),
+        dir.path().join("drill"),
+        dir.path().join("logs"),
+        CancellationToken::new(),
+    );
+    let ctx = ctx.expect("a context");
+    runtime.block_on(async {
+        let client = S3Client::new(&endpoint);
+        let (source, target) = (format!("media-{}", ctx.run), format!("backups-{}", ctx.run));
+        let offsite = S3Repository::new("offsite", client.clone(), &target);
+        offsite.create(&ctx).await.expect("a bucket");
+        let near = LocalRepository::new("near", dir.path().join("near")).expect("a repository");
+        let bench = Bench {
+            service: BucketService::new(Arc::new(Given(endpoint)), &source, 2_500),
+            offsite: Arc::new(offsite),
+            near: Arc::new(near),
+            keys: Keys::generate(&ctx),
+            ctx,
+        };
+        bench.service.create(&bench.ctx).await.expect("a bucket");
+        fact(&bench).await;
+        for bucket in [source, target] {
+            if client
+                .bucket_exists(&bench.ctx, &bucket)
+                .await
+                .expect("asked")
+            {
+                client
+                    .empty_bucket(&bench.ctx, &bucket)
+                    .await
+                    .expect("emptied");
+                client
+                    .delete_bucket(&bench.ctx, &bucket)
+                    .await
+                    .expect("deleted");
+            }
+        }
+    });
+    Ok(())
+}
+
+fn at(day: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_736_647_200 + day * 86_400, 0).expect("an instant")
+}
+
+impl Bench {
+    fn sync(&self) -> BucketSync {
+        let exclude = EXCLUDE.map(str::to_owned);
+        BucketSync::new(self.service.bucket(), &exclude, 20).expect("valid")
+    }
+
+    async fn fill(&self, scale: f64) {
+        let (ctx, service) = (&self.ctx, &self.service);
+        service.seed(ctx, scale, 42).await.expect("seeded");
+        service
+            .plant(ctx, "nonce-1", CANARY)
+            .await
+            .expect("planted");
+        for number in 1..=3 {
+            service.write(ctx, number).await.expect("written");
+        }
+    }
+
+    async fn try_backup(&self, day: i64) -> (Taken, Option<Manifest>) {
+        let both = vec![self.near.clone(), self.offsite.clone()];
+        self.try_backup_to("media", day, both).await
+    }
+
+    async fn try_backup_to(
+        &self,
+        backup: &str,
+        day: i64,
+        repositories: Vec<Arc<dyn Repository>>,
+    ) -> (Taken, Option<Manifest>) {
+        let origin = Origin {
+            backup: backup.to_owned(),
+            component: "media".to_owned(),
+            taken_at: at(day),
+            engine: "S3 given".to_owned(),
+            compression: "none".to_owned(),
+        };
+        let keys = Some(self.keys.clone());
+        let mut artifact = ArtifactWriter::new(&self.ctx, origin, repositories, keys);
+        let backup = self.sync();
+        let taken = backup.backup(&self.ctx, &self.service, &mut artifact);
+        let taken = taken.await.expect("taken");
+        if taken.refused.is_some() {
+            artifact.abandon(&self.ctx).await.expect("abandoned");
+            return (taken, None);
+        }
+        let draft = artifact.draft(&self.ctx);
+        let manifest = artifact.commit(&self.ctx, draft).await.expect("committed");
+        (taken, Some(manifest))
+    }
+
+    async fn backup(&self, day: i64) -> Manifest {
+        let (taken, manifest) = self.try_backup(day).await;
+        manifest.unwrap_or_else(|| panic!("{:?}", taken.refused))
+    }
+
+    fn reader(&self, manifest: &Manifest) -> ArtifactReader {
+        let keys = Some(self.keys.clone());
+        ArtifactReader::new(manifest.clone(), self.offsite.clone(), keys)
+    }
+
+    async fn lose(&self) {
+        let (client, bucket) = (self.service.client(), self.service.bucket());
+        client
+            .empty_bucket(&self.ctx, bucket)
+            .await
+            .expect("emptied");
+        client
+            .delete_bucket(&self.ctx, bucket)
+            .await
+            .expect("deleted");
+    }
+
+    async fn restore(&self, manifest: &Manifest) -> Result<()> {
+        let (ctx, sync) = (&self.ctx, self.sync());
+        let fetched = sync
+            .fetch(ctx, &self.reader(manifest), &self.service)
+            .await?;
+        sync.restore(ctx, &fetched, &self.service, &OPTIONS).await
+    }
+
+    async fn observe(&self) -> Observation {
+        self.service.observe(&self.ctx).await.expect("observed")
+    }
+
+    async fn delete(&self, keys: &[&str]) {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let (client, bucket) = (self.service.client(), self.service.bucket());
+        client
+            .delete(&self.ctx, bucket, &keys)
+            .await
+            .expect("deleted");
+    }
+
+    async fn stored(&self, repository: &Arc<dyn Repository>) -> BTreeSet<String> {
+        let listed = repository.list(&self.ctx, "").await.expect("listed");
+        listed.into_iter().map(|stored| stored.key).collect()
+    }
+}
+
+fn is_excluded(key: &str) -> bool {
+    key.ends_with(".pyc") || key.starts_with("__pycache__/") || key == ".DS_Store"
+}
+
+fn without_excluded(mut observed: Observation) -> Observation {
+    observed.parts.retain(|key, _| !is_excluded(key));
+    observed
+        .catalogue
+        .retain(|key, _| !is_excluded(key.strip_prefix("metadata ").unwrap_or(key)));
+    observed
+}
+
+fn same(one: &Observation, other: &Observation) {
+    assert_eq!(one.parts, other.parts);
+    assert_eq!(one.catalogue, other.catalogue);
+    assert_eq!(one.ledger, other.ledger);
+    assert_eq!(one.nonce, other.nonce);
+    assert_eq!(other.unreadable, BTreeMap::new());
+}
+
+async fn a_seeded_bucket_reads_back_as_it_was_planned(bench: &Bench) {
+    bench.fill(0.02).await;
+    let observed = bench.observe().await;
+    let planned = seed::planned(2_500, 0.02, 42);
+    for object in &planned {
+        let part = observed.parts.get(&object.key);
+        let part = part.unwrap_or_else(|| panic!("{} is missing", object.key));
+        assert_eq!(part.count, object.bytes, "{}", object.key);
+        let described = &observed.catalogue[&format!("metadata {}", object.key)];
+        let kind = object.headers.content_type.as_deref().expect("given");
+        assert!(described.contains(kind), "{described}");
+        for (name, value) in &object.headers.metadata {
+            assert!(
+                described.contains(&format!("x-amz-meta-{name}: {value}")),
+                "{described}"
+            );
+        }
+    }
+    assert_eq!(observed.parts.len(), planned.len() + 5);
+    assert_eq!(observed.nonce.as_deref(), Some("nonce-1"));
+    assert_eq!(observed.ledger, BTreeSet::from([1, 2, 3]));
+    assert!(observed.catalogue[&format!("metadata {RUN_KEY}")].contains(CANARY));
+    let population = bench.service.population(&bench.ctx).await.expect("asked");
+    assert_eq!(population, planned.len() as u64 + 5);
+    let bytes: u64 = observed.parts.values().map(|part| part.count).sum();
+    assert_eq!(observed.bytes, bytes);
+    assert_eq!(bench.service.symptom(&bench.ctx).await, None);
+}
+
+async fn smoke_questions_are_sizes_and_the_count_and_what_is_missing_does_not_hold(bench: &Bench) {
+    bench.fill(0.001).await;
+    let count = bench.service.population(&bench.ctx).await.expect("asked");
+    let ask = |ask: &str, expect| Smoke {
+        name: ask.to_owned(),
+        ask: ask.to_owned(),
+        expect,
+    };
+    let questions = [
+        ask("count", Expect::Equals(count.to_string())),
+        ask("count", Expect::AtLeast(1e6)),
+        ask("a/b", Expect::Equals("20".to_owned())),
+        ask("a/b", Expect::Between(1.0, 20.0)),
+        ask("not/there", Expect::AtLeast(0.0)),
+    ];
+    let facts = bench
+        .service
+        .smoke(&bench.ctx, &questions)
+        .await
+        .expect("asked");
+    let holds: Vec<bool> = facts.iter().map(|fact| fact.holds).collect();
+    assert_eq!(holds, [true, false, true, true, false]);
+    assert!(
+        facts[4]
+            .answer
+            .as_ref()
+            .is_err_and(|words| words.contains("not/there"))
+    );
+}
+
+async fn a_deleted_bucket_shows_a_symptom_and_holds_nothing(bench: &Bench) {
+    bench.fill(0.001).await;
+    bench.lose().await;
+    let symptom = bench.service.symptom(&bench.ctx).await.expect("a symptom");
+    assert!(symptom.contains("NoSuchBucket"), "{symptom}");
+    assert_eq!(
+        bench.service.population(&bench.ctx).await.expect("asked"),
+        0
+    );
+}
+
+async fn what_is_restored_equals_the_source_but_for_what_is_excluded(bench: &Bench) {
+    bench.fill(0.05).await;
+    let before = bench.observe().await;
+    let manifest = bench.backup(0).await;
+    let sync = bench.sync();
+    let reader = bench.reader(&manifest);
+    let read = sync
+        .read_through(&bench.ctx, &reader, &bench.service)
+        .await
+        .expect("read");
+    assert_eq!(read.error, None);
+    let expected = without_excluded(before.clone());
+    let hashes = expected
+        .parts
+        .iter()
+        .map(|(key, part)| (key.clone(), part.hash.clone()));
+    assert_eq!(read.keys, Some(hashes.collect()));
+    let excluded: Vec<&String> = before.parts.keys().filter(|key| is_excluded(key)).collect();
+    assert_eq!(read.excluded.iter().collect::<Vec<_>>(), excluded);
+    assert_eq!(excluded.len(), 5);
+    for repository in [&bench.near, &bench.offsite] {
+        let fact = verify_stored(&bench.ctx, &manifest, repository)
+            .await
+            .expect("verified");
+        assert!(
+            fact.committed && fact.manifest_last == Some(true),
+            "{:?}",
+            fact.error
+        );
+        assert!(fact.metadata.contains_key("rpo") && fact.metadata.contains_key("db_version"));
+        for file in &fact.files {
+            assert_eq!(
+                file.found_sha256.as_ref(),
+                Some(&file.sha256),
+                "{}",
+                file.key
+            );
+        }
+    }
+
+    bench.lose().await;
+    bench.service.create(&bench.ctx).await.expect("created");
+    bench.restore(&manifest).await.expect("restored");
+    same(&expected, &bench.observe().await);
+}
+
+async fn a_second_run_stores_only_what_is_new_and_follows_deletions(bench: &Bench) {
+    bench.fill(0.03).await;
+    let first = bench.backup(0).await;
+    let stored = bench.stored(&bench.offsite).await;
+    bench.service.write(&bench.ctx, 4).await.expect("written");
+    bench.delete(&["a/b", "empty.txt"]).await;
+    let second = bench.backup(1).await;
+    let new: Vec<String> = bench
+        .stored(&bench.offsite)
+        .await
+        .difference(&stored)
+        .cloned()
+        .collect();
+    // The ledger entry's content, the index and the manifest.
+    assert_eq!(new.len(), 3, "{new:?}");
+    assert_eq!(
+        bench.stored(&bench.near).await,
+        bench.stored(&bench.offsite).await
+    );
+    bench.lose().await;
+    bench.service.create(&bench.ctx).await.expect("created");
+    bench.restore(&second).await.expect("restored");
+    let restored = bench.observe().await;
+    assert_eq!(restored.ledger, BTreeSet::from([1, 2, 3, 4]));
+    assert!(!restored.parts.contains_key("a/b") && restored.parts.contains_key("a"));
+    assert_eq!(restored.parts.len() as u64, second_count(&second));
+    assert_eq!(second_count(&first), second_count(&second) + 1);
+}
+
+fn second_count(manifest: &Manifest) -> u64 {
+    let index = manifest.file("index.json").expect("an index");
+    index.metadata["objects"].parse().expect("a number")
+}
+
+async fn a_wiped_source_is_refused_with_both_numbers(bench: &Bench) {
+    bench.fill(0.03).await;
+    let first = bench.backup(0).await;
+    let before = bench.stored(&bench.offsite).await;
+    let (client, bucket) = (bench.service.client(), bench.service.bucket());
+    client
+        .empty_bucket(&bench.ctx, bucket)
+        .await
+        .expect("emptied");
+    bench.service.write(&bench.ctx, 9).await.expect("written");
+    let (taken, manifest) = bench.try_backup(1).await;
+    assert!(manifest.is_none());
+    let words = taken.refused.expect("refused");
+    let count = second_count(&first).to_string();
+    assert!(
+        words.contains("holds 1 objects") && words.contains(&count),
+        "{words}"
+    );
+    assert_eq!(bench.stored(&bench.offsite).await, before);
+}
+
+async fn nothing_that_is_stored_shows_the_canary(bench: &Bench) {
+    bench.fill(0.01).await;
+    bench.backup(0).await;
+    for repository in [&bench.near, &bench.offsite] {
+        let mut searched = 0;
+        for key in bench.stored(repository).await {
+            let mut bytes = Vec::new();
+            let mut reading = repository.get(&bench.ctx, &key).await.expect("there");
+            reading.read_to_end(&mut bytes).await.expect("readable");
+            let found = bytes
+                .windows(CANARY.len())
+                .any(|at| at == CANARY.as_bytes());
+            assert!(!found && !key.contains(CANARY), "{key}");
+            let head = repository.head(&bench.ctx, &key).await.expect("asked");
+            let metadata = format!("{:?}", head.expect("there").metadata);
+            assert!(
+                !metadata.contains(CANARY) && !metadata.contains("avatar"),
+                "{metadata}"
+            );
+            searched += bytes.len();
+        }
+        assert!(searched > 1_000_000);
+    }
+}
+
+async fn a_lost_or_changed_content_is_found_and_never_restored(bench: &Bench) {
+    bench.fill(0.01).await;
+    let manifest = bench.backup(0).await;
+    // Not the empty content, which several objects share.
+    let full = |file: &&ManifestFile| file.shared && file.plain_bytes > 0;
+    let blobs: Vec<&ManifestFile> = manifest.files.iter().filter(full).collect();
+    let sync = bench.sync();
+    let mut stored = Vec::new();
+    let mut reading = bench
+        .offsite
+        .get(&bench.ctx, &blobs[0].key)
+        .await
+        .expect("there");
+    reading.read_to_end(&mut stored).await.expect("readable");
+    let last = stored.len() - 1;
+    stored[last] ^= 1;
+    let body = Box::new(std::io::Cursor::new(stored));
+    let put = bench
+        .offsite
+        .put(&bench.ctx, &blobs[0].key, body, &PLAIN)
+        .await;
+    put.expect("stored");
+    let lost = std::slice::from_ref(&blobs[1].key);
+    bench
+        .offsite
+        .delete(&bench.ctx, lost)
+        .await
+        .expect("deleted");
+
+    let reader = bench.reader(&manifest);
+    let read = sync
+        .read_through(&bench.ctx, &reader, &bench.service)
+        .await
+        .expect("read");
+    let error = read.error.expect("damaged");
+    assert!(
+        error.contains(&blobs[0].key) && error.contains(&blobs[1].key),
+        "{error}"
+    );
+    assert_eq!(
+        read.keys.map(|keys| keys.len() as u64),
+        Some(second_count(&manifest) - 2)
+    );
+    bench.lose().await;
+    bench.service.create(&bench.ctx).await.expect("created");
+    assert!(bench.restore(&manifest).await.is_err());
+}
+
+/// No metadata.
+static PLAIN: BTreeMap<String, String> = BTreeMap::new();
+
+async fn pruning_keeps_what_a_later_run_shares(bench: &Bench) {
+    let keep = Keep {
+        within: Duration::from_secs(86_400),
+    };
+    bench.fill(0.01).await;
+    bench.backup(0).await;
+    bench.delete(&["a", "a/b"]).await;
+    let second = bench.backup(1).await;
+    for repository in [&bench.near, &bench.offsite] {
+        let before = bench.stored(repository).await;
+        let pruned = prune(&bench.ctx, repository, "media", &keep, at(2))
+            .await
+            .expect("pruned");
+        assert_eq!((pruned.removed.len(), pruned.kept.len()), (1, 1));
+        assert_eq!(
+            pruned.swept.len(),
+            2,
+            "the contents of the two deleted objects"
+        );
+        // Those two, the index and the manifest.
+        assert_eq!(bench.stored(repository).await.len(), before.len() - 4);
+    }
+    bench.lose().await;
+    bench.service.create(&bench.ctx).await.expect("created");
+    bench.restore(&second).await.expect("restored");
+    assert_eq!(
+        bench.observe().await.parts.len() as u64,
+        second_count(&second)
+    );
+}
+
+async fn content_that_is_damaged_in_one_repository_is_stored_again_beside_it(bench: &Bench) {
+    bench.fill(0.01).await;
+    let first = bench.backup(0).await;
+    let blob = first.files.iter().find(|file| file.shared).expect("a blob");
+    let lost = std::slice::from_ref(&blob.key);
+    bench
+        .offsite
+        .delete(&bench.ctx, lost)
+        .await
+        .expect("deleted");
+    let second = bench.backup(1).await;
+    assert!(second.files.iter().all(|file| file.key != blob.key));
+    for repository in [&bench.near, &bench.offsite] {
+        let fact = verify_stored(&bench.ctx, &second, repository)
+            .await
+            .expect("verified");
+        assert_eq!(fact.error, None);
+    }
+    let fact = verify_stored(&bench.ctx, &first, &bench.near)
+        .await
+        .expect("verified");
+    assert_eq!(
+        fact.error, None,
+        "the older artifact is still whole where it was"
+    );
+    let third = bench.backup(2).await;
+    let names = |manifest: &Manifest| -> BTreeSet<String> {
+        let shared = manifest.files.iter().filter(|file| file.shared);
+        shared.map(|file| file.key.clone()).collect()
+    };
+    assert_eq!(
+        names(&second),
+        names(&third),
+        "and is not stored a third time"
+    );
+}
+
+async fn the_full_size_is_synchronised_and_restored_in_seconds(bench: &Bench) {
+    let lap = Lap::start();
+    bench.fill(1.0).await;
+    lap.done("seed 2,505 objects");
+    let lap = Lap::start();
+    let before = bench.observe().await;
+    lap.done("observe");
+    let lap = Lap::start();
+    let alone = vec![bench.offsite.clone()];
+    bench.try_backup_to("alone", 0, alone).await;
+    lap.done("first backup to a bucket alone");
+    let lap = Lap::start();
+    let manifest = bench.backup(0).await;
+    lap.done("first backup to a directory and a bucket");
+    let lap = Lap::start();
+    bench.backup(1).await;
+    let again = lap.watch.seconds();
+    lap.done("second backup, nothing new");
+    let lap = Lap::start();
+    let reader = bench.reader(&manifest);
+    let read = bench
+        .sync()
+        .read_through(&bench.ctx, &reader, &bench.service)
+        .await
+        .expect("read");
+    assert_eq!(read.error, None);
+    lap.done("read through");
+    let lap = Lap::start();
+    let fact = verify_stored(&bench.ctx, &manifest, &bench.offsite)
+        .await
+        .expect("verified");
+    assert_eq!(fact.error, None);
+    lap.done("verify what is stored");
+    bench.lose().await;
+    bench.service.create(&bench.ctx).await.expect("created");
+    let lap = Lap::start();
+    bench.restore(&manifest).await.expect("restored");
+    lap.done("restore");
+    same(&without_excluded(before), &bench.observe().await);
+    assert!(
+        again < 60.0 && lap.watch.seconds() < 120.0,
+        "far beyond a slow machine"
+    );
+    peak();
+}
+
+/// One large stream: what encryption, hashing and storing cost.
+async fn a_large_file_streams_through_in_little_memory(bench: &Bench) {
+    let bytes = 256_u64 << 20;
+    let name = "db.dump";
+    for (place, repository) in [("a directory", &bench.near), ("a bucket", &bench.offsite)] {
+        for keys in [None, Some(bench.keys.clone())] {
+            let how = if keys.is_some() {
+                "encrypted"
+            } else {
+                "in the clear"
+            };
+            let origin = Origin {
+                backup: how.to_owned(),
+                component: "db".to_owned(),
+                taken_at: at(0),
+                engine: "postgres 15.18".to_owned(),
+                compression: "none".to_owned(),
+            };
+            let repositories = vec![repository.clone()];
+            let artifact = ArtifactWriter::new(&bench.ctx, origin, repositories, keys.clone());
+            let lap = Lap::start();
+            let body = Box::new(tokio::io::repeat(7).take(bytes));
+            let filed = artifact.file(&bench.ctx, name, body, BTreeMap::new()).await;
+            filed.expect("stored");
+            lap.done(&format!("256 MiB {how} to {place}"));
+            let draft = artifact.draft(&bench.ctx);
+            let manifest = artifact.commit(&bench.ctx, draft).await.expect("committed");
+            let reader = ArtifactReader::new(manifest, repository.clone(), keys);
+            let lap = Lap::start();
+            let mut reading = reader.open(&bench.ctx, name).await.expect("opened");
+            let read = tokio::io::copy(&mut reading, &mut tokio::io::sink()).await;
+            assert_eq!(read.expect("readable"), bytes);
+            lap.done(&format!("256 MiB {how} from {place}"));
+        }
+    }
+    peak();
+}
+
+/// A measurement.
+struct Lap {
+    watch: Stopwatch,
+    processor: f64,
+}
+
+impl Lap {
+    fn start() -> Self {
+        Self {
+            watch: Stopwatch::start(),
+            processor: processor_seconds(),
+        }
+    }
+
+    #[expect(
+        clippy::print_stderr,
+        reason = "what was measured, for whoever runs it"
+    )]
+    fn done(&self, what: &str) {
+        let processor = processor_seconds() - self.processor;
+        let seconds = self.watch.seconds();
+        eprintln!("    {what}: {seconds:.2} s ({processor:.2} s of processor time)");
+    }
+}
+
+/// Seconds of processor time that this process has used (fields 14 and 15 of /proc/self/stat, proc(5)).
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("readable");
+    let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|n| n.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
+}
+
+/// Redrill's own memory is to stay under 200 MB whatever passes through.
+#[expect(
+    clippy::print_stderr,
+    reason = "what was measured, for whoever runs it"
+)]
+fn peak() {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kilobytes: u64 = peak
+        .and_then(|number| number.parse().ok())
+        .expect("a number");
+    eprintln!("    peak memory: {} MB", kilobytes / 1000);
+    assert!(kilobytes < 200_000, "{kilobytes} kB");
+}

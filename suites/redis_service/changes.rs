@@ -1,0 +1,125 @@
+//! One change each, on a seeded server; the healthy twin of every case is the same server read twice before it.
+
+use crate::world::{World, differences};
+
+/// Makes the change, and says which parts of the observation differ then.
+async fn seen(changes: &[(u32, &str)]) -> Vec<String> {
+    let world = World::new();
+    let source = world.seeded("source", 600, &[]).await;
+    let before = source.observe(&world).await;
+    let twin = source.observe(&world).await;
+    assert_eq!(differences(&before, &twin), Vec::<String>::new());
+    assert_eq!(before.unreadable, Default::default());
+    for (database, line) in changes {
+        source.run(&world, *database, line).await;
+    }
+    differences(&before, &source.observe(&world).await)
+}
+
+macro_rules! cases {
+    ($($name:ident: [$(($database:literal, $line:literal)),+] => [$($part:literal),*];)+) => {$(
+        #[tokio::test]
+        async fn $name() {
+            assert_eq!(seen(&[$(($database, $line)),+]).await, [$($part),*]);
+        }
+    )+};
+}
+
+cases! {
+    a_changed_value_is_seen: [(0, "SET odd:integer:not 7")] => ["db0 string"];
+    a_changed_byte_of_a_large_value_is_seen: [(0, "SETRANGE odd:large 1048570 x")] => ["db0 string"];
+    a_missing_key_is_seen: [(0, "DEL odd:list:long")] => ["db0 list"];
+    a_key_that_moved_to_another_database_is_seen: [(0, "MOVE odd:empty 2")] => ["db0 string", "db2 string"];
+    a_key_in_a_database_that_had_none_is_seen: [(0, "MOVE odd:empty 9")] => ["db0 string", "db9 string"];
+    values_that_changed_places_between_databases_are_seen:
+        [(1, "SET odd:same-name 2"), (2, "SET odd:same-name 1")] => ["db1 string", "db2 string"];
+    a_renamed_key_is_seen: [(0, "RENAME odd:empty odd:blank")] => ["db0 string"];
+    a_changed_type_is_seen: [(0, "DEL odd:empty"), (0, "SADD odd:empty a")] => ["db0 set", "db0 string"];
+    the_order_of_a_small_list_is_seen: [(0, "LMOVE odd:list:small odd:list:small LEFT RIGHT")] => ["db0 list"];
+    the_order_of_a_long_list_is_seen: [(0, "LMOVE odd:list:long odd:list:long LEFT RIGHT")] => ["db0 list"];
+    a_member_of_a_large_set_is_seen: [(0, "SPOP odd:set:large")] => ["db0 set"];
+    a_member_of_a_set_of_numbers_is_seen: [(0, "SADD odd:set:integers 5")] => ["db0 set"];
+    a_changed_field_of_a_small_hash_is_seen: [(0, "HSET odd:hash:small b 1")] => ["db0 hash"];
+    a_changed_field_of_a_large_hash_is_seen: [(0, "HSET odd:hash:large field:9:999 x")] => ["db0 hash"];
+    a_lost_field_of_a_hash_is_seen: [(0, "HDEL odd:hash:wide picture"), (0, "HSET odd:hash:wide other 1")] => ["db0 hash"];
+    a_score_of_a_small_sorted_set_is_seen: [(0, "ZINCRBY odd:zset:small 1e-9 tenth")] => ["db0 zset"];
+    a_score_of_a_large_sorted_set_is_seen: [(0, "ZINCRBY odd:zset:large 1 member:3:77")] => ["db0 zset"];
+    an_infinite_score_made_finite_is_seen: [(0, "ZADD odd:zset:small 9e99 highest")] => ["db0 zset"];
+    a_lost_stream_entry_is_seen: [(0, "XDEL odd:stream:groups 1700000001000-0")] => ["db0 stream"];
+    a_lost_group_of_a_stream_is_seen: [(0, "XGROUP DESTROY odd:stream:groups idle")] => ["db0 stream"];
+    a_lost_group_of_an_empty_stream_is_seen: [(0, "XGROUP DESTROY odd:stream:empty waiting")] => ["db0 stream"];
+    a_lost_consumer_is_seen: [(0, "XGROUP DELCONSUMER odd:stream:groups idle nobody")] => ["db0 stream"];
+    a_lost_pending_entry_is_seen: [(0, "XACK odd:stream:groups readers 1700000001205-0")] => ["db0 stream"];
+    a_group_set_back_is_seen: [(0, "XGROUP SETID odd:stream:groups late 0")] => ["db0 stream"];
+    the_last_identifier_of_an_emptied_stream_is_seen: [(0, "XSETID odd:stream:emptied 6-0")] => ["db0 stream"];
+    a_flipped_bit_of_a_bitmap_is_seen: [(0, "SETBIT odd:bitmap 100003 0")] => ["db0 string"];
+    a_counted_visitor_is_seen: [(0, "PFADD odd:hll:sparse one two three four")] => ["db0 string"];
+    a_moved_place_is_seen: [(0, "GEOADD odd:geo 1.5 1.5 hall")] => ["db0 zset"];
+    a_removed_expiry_is_seen: [(0, "PERSIST odd:expiring:hash")] => ["db0 hash", "db0 hash expiring"];
+    an_expiry_that_was_never_there_is_seen: [(0, "EXPIREAT odd:empty 4102444800")] => ["db0 string", "db0 string expiring"];
+    an_expiry_shifted_by_an_hour_is_seen: [(0, "PEXPIREAT odd:expiring:string 4102448400000")] => ["db0 string expiring"];
+    a_changed_value_of_an_expiring_key_is_seen: [(0, "LSET odd:expiring:list 1 x")] => ["db0 list expiring"];
+    a_lost_function_is_seen: [(0, "FUNCTION DELETE redrill")] => ["function redrill"];
+    a_lost_user_is_seen: [(0, "ACL DELUSER redrill-app")] => ["acl redrill-app"];
+    a_changed_right_of_a_user_is_seen: [(0, "ACL SETUSER redrill-app +@write")] => ["acl redrill-app"];
+    a_user_that_lost_its_password_is_seen: [(0, "ACL SETUSER redrill-app nopass")] => ["acl redrill-app"];
+    a_changed_nonce_is_seen: [(0, "HSET redrill:run nonce other")] => ["db0 hash", "nonce"];
+    a_lost_ledger_entry_is_seen: [(0, "SET redrill:ledger:1 1")] => ["db0 string", "ledger"];
+}
+
+#[tokio::test]
+async fn a_changed_function_is_seen() {
+    let world = World::new();
+    let source = world.seeded("source", 600, &[]).await;
+    let before = source.observe(&world).await;
+    let code = "#!lua name=redrill\nredis.register_function('other', function() return 2 end)";
+    source
+        .run_words(&world, 0, &["FUNCTION", "LOAD", "REPLACE", code])
+        .await;
+    let after = source.observe(&world).await;
+    assert_eq!(differences(&before, &after), ["function redrill"]);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis 7.4 or newer"]
+async fn a_field_that_expires_by_itself_is_seen_apart_from_its_hash() {
+    let stays = seen(&[(0, "HPERSIST odd:hash:fading FIELDS 1 goes")]).await;
+    assert_eq!(stays, ["db0 hash", "db0 hash field expiring"]);
+    let shifted = seen(&[(0, "HPEXPIREAT odd:hash:fading 4102448400000 FIELDS 1 goes")]).await;
+    assert_eq!(shifted, ["db0 hash field expiring"]);
+    let lost = seen(&[(0, "HDEL odd:hash:fading goes")]).await;
+    assert_eq!(lost, ["db0 hash field expiring"]);
+}
+
+#[tokio::test]
+async fn an_emptied_server_is_seen() {
+    let everything = seen(&[(0, "FLUSHALL")]).await;
+    assert!(
+        everything.contains(&"db5 string".to_owned()),
+        "{everything:?}"
+    );
+    assert!(everything.contains(&"nonce".to_owned()), "{everything:?}");
+}
+
+#[tokio::test]
+async fn another_encoding_of_the_same_value_is_no_change() {
+    let world = World::new();
+    let source = world.seeded("source", 600, &[]).await;
+    let before = source.observe(&world).await;
+    // From small to large forms, and back to the same content.
+    for line in [
+        "CONFIG SET hash-max-listpack-entries 1 set-max-intset-entries 1 zset-max-listpack-entries 1 list-max-listpack-size 1",
+        "HSET odd:hash:small x 1",
+        "HDEL odd:hash:small x",
+        "SADD odd:set:integers x",
+        "SREM odd:set:integers x",
+        "ZADD odd:zset:small 1 x",
+        "ZREM odd:zset:small x",
+        "RPUSH odd:list:small x",
+        "RPOP odd:list:small",
+    ] {
+        source.run(&world, 0, line).await;
+    }
+    let after = source.observe(&world).await;
+    assert_eq!(differences(&before, &after), Vec::<String>::new());
+}
