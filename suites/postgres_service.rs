@@ -243,7 +243,9 @@ fn same(
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Roles belong to the cluster: a restore of them beside a case that changes them would be seen by both.
+    arguments.test_threads = Some(1);
     let bin = TestServer::installation();
     let missing = bin.is_none();
     let runtime = Arc::new(
