@@ -19,10 +19,11 @@ use tokio::task::JoinHandle;
 
 use super::checksum::{Algorithm, Checksum, Hasher};
 use super::refusal;
+use super::store::Opened;
 
 /// Bytes written, or read, by one hop to a blocking thread.
 const BATCH: usize = 1 << 20;
-/// A body up to this size is read together with its description and sent at once.
+/// A body up to this size is kept in its bucket's log, and sent at once.
 const SMALL: u64 = 256 << 10;
 /// The largest body of one request, as in S3: 5 GiB.
 pub const MAX_BODY: u64 = 5 << 30;
@@ -36,19 +37,41 @@ pub async fn blocking<T: Send + 'static>(
         .map_err(|error| s3_error!(InternalError, "work was lost: {error}"))?
 }
 
-/// A body being written to a temporary file, which vanishes unless it is committed.
+/// A body being written: held while it is small, then in a temporary file, which vanishes unless it is committed.
 pub struct Sink {
     tmp: PathBuf,
-    file: Option<NamedTempFile>,
+    kept: Kept,
     size: u64,
     md5: Option<Md5>,
     checksum: Option<Hasher>,
 }
 
+/// A whole body.
+pub enum Kept {
+    /// One of at most [`SMALL`] bytes.
+    Small(Vec<u8>),
+    /// A larger one.
+    Large(NamedTempFile),
+}
+
+impl Kept {
+    /// The body in a file.
+    pub fn into_file(self, tmp: &Path) -> io::Result<NamedTempFile> {
+        match self {
+            Self::Large(file) => Ok(file),
+            Self::Small(bytes) => {
+                let mut file = NamedTempFile::new_in(tmp)?;
+                file.write_all(&bytes)?;
+                Ok(file)
+            }
+        }
+    }
+}
+
 /// A body that is written down.
 pub struct Written {
-    /// Its temporary file.
-    pub file: NamedTempFile,
+    /// The bytes.
+    pub kept: Kept,
     /// Its size in bytes.
     pub size: u64,
     /// Its MD5; zero when none was asked for.
@@ -62,7 +85,7 @@ impl Sink {
     pub fn new(tmp: &Path, algorithm: Option<Algorithm>) -> Self {
         Self {
             tmp: tmp.to_owned(),
-            file: None,
+            kept: Kept::Small(Vec::new()),
             size: 0,
             md5: Some(Md5::new()),
             checksum: algorithm.map(Hasher::new),
@@ -85,16 +108,26 @@ impl Sink {
             checksum.update(bytes);
         }
         self.size += bytes.len() as u64;
-        self.file()?.as_file_mut().write_all(bytes)
+        if let Kept::Small(held) = &mut self.kept
+            && self.size <= SMALL
+        {
+            held.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.file()?.write_all(bytes)
     }
 
-    /// Appends a part of a file; inside the kernel where nothing has to be computed.
-    pub fn copy(&mut self, from: &File, start: u64, length: u64) -> io::Result<()> {
-        let mut from = from;
-        io::Seek::seek(&mut from, io::SeekFrom::Start(start))?;
-        let mut part = from.take(length);
+    /// Appends a part of an object; inside the kernel where nothing has to be computed.
+    pub fn copy(&mut self, from: &Opened, start: u64, length: u64) -> io::Result<()> {
+        if length <= SMALL {
+            return self.write(&read_at(&from.file, from.start + start, length as usize)?);
+        }
+        // A file of its own, as only small bodies share one.
+        let mut file = &*from.file;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(from.start + start))?;
+        let mut part = file.take(length);
         if self.md5.is_none() && self.checksum.is_none() {
-            let copied = io::copy(&mut part, self.file()?.as_file_mut())?;
+            let copied = io::copy(&mut part, self.file()?)?;
             self.size += copied;
             return whole(copied, length);
         }
@@ -111,21 +144,25 @@ impl Sink {
     }
 
     /// Ends the body.
-    pub fn finish(mut self) -> io::Result<Written> {
-        self.file()?;
-        let file = self.file.take().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Written {
-            file,
+    pub fn finish(self) -> Written {
+        Written {
+            kept: self.kept,
             size: self.size,
             md5: self.md5.map(|md5| md5.finalize()).unwrap_or_default(),
             checksum: self.checksum.map(Hasher::finish),
-        })
+        }
     }
 
-    fn file(&mut self) -> io::Result<&mut NamedTempFile> {
-        match &mut self.file {
-            Some(file) => Ok(file),
-            empty => Ok(empty.insert(NamedTempFile::new_in(&self.tmp)?)),
+    /// The temporary file, with what was held until now in it.
+    fn file(&mut self) -> io::Result<&mut File> {
+        if let Kept::Small(held) = &self.kept {
+            let mut file = NamedTempFile::new_in(&self.tmp)?;
+            file.write_all(held)?;
+            self.kept = Kept::Large(file);
+        }
+        match &mut self.kept {
+            Kept::Large(file) => Ok(file.as_file_mut()),
+            Kept::Small(_) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 }
@@ -150,8 +187,8 @@ impl Received {
         self.rest
             .iter()
             .try_for_each(|chunk| self.sink.write(chunk))
-            .and_then(|()| self.sink.finish())
-            .map_err(refusal::disk)
+            .map_err(refusal::disk)?;
+        Ok(self.sink.finish())
     }
 }
 
@@ -229,13 +266,13 @@ async fn next_batch(body: Option<&mut StreamingBlob>) -> S3Result<(Vec<Bytes>, b
     Ok((chunks, false))
 }
 
-/// Makes a part of a file ready to be sent: a small one is read at once. Blocks.
-pub fn send(file: File, start: u64, length: u64) -> S3Result<StreamingBlob> {
+/// Makes a part of an object ready to be sent: a small one is read at once. Blocks.
+pub fn send(from: &Opened, start: u64, length: u64) -> S3Result<StreamingBlob> {
+    let (file, start) = (from.file.clone(), from.start + start);
     if length <= SMALL {
         let bytes = read_at(&file, start, length as usize).map_err(refusal::disk)?;
         return Ok(StreamingBlob::from(Body::from(bytes)));
     }
-    let file = Arc::new(file);
     let chunks = stream::try_unfold((file, start, length), |(file, at, left)| async move {
         if left == 0 {
             return Ok::<_, io::Error>(None);

@@ -1,8 +1,8 @@
-//! What is stored of an object, and the file that holds it.
+//! What is stored of an object, and the file that holds a part of an upload.
 //!
-//! A stored file is the body, then [`Meta`] as JSON, then the JSON's length (8 bytes, little-endian) and eight
+//! The file of a part is the body, then [`Meta`] as JSON, then the JSON's length (8 bytes, little-endian) and eight
 //! magic bytes. Body and description become visible by one rename, so neither is ever seen without the other.
-//! Not here: where such files lie (see [`super::store`] and [`super::uploads`]).
+//! Not here: where such files lie (see [`super::uploads`]), and where objects do ([`super::log`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use s3s::dto::{ETag, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
+use super::log::Place;
 use crate::clock::{Clock, SystemClock};
 
 const MAGIC: &[u8; 8] = b"redrill1";
@@ -87,6 +88,8 @@ pub struct Entry {
     pub size: u64,
     /// When it was written, to the second, as S3 keeps it.
     pub modified: DateTime<Utc>,
+    /// Where it lies.
+    pub place: Place,
 }
 
 /// What the client said about an object, given back as it came.
@@ -158,6 +161,7 @@ impl Meta {
             etag: self.etag,
             size: self.size,
             modified: self.modified,
+            place: Place::default(),
         }
     }
 

@@ -14,6 +14,7 @@ mod body;
 mod checksum;
 mod condition;
 mod listing;
+mod log;
 mod meta;
 mod refusal;
 mod server;

@@ -3,37 +3,39 @@
 //! ```text
 //! DIR/lock                     held by the one store that serves DIR
 //! DIR/buckets/NAME/bucket.json when and where the bucket was created
-//! DIR/buckets/NAME/<sha256>    an object, named by the SHA-256 of its key (see `meta` for the file)
+//! DIR/buckets/NAME/log         its objects, small bodies included (see `log`)
+//! DIR/buckets/NAME/<16 hex>    the body of a larger object, under the name that the log gives it
 //! DIR/uploads/                 multipart uploads in progress (see `uploads`)
 //! DIR/tmp/                     bodies that are still arriving; emptied at every start
 //! ```
 //!
-//! An object becomes visible, is replaced and vanishes by one `rename` or `unlink`, so a kill at any moment leaves
-//! the old object or the new one. Nothing is synced to the disk: a loss of power is not covered.
-//! The index is rebuilt at start from the descriptions at the ends of the files. Everything here blocks.
+//! An object becomes visible, is replaced and vanishes by one record in its bucket's log, so a kill at any moment
+//! leaves the old object or the new one. Nothing is synced to the disk: a loss of power is not covered.
+//! The index is rebuilt at start from the log. Everything here blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chrono::{DateTime, Utc};
-use s3s::crypto::{Checksum as _, Sha256};
 use s3s::{S3Result, s3_error};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
+use super::body::Kept;
 use super::condition::WriteCondition;
+use super::log::{Log, Said};
 use super::meta::{Entry, Meta, now};
 use super::refusal::disk;
 use super::uploads::Uploads;
 use crate::error::{Doing, Error, Result};
 
+/// The name of a bucket's log.
+const LOG: &str = "log";
 /// Longest key in bytes of UTF-8, as in S3.
 const MAX_KEY: usize = 1024;
-/// File names that are objects: SHA-256 in hex.
-const NAME_LENGTH: usize = 64;
+/// The file names of larger bodies: random numbers in hex.
+const NAME_LENGTH: usize = 16;
 
 /// Everything the server keeps.
 pub struct Store {
@@ -68,12 +70,15 @@ pub struct About {
 struct Contents {
     open: bool,
     objects: BTreeMap<String, Entry>,
+    log: Log,
 }
 
 /// An object opened for reading: it stays whole whatever happens to its key meanwhile.
 pub struct Opened {
-    /// The file; the body is its first [`Meta::size`] bytes.
-    pub file: File,
+    /// The file that the body is in.
+    pub file: Arc<File>,
+    /// Where the body begins in it; it has [`Meta::size`] bytes.
+    pub start: u64,
     /// What is stored of it.
     pub meta: Meta,
 }
@@ -96,7 +101,7 @@ impl Store {
             buckets.insert(bucket.name.clone(), Arc::new(bucket));
         }
         Ok(Self {
-            uploads: Uploads::load(root.join("uploads"))?,
+            uploads: Uploads::load(root.join("uploads"), tmp.clone())?,
             root: root.to_owned(),
             tmp,
             buckets: RwLock::new(buckets),
@@ -164,6 +169,7 @@ impl Store {
             .and_then(|()| fs::write(fresh.join("bucket.json"), serde_json::to_vec(&about)?))
             .and_then(|()| fs::rename(&fresh, &dir))
             .map_err(disk)?;
+        let log = Log::open(&dir.join(LOG), |_, _| {}).map_err(disk)?;
         let bucket = Bucket {
             name: name.to_owned(),
             about,
@@ -171,6 +177,7 @@ impl Store {
             contents: RwLock::new(Contents {
                 open: true,
                 objects: BTreeMap::new(),
+                log,
             }),
         };
         buckets.insert(name.to_owned(), Arc::new(bucket));
@@ -215,19 +222,32 @@ impl Bucket {
         let about = fs::read(dir.join("bucket.json"))
             .and_then(|json| Ok(serde_json::from_slice(&json)?))
             .doing_with(|| format!("read bucket {}", dir.display()))?;
-        let mut objects = BTreeMap::new();
+        let mut objects: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut dead = Vec::new();
+        let mut log = Log::open(&dir.join(LOG), |said, place| {
+            let old = match said {
+                Said::Put { meta, .. } => {
+                    let entry = meta.entry();
+                    objects.insert(meta.key, Entry { place, ..entry })
+                }
+                Said::Deleted(key) => {
+                    dead.push(place);
+                    objects.remove(&key)
+                }
+            };
+            dead.extend(old.map(|old| old.place));
+        })
+        .doing_with(|| format!("read bucket {}", dir.display()))?;
+        dead.into_iter().for_each(|place| log.forget(place));
+        // The body of an object that was never acknowledged, or that has been replaced since.
+        let named: BTreeSet<u64> = objects.values().map(|entry| entry.place.file).collect();
         for path in list(&dir)? {
-            if path
-                .file_name()
-                .is_none_or(|name| name.len() != NAME_LENGTH)
+            let name = file_name(&path);
+            if name.len() == NAME_LENGTH
+                && u64::from_str_radix(&name, 16).is_ok_and(|file| !named.contains(&file))
             {
-                continue;
+                fs::remove_file(&path).doing_with(|| format!("remove {}", path.display()))?;
             }
-            let meta = File::open(&path)
-                .and_then(|file| Meta::read(&file))
-                .doing_with(|| format!("read object {}", path.display()))?;
-            let entry = meta.entry();
-            objects.insert(meta.key, entry);
         }
         Ok(Self {
             name: file_name(&dir),
@@ -236,6 +256,7 @@ impl Bucket {
             contents: RwLock::new(Contents {
                 open: true,
                 objects,
+                log,
             }),
         })
     }
@@ -247,34 +268,40 @@ impl Bucket {
 
     /// Opens an object for reading.
     pub fn open(&self, key: &str) -> S3Result<Opened> {
-        let missing = || s3_error!(NoSuchKey, "the specified key does not exist");
-        if !self.with_objects(|objects| objects.contains_key(key)) {
-            return Err(missing());
-        }
-        let file = match File::open(self.path(key)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
-            Err(error) => return Err(disk(error)),
+        let contents = read(&self.contents);
+        let Some(entry) = contents.objects.get(key) else {
+            return Err(s3_error!(NoSuchKey, "the specified key does not exist"));
         };
-        let meta = Meta::read(&file).map_err(disk)?;
-        Ok(Opened { file, meta })
+        let place = entry.place;
+        let (file, start) = match place.file {
+            0 => (contents.log.file(), place.start()),
+            file => (Arc::new(File::open(self.path(file)).map_err(disk)?), 0),
+        };
+        let meta = contents.log.meta(place).map_err(disk)?;
+        Ok(Opened { file, start, meta })
     }
 
     /// Makes a body visible under its key, if the condition holds for what is there at that moment.
-    pub fn commit(
-        &self,
-        mut body: NamedTempFile,
-        meta: Meta,
-        condition: &WriteCondition,
-    ) -> S3Result<()> {
-        meta.seal(body.as_file_mut()).map_err(disk)?;
+    pub fn commit(&self, body: Kept, meta: Meta, condition: &WriteCondition) -> S3Result<()> {
         let mut contents = self.writable()?;
         condition.check(contents.objects.get(&meta.key))?;
-        body.persist(self.path(&meta.key))
-            .map_err(|error| disk(error.error))?;
-        let entry = meta.entry();
-        contents.objects.insert(meta.key, entry);
-        Ok(())
+        let (key, entry) = (meta.key.clone(), meta.entry());
+        let place = match body {
+            Kept::Small(bytes) => contents.log.append(&bytes, &Said::Put { meta, file: 0 }),
+            Kept::Large(body) => {
+                let file = rand::random::<u64>().max(1);
+                let path = self.path(file);
+                body.persist(&path).map_err(|error| disk(error.error))?;
+                let appended = contents.log.append(b"", &Said::Put { meta, file });
+                if appended.is_err() {
+                    fs::remove_file(&path).map_err(disk)?;
+                }
+                appended
+            }
+        };
+        let place = place.map_err(disk)?;
+        let old = contents.objects.insert(key, Entry { place, ..entry });
+        self.discard(&mut contents, old)
     }
 
     /// Deletes an object, if the condition holds; one that is not there is deleted already.
@@ -283,10 +310,26 @@ impl Bucket {
         let mut contents = self.writable()?;
         condition.check(contents.objects.get(key))?;
         if contents.objects.contains_key(key) {
-            fs::remove_file(self.path(key)).map_err(disk)?;
-            contents.objects.remove(key);
+            let said = Said::Deleted(key.to_owned());
+            contents.log.append(b"", &said).map_err(disk)?;
+            let old = contents.objects.remove(key);
+            self.discard(&mut contents, old)?;
         }
         Ok(())
+    }
+
+    /// Gives up the space of what is no longer there.
+    fn discard(&self, contents: &mut Contents, old: Option<Entry>) -> S3Result<()> {
+        let Some(old) = old else {
+            return Ok(());
+        };
+        if old.place.file != 0 {
+            fs::remove_file(self.path(old.place.file)).map_err(disk)?;
+        }
+        let Contents { log, objects, .. } = contents;
+        log.forget(old.place);
+        log.tidy(objects.values_mut().map(|entry| &mut entry.place))
+            .map_err(disk)
     }
 
     fn writable(&self) -> S3Result<RwLockWriteGuard<'_, Contents>> {
@@ -298,8 +341,8 @@ impl Bucket {
         }
     }
 
-    fn path(&self, key: &str) -> PathBuf {
-        self.dir.join(hex::encode(Sha256::checksum(key.as_bytes())))
+    fn path(&self, file: u64) -> PathBuf {
+        self.dir.join(format!("{file:016x}"))
     }
 }
 

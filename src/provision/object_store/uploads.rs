@@ -61,12 +61,14 @@ pub struct NamedPart {
 /// All uploads in progress.
 pub struct Uploads {
     dir: PathBuf,
+    /// Where parts are written before they get their names.
+    tmp: PathBuf,
     all: Mutex<BTreeMap<String, Arc<Upload>>>,
 }
 
 impl Uploads {
     /// Reads the uploads in progress from their directory.
-    pub fn load(dir: PathBuf) -> Result<Self> {
+    pub fn load(dir: PathBuf, tmp: PathBuf) -> Result<Self> {
         let mut all = BTreeMap::new();
         for path in list(&dir)? {
             let upload: Upload = fs::read(path.join("upload.json"))
@@ -76,6 +78,7 @@ impl Uploads {
         }
         Ok(Self {
             dir,
+            tmp,
             all: Mutex::new(all),
         })
     }
@@ -141,7 +144,7 @@ impl Uploads {
             checksum: written.checksum,
             parts: Vec::new(),
         };
-        let mut file = written.file;
+        let mut file = written.kept.into_file(&self.tmp).map_err(disk)?;
         meta.seal(file.as_file_mut()).map_err(disk)?;
         self.get(id, &upload.bucket, &upload.key)?;
         file.persist(self.part_path(id, number))
@@ -190,9 +193,9 @@ impl Uploads {
             if opened.meta.etag != meta.etag {
                 return Err(invalid_part());
             }
-            sink.copy(&opened.file, 0, meta.size).map_err(disk)?;
+            sink.copy(&opened, 0, meta.size).map_err(disk)?;
         }
-        let written = sink.finish().map_err(disk)?;
+        let written = sink.finish();
         let checksum = match upload.algorithm {
             Some(algorithm) if !upload.whole => Some(composite(algorithm, &metas)?),
             _ => written.checksum,
@@ -218,7 +221,7 @@ impl Uploads {
             checksum,
             parts: metas.iter().map(|meta| Part { size: meta.size }).collect(),
         };
-        bucket.commit(written.file, meta.clone(), condition)?;
+        bucket.commit(written.kept, meta.clone(), condition)?;
         // A second completion may have removed it first: the object is there all the same.
         match self.abort(id, store) {
             Err(error) if error.code().as_str() != "NoSuchUpload" => Err(error),
@@ -283,7 +286,11 @@ impl Uploads {
         }
         match (&part.checksum, &meta.checksum) {
             (Some(named), Some(stored)) if named != stored => Err(invalid_part()),
-            _ => Ok(Opened { file, meta }),
+            _ => Ok(Opened {
+                file: Arc::new(file),
+                start: 0,
+                meta,
+            }),
         }
     }
 

@@ -144,8 +144,8 @@ impl Api {
                 return Err(s3_error!(EntityTooLarge, "a part has at most 5 GiB"));
             }
             let mut sink = Sink::new(store.tmp(), upload.algorithm);
-            sink.copy(&opened.file, bytes.start, length).map_err(disk)?;
-            let written = sink.finish().map_err(disk)?;
+            sink.copy(&opened, bytes.start, length).map_err(disk)?;
+            let written = sink.finish();
             store.uploads.put_part(&id, &upload, number, written)
         })
         .await?;

@@ -108,7 +108,7 @@ impl Api {
                 checksum: written.checksum,
                 parts: Vec::new(),
             };
-            bucket.commit(written.file, meta.clone(), &condition)?;
+            bucket.commit(written.kept, meta.clone(), &condition)?;
             Ok(meta)
         })
         .await?;
@@ -165,7 +165,7 @@ impl Api {
             if opened.meta.size > MAX_BODY {
                 return Err(s3_error!(InvalidRequest, "a copy source has at most 5 GiB"));
             }
-            let kept = opened.meta.described;
+            let kept = opened.meta.described.clone();
             let tags = if new_tags {
                 &replacement.tags
             } else {
@@ -182,8 +182,8 @@ impl Api {
                 .as_ref()
                 .map(|checksum| checksum.algorithm));
             let mut sink = Sink::new(store.tmp(), algorithm);
-            sink.copy(&opened.file, 0, opened.meta.size).map_err(disk)?;
-            let written = sink.finish().map_err(disk)?;
+            sink.copy(&opened, 0, opened.meta.size).map_err(disk)?;
+            let written = sink.finish();
             let meta = Meta {
                 key: input.key,
                 size: written.size,
@@ -196,7 +196,7 @@ impl Api {
                 checksum: written.checksum,
                 parts: Vec::new(),
             };
-            target.commit(written.file, meta.clone(), &WriteCondition::default())?;
+            target.commit(written.kept, meta.clone(), &WriteCondition::default())?;
             Ok(meta)
         })
         .await?;

@@ -131,7 +131,7 @@ impl Api {
         let bucket = self.store.bucket(bucket)?;
         blocking(move || {
             let opened = bucket.open(&key)?;
-            let meta = opened.meta;
+            let meta = opened.meta.clone();
             wanted.condition.check(&meta.entry())?;
             let (range, parts_count) = match (wanted.range, wanted.part) {
                 (Some(_), Some(_)) => {
@@ -146,7 +146,7 @@ impl Api {
             };
             let body = if with_body {
                 let start = range.as_ref().map_or(0, |range| range.start);
-                Some(send(opened.file, start, length(&meta.size, &range))?)
+                Some(send(&opened, start, length(&meta.size, &range))?)
             } else {
                 None
             };

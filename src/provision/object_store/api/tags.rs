@@ -74,13 +74,13 @@ impl Api {
         blocking(move || {
             let mut opened = bucket.open(&key)?;
             let mut sink = Sink::new(store.tmp(), None).without_md5();
-            sink.copy(&opened.file, 0, opened.meta.size).map_err(disk)?;
-            let written = sink.finish().map_err(disk)?;
+            sink.copy(&opened, 0, opened.meta.size).map_err(disk)?;
+            let written = sink.finish();
             // Tags must not bring back an object that was replaced meanwhile.
             let unchanged =
                 WriteCondition::new(Some(ETagCondition::ETag(opened.meta.etag.to_dto())), None)?;
             opened.meta.described.tags = tags;
-            bucket.commit(written.file, opened.meta, &unchanged)
+            bucket.commit(written.kept, opened.meta, &unchanged)
         })
         .await
     }
