@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Phase, Step};
-use crate::suite::{Engine, Strike};
+use crate::suite::{Engine, Smoke, Strike};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -269,6 +269,20 @@ pub struct SmokeFact {
     pub answer: Result<String, String>,
     /// Whether the answer is the expected one.
     pub holds: bool,
+}
+
+impl SmokeFact {
+    /// A question with its answer, or with why there is none: an answer that cannot be had does not hold.
+    pub fn of(question: &Smoke, answer: Result<String, String>) -> Self {
+        Self {
+            name: question.name.clone(),
+            expected: question.expect.to_string(),
+            holds: answer
+                .as_deref()
+                .is_ok_and(|answer| question.expect.holds(answer)),
+            answer,
+        }
+    }
 }
 
 /// What the pruner left of one backup in one repository.

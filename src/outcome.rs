@@ -55,6 +55,8 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// What it is about, where several drills can only say the same of it (a backup's schedule): reports tell it once.
+    pub subject: String,
 }
 
 impl Finding {
@@ -69,6 +71,7 @@ impl Finding {
             kind,
             message: message.into(),
             remedy: remedy.into(),
+            subject: String::new(),
         }
     }
 
@@ -83,7 +86,15 @@ impl Finding {
             kind,
             message: message.into(),
             remedy: remedy.into(),
+            subject: String::new(),
         }
+    }
+
+    /// The same, told once for all drills that say it of `subject`.
+    #[must_use]
+    pub fn about(mut self, subject: &str) -> Self {
+        subject.clone_into(&mut self.subject);
+        self
     }
 
     /// Something that could not be established.
@@ -97,6 +108,7 @@ impl Finding {
             kind,
             message: message.into(),
             remedy: remedy.into(),
+            subject: String::new(),
         }
     }
 }

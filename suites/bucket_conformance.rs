@@ -12,9 +12,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use redrill::clock::Stopwatch;
 use redrill::context::{Context, RunId};
 use redrill::error::{Error, Result};
-use redrill::evidence::Observation;
-use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin, verify_stored};
+use redrill::evidence::{Observation, StoredFact};
+use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use redrill::pipeline::bucket_sync::BucketSync;
+use redrill::pipeline::verify::inspect;
 use redrill::pipeline::{Pipeline, Taken};
 use redrill::process::Command;
 use redrill::repository::manifest::{Manifest, ManifestFile};
@@ -36,6 +37,25 @@ const OPTIONS: RestoreOptions = RestoreOptions {
     owner: false,
     acl: false,
 };
+
+/// What lies in a repository of an artifact, read with its key.
+async fn inspected(
+    bench: &Bench,
+    manifest: &Manifest,
+    repository: &Arc<dyn Repository>,
+) -> StoredFact {
+    let keys = Some(bench.keys.clone());
+    let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
+    let read = inspect(&bench.ctx, &reader, CANARY.as_bytes()).await;
+    let (fact, seen) = read.expect("verified");
+    for file in manifest.files.iter().filter(|file| file.shared) {
+        let object = &seen[&file.key];
+        assert!(object.found.begins_as_age && !object.found.needle && !object.names.1);
+        let plain = object.plain.as_ref().expect("decrypted on the way");
+        assert_eq!(plain.0, file.plain_bytes);
+    }
+    fact
+}
 
 type Fact = for<'a> fn(&'a Bench) -> BoxFuture<'a, ()>;
 
@@ -384,9 +404,7 @@ async fn what_is_restored_equals_the_source_but_for_what_is_excluded(bench: &Ben
     assert_eq!(read.excluded.iter().collect::<Vec<_>>(), excluded);
     assert_eq!(excluded.len(), 5);
     for repository in [&bench.near, &bench.offsite] {
-        let fact = verify_stored(&bench.ctx, &manifest, repository)
-            .await
-            .expect("verified");
+        let fact = inspected(bench, &manifest, repository).await;
         assert!(
             fact.committed && fact.manifest_last == Some(true),
             "{:?}",
@@ -584,14 +602,10 @@ async fn content_that_is_damaged_in_one_repository_is_stored_again_beside_it(ben
     let second = bench.backup(1).await;
     assert!(second.files.iter().all(|file| file.key != blob.key));
     for repository in [&bench.near, &bench.offsite] {
-        let fact = verify_stored(&bench.ctx, &second, repository)
-            .await
-            .expect("verified");
+        let fact = inspected(bench, &second, repository).await;
         assert_eq!(fact.error, None);
     }
-    let fact = verify_stored(&bench.ctx, &first, &bench.near)
-        .await
-        .expect("verified");
+    let fact = inspected(bench, &first, &bench.near).await;
     assert_eq!(
         fact.error, None,
         "the older artifact is still whole where it was"
@@ -636,9 +650,7 @@ async fn the_full_size_is_synchronised_and_restored_in_seconds(bench: &Bench) {
     assert_eq!(read.error, None);
     lap.done("read through");
     let lap = Lap::start();
-    let fact = verify_stored(&bench.ctx, &manifest, &bench.offsite)
-        .await
-        .expect("verified");
+    let fact = inspected(bench, &manifest, &bench.offsite).await;
     assert_eq!(fact.error, None);
     lap.done("verify what is stored");
     bench.lose().await;

@@ -118,11 +118,15 @@ impl<'a> Terms<'a> {
             }),
             Check::Rpo => scenario.is_some_and(|scenario| !scenario.rpo.is_empty()),
             Check::Rto => {
-                scenario.is_some_and(|scenario| scenario.rto.is_some())
-                    && !matches!(self.drill.kind, DrillKind::Calibration { .. })
+                scenario.is_some_and(|scenario| scenario.rto.is_some()) && !self.calibrates()
             }
             Check::Encryption => backups.iter().any(|backup| backup.encrypt.is_some()),
         }
+    }
+
+    /// A drill that measures what the others project from.
+    pub fn calibrates(&self) -> bool {
+        matches!(self.drill.kind, DrillKind::Calibration { .. })
     }
 
     fn seeds_keys(&self) -> bool {

@@ -44,9 +44,11 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
             ));
         }
         let exposure = figures::exposure(facts.evidence, facts.terms, &recovery.backup);
-        let schedule_cannot = exposure
-            .as_ref()
-            .is_some_and(|exposure| exposure.seconds > objective);
+        // A calibration is too small for a word about the schedule: what it measures is told where it is projected.
+        let schedule_cannot = !facts.terms.calibrates()
+            && exposure
+                .as_ref()
+                .is_some_and(|exposure| exposure.seconds > objective);
         if loss.window > objective {
             let message = format!(
                 "{component}: {} acknowledged writes lost, over {}; the objective is {}",
@@ -89,7 +91,8 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
                     "back up at least every {}, or archive continuously",
                     readable((objective - exposure.duration).max(0.0))
                 ),
-            ));
+            )
+            .about(&recovery.backup));
         }
     }
     Outcome::of(Check::Rpo, observed, findings)

@@ -8,7 +8,8 @@ use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::evidence::{BackupFact, Observation};
-use crate::pipeline::artifact::{ArtifactWriter, Origin};
+use crate::pipeline::Taken;
+use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Origin};
 use crate::repository::manifest::{Manifest, SCHEMA_VERSION};
 use crate::service::Service;
 use crate::suite::{Backup, Method};
@@ -22,12 +23,28 @@ pub(super) enum Look {
     Skip,
 }
 
-/// Takes one backup of `source`. A failure is a fact; only an interruption is an error.
+/// Where the content of an artifact comes from.
+pub(super) enum Content<'a> {
+    /// The source, by the backup's pipeline.
+    Source(&'a dyn Service),
+    /// An earlier artifact, stored again under another instant: only number and age of the artifacts matter.
+    Again(&'a dyn Service, &'a ArtifactReader),
+}
+
+impl<'a> Content<'a> {
+    fn source(&self) -> &'a dyn Service {
+        match self {
+            Self::Source(source) | Self::Again(source, _) => *source,
+        }
+    }
+}
+
+/// Takes one backup. A failure is a fact; only an interruption is an error.
 pub(super) async fn take(
     ctx: &Context,
     world: &World<'_>,
     backup: &Backup,
-    source: &dyn Service,
+    content: Content<'_>,
     high_water: u64,
     look: Look,
 ) -> Result<BackupFact> {
@@ -49,7 +66,8 @@ pub(super) async fn take(
         readable: None,
     };
     if look == Look::Whole {
-        match source
+        match content
+            .source()
             .observe(&ctx.within(Phase::Observe, &backup.component))
             .await
         {
@@ -59,7 +77,7 @@ pub(super) async fn take(
     }
     fact.window.0 = Utc::now();
     let watch = Stopwatch::start();
-    match write(&ctx, world, backup, source, &fact).await {
+    match write(&ctx, world, backup, &content, &fact).await {
         Ok(Written::Committed(id)) => fact.artifact = Some(id),
         Ok(Written::Refused(words)) => fact.refused = Some(words),
         Err(error) => fact.error = Some(stop_or_note(error)?),
@@ -87,10 +105,10 @@ async fn write(
     ctx: &Context,
     world: &World<'_>,
     backup: &Backup,
-    source: &dyn Service,
+    content: &Content<'_>,
     fact: &BackupFact,
 ) -> Result<Written> {
-    let server = source.server();
+    let server = content.source().server();
     let engine = format!("{} {}", server.engine(), server.version());
     let compression = match &backup.method {
         Method::PgDump { compress, .. } => format!("zlib:{compress}"),
@@ -112,9 +130,20 @@ async fn write(
     let mut artifact = ArtifactWriter::new(ctx, origin, world.repositories(backup), keys);
     let pipeline = pipeline(backup, world.component(&backup.component)?, world.fault)?;
     let id = artifact.id.clone();
-    let taking =
-        tokio::time::timeout(backup.deadline, pipeline.backup(ctx, source, &mut artifact)).await;
-    let taken = taking.unwrap_or_else(|_| {
+    let taking = async {
+        match content {
+            Content::Source(source) => pipeline.backup(ctx, *source, &mut artifact).await,
+            Content::Again(_, earlier) => {
+                artifact.copy(ctx, earlier).await?;
+                Ok(Taken {
+                    tool: earlier.manifest.tool.clone(),
+                    refused: None,
+                })
+            }
+        }
+    };
+    let taken = tokio::time::timeout(backup.deadline, taking).await;
+    let taken = taken.unwrap_or_else(|_| {
         Err(Error::new(
             Kind::TimedOut,
             format!(

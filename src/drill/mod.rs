@@ -207,9 +207,10 @@ async fn play(
         .await
         .map_err(at(Phase::Backup))?;
     }
+    let mut read = probe::Read::new();
     if let Some(scenario) = terms.scenario() {
         teller.phase(Phase::Observe, "read the artifacts");
-        probe::artifacts(ctx, world, &backups, evidence)
+        read = probe::artifacts(ctx, world, &backups, &planted.canary, evidence)
             .await
             .map_err(at(Phase::Observe))?;
 
@@ -231,7 +232,7 @@ async fn play(
         .map_err(at(Phase::Restore))?;
     }
     teller.phase(Phase::Observe, "read what came back, and look for leaks");
-    probe::encryption(ctx, world, &backups, &planted.canary, evidence)
+    probe::encryption(ctx, world, &backups, &planted.canary, &read, evidence)
         .await
         .map_err(at(Phase::Observe))?;
     if terms.scenario().is_none() || world.fault == Some(Fault::I1) {
@@ -326,7 +327,15 @@ async fn guard(
         .filter(|backup| backup.component == component)
         .collect();
     for backup in backups {
-        let fact = backup::take(ctx, world, backup, source.as_ref(), 0, backup::Look::Skip).await?;
+        let fact = backup::take(
+            ctx,
+            world,
+            backup,
+            backup::Content::Source(source.as_ref()),
+            0,
+            backup::Look::Skip,
+        )
+        .await?;
         evidence.guards.push(fact);
     }
     Ok(())

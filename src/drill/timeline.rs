@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::Teller;
-use super::backup::{self, Look};
+use super::backup::{self, Content, Look};
 use super::world::World;
 use crate::clock::VirtualClock;
 use crate::context::{Context, Phase};
 use crate::error::Result;
 use crate::evidence::{BackupFact, Evidence, LedgerEntry};
-use crate::plan::Happening;
+use crate::pipeline::artifact::ArtifactReader;
+use crate::plan::{DrillKind, Happening};
+use crate::repository::manifest::{self, Manifest};
 use crate::repository::retention;
 use crate::suite::{Backup, Fault};
 
@@ -53,6 +55,7 @@ pub(super) async fn play(
                     numbers.get(&backup.component).copied().unwrap_or(0),
                     look,
                     last,
+                    &evidence.backups,
                 )
                 .await?;
                 evidence.backups.push(fact);
@@ -103,6 +106,31 @@ pub(super) async fn write(
     })
 }
 
+/// In a retention rehearsal, the artifact that was taken of the source earlier on the same day: hundreds of dumps of
+/// one source would only show that it can be dumped, which the other drills show.
+async fn earlier_today(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    taken: &[BackupFact],
+) -> Result<Option<ArtifactReader>> {
+    if world.drill.kind != DrillKind::Retention {
+        return Ok(None);
+    }
+    let today = ctx.clock.now().date_naive();
+    let mut earlier = taken
+        .iter()
+        .filter(|fact| fact.backup == backup.name && fact.at.date_naive() == today);
+    let id = earlier.find_map(|fact| fact.artifact.as_ref());
+    let (Some(id), Some(repository)) = (id, world.repositories(backup).into_iter().next()) else {
+        return Ok(None);
+    };
+    let key = manifest::key_of(&backup.name, id);
+    let manifest = Manifest::load(ctx, repository.as_ref(), &key).await?;
+    let reader = ArtifactReader::new(manifest, repository, world.keys_of(backup));
+    Ok(Some(reader))
+}
+
 /// One backup run, from the source that the plan, or a planted fault, gives it.
 async fn run(
     ctx: &Context,
@@ -111,6 +139,7 @@ async fn run(
     high_water: u64,
     look: Look,
     last: bool,
+    taken: &[BackupFact],
 ) -> Result<BackupFact> {
     let source = world.service(&backup.component)?;
     if last && world.fault == Some(Fault::A8) {
@@ -118,8 +147,15 @@ async fn run(
             world.component(&backup.component)?,
             source.server(),
         );
-        let mut fact =
-            backup::take(ctx, world, backup, wrong.as_ref(), high_water, Look::Skip).await?;
+        let mut fact = backup::take(
+            ctx,
+            world,
+            backup,
+            Content::Source(wrong.as_ref()),
+            high_water,
+            Look::Skip,
+        )
+        .await?;
         fact.source = Some(
             source
                 .observe(&ctx.within(Phase::Observe, &backup.component))
@@ -127,5 +163,10 @@ async fn run(
         );
         return Ok(fact);
     }
-    backup::take(ctx, world, backup, source.as_ref(), high_water, look).await
+    if let Some(earlier) = earlier_today(ctx, world, backup, taken).await? {
+        let content = Content::Again(source.as_ref(), &earlier);
+        return backup::take(ctx, world, backup, content, high_water, look).await;
+    }
+    let content = Content::Source(source.as_ref());
+    backup::take(ctx, world, backup, content, high_water, look).await
 }

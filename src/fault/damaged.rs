@@ -99,12 +99,12 @@ impl Repository for Damaged {
         ))
     }
 
-    async fn get(&self, ctx: &Context, key: &str) -> Result<Reading> {
-        let input = self.inner.get(ctx, key).await?;
+    async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {
+        let (stored, input) = self.inner.open(ctx, key).await?;
         Ok(if key == self.key {
-            damaged(input, self.damage)
+            (stored, damaged(input, self.damage))
         } else {
-            input
+            (stored, input)
         })
     }
 

@@ -18,13 +18,12 @@ use tokio::sync::OnceCell;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::pipeline::stream::{self, decrypted, decrypted_small};
+use crate::pipeline::stream::{self, Sums, decrypted, decrypted_small};
+use crate::pipeline::verify::Seen;
 use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest, ManifestFile};
 use crate::service::Reading;
 use crate::service::reading::Checked;
-
-pub use crate::pipeline::verify::verify_stored;
 
 /// The keys of a run: what artifacts are encrypted to, and what opens them.
 #[derive(Clone)]
@@ -180,6 +179,20 @@ impl ArtifactWriter {
         };
         lock(&self.files).push((number, file));
         Ok(())
+    }
+
+    /// Stores what another artifact holds, as this one: read back, decrypted, and stored anew.
+    pub async fn copy(&self, ctx: &Context, of: &ArtifactReader) -> Result<()> {
+        let files = of.manifest.files.iter().map(|file| async move {
+            if file.shared {
+                self.blobs.reuse(file.clone());
+                return Ok(());
+            }
+            let body = of.open(ctx, &file.name).await?;
+            self.file(ctx, &file.name, body, file.metadata.clone())
+                .await
+        });
+        futures::future::try_join_all(files).await.map(drop)
     }
 
     /// Adds to the metadata of a file that was written, in the manifest and in the clear.
@@ -356,6 +369,7 @@ pub struct ArtifactReader {
     repository: Arc<dyn Repository>,
     keys: Option<Keys>,
     files: HashMap<String, usize>,
+    seen: Arc<Seen>,
 }
 
 impl std::fmt::Debug for ArtifactReader {
@@ -380,6 +394,7 @@ impl ArtifactReader {
             repository,
             keys,
             files,
+            seen: Arc::default(),
         }
     }
 
@@ -396,28 +411,31 @@ impl ArtifactReader {
         })
     }
 
+    /// The same artifact, with what [`inspect`](crate::pipeline::verify::inspect) has just read of it: it is not read
+    /// a second time to learn the same.
+    #[must_use]
+    pub fn inspected(mut self, seen: Arc<Seen>) -> Self {
+        self.seen = seen;
+        self
+    }
+
     /// Streams a file, decrypted. The stream ends in an error, not in an early end, when the stored bytes are not
     /// those of the manifest or do not decrypt.
     pub async fn open(&self, ctx: &Context, name: &str) -> Result<Reading> {
         let file = self.file(name)?;
-        let stored = || async {
-            let stored = self.repository.get(ctx, &file.key).await?;
-            let what = format!("{} in repository {}", file.key, self.repository.name());
-            Ok::<_, Error>(Checked::new(stored, what, file.bytes).sha256(&file.sha256))
+        // Without its key nothing is fetched.
+        self.identity(file)?;
+        let stored = self.repository.get(ctx, &file.key).await?;
+        self.plain(file, stored).await
+    }
+
+    /// The content of a file from its stored bytes, as [`ArtifactReader::open`] gives it.
+    pub async fn plain(&self, file: &ManifestFile, stored: Reading) -> Result<Reading> {
+        let what = format!("{} in repository {}", file.key, self.repository.name());
+        let mut stored = Checked::new(stored, what, file.bytes).sha256(&file.sha256);
+        let Some(identity) = self.identity(file)? else {
+            return Ok(Box::new(stored));
         };
-        if self.manifest.recipients.is_empty() {
-            return Ok(Box::new(stored().await?));
-        }
-        let identity = self.keys.as_ref().and_then(|keys| keys.identity.clone());
-        let Some(identity) = identity else {
-            let recipients = self.manifest.recipients.join(", ");
-            return Err(Error::failed(format!(
-                "open {}: it is encrypted to {recipients}, and there is no identity to open it",
-                file.key
-            ))
-            .hint("restore with the identity that belongs to this recipient"));
-        };
-        let mut stored = stored().await?;
         let plain = match decrypted_small(&mut stored, file.bytes, &identity).await {
             Some(Ok(plain)) => Box::new(std::io::Cursor::new(plain)),
             Some(Err(error)) => failing(error),
@@ -429,6 +447,31 @@ impl ArtifactReader {
             plain = plain.sha256(&file.plain_sha256);
         }
         Ok(Box::new(plain))
+    }
+
+    /// What opens a file; `None` when it is stored in the clear.
+    fn identity(&self, file: &ManifestFile) -> Result<Option<age::x25519::Identity>> {
+        if self.manifest.recipients.is_empty() {
+            return Ok(None);
+        }
+        let identity = self.keys.as_ref().and_then(|keys| keys.identity.clone());
+        identity.map(Some).ok_or_else(|| {
+            let recipients = self.manifest.recipients.join(", ");
+            Error::failed(format!(
+                "open {}: it is encrypted to {recipients}, and there is no identity to open it",
+                file.key
+            ))
+            .hint("restore with the identity that belongs to this recipient")
+        })
+    }
+
+    /// Bytes and SHA-256 of a file's content, which is read to its end.
+    pub async fn content(&self, ctx: &Context, name: &str) -> Result<(u64, String)> {
+        let key = &self.file(name)?.key;
+        match self.seen.get(key).and_then(|seen| seen.plain.clone()) {
+            Some(known) => Ok(known),
+            None => Sums::of(self.open(ctx, name).await?).await.doing("read it"),
+        }
     }
 
     /// Decrypts a file to `path`, by a temporary name beside it: on any error no output is left. Only this user can

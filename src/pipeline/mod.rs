@@ -20,6 +20,7 @@ pub mod artifact;
 pub mod bucket_sync;
 pub mod pg_dump;
 pub mod redis;
+pub mod search;
 pub mod stream;
 pub mod verify;
 

@@ -1,31 +1,57 @@
-//! An artifact as it lies in a repository: listed and read to its last stored byte, without any key.
+//! An artifact as it lies in a repository: listed, and every stored byte of it read, once.
 //!
-//! Facts only; not here: what they mean (see [`crate::check`]).
+//! In that one reading the stored bytes are counted, hashed and searched for a text that must not be in them, and
+//! shared content is decrypted and hashed where there is a key. Facts only; not here: what they mean (see
+//! [`crate::check`]).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use tokio_util::io::InspectReader;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Doing, Error, Result};
 use crate::evidence::{FileFact, StoredFact};
+use crate::pipeline::artifact::ArtifactReader;
+use crate::pipeline::search::{Found, Search};
 use crate::pipeline::stream::{Sums, spawn};
 use crate::repository::manifest::{Manifest, ManifestFile};
 use crate::repository::{Repository, Stored};
+use crate::service::Reading;
 
 /// How many files are read at once.
 const READERS: usize = 8;
 /// How many complaints are quoted.
 const COMPLAINTS: usize = 5;
 
-/// Lists and reads every stored file of an artifact. The manifest is read from the repository; `manifest`, as it was
-/// committed, only says where it is, and what to look for when it is gone.
-pub async fn verify_stored(
+/// Stored objects of one repository that were read to their ends, by key.
+pub type Seen = HashMap<String, SeenObject>;
+
+/// What the reading of one stored object came to.
+#[derive(Debug, Clone)]
+pub struct SeenObject {
+    /// When the repository says it was last written.
+    pub written: Option<DateTime<Utc>>,
+    /// What was found in its bytes.
+    pub found: Found,
+    /// Its name and what else stands beside it: how many texts, and whether the needle is in one of them.
+    pub names: (u64, bool),
+    /// SHA-256 of the stored bytes, in hex.
+    pub sha256: String,
+    /// Bytes and SHA-256 of its content, where it was decrypted too.
+    pub plain: Option<(u64, String)>,
+}
+
+/// Lists and reads every stored file of an artifact, and searches it for `needle`. The manifest is read from the
+/// repository; that of `artifact`, as it was committed, only says where it is, and what to look for when it is gone.
+pub async fn inspect(
     ctx: &Context,
-    manifest: &Manifest,
-    repository: &Arc<dyn Repository>,
-) -> Result<StoredFact> {
+    artifact: &ArtifactReader,
+    needle: &[u8],
+) -> Result<(StoredFact, Seen)> {
+    let (manifest, repository) = (&artifact.manifest, artifact.repository());
     let mut fact = StoredFact {
         repository: repository.name().to_owned(),
         ..StoredFact::default()
@@ -70,24 +96,27 @@ pub async fn verify_stored(
         .filter_map(|file| Some((file.key.clone(), listing.get(file.key.as_str())?.bytes)))
         .collect();
     fact.bytes = sizes.values().sum();
+    let (reader, needle) = (Arc::new(artifact.clone()), Arc::<[u8]>::from(needle));
     let files = manifest.files.clone().into_iter();
     let reads = files.map(|file| {
         let listed = sizes.get(&file.key).copied();
-        let read = sums(ctx.clone(), repository.clone(), file.key.clone());
+        let read = read_file(ctx.clone(), reader.clone(), file.clone(), needle.clone());
         async move {
-            let sums = match listed {
+            let read = match listed {
                 Some(_) => spawn(read)
                     .await
                     .unwrap_or_else(|error| Err(error.to_string())),
                 None => Err(format!("{} is not there", file.key)),
             };
-            (file, listed, sums)
+            (file, listed, read)
         }
     });
+    let mut seen = Seen::new();
     let mut reads = futures::stream::iter(reads).buffered(READERS);
-    while let Some((file, listed, sums)) = reads.next().await {
-        let found = as_found(&file, listed, sums, &mut complaints);
-        fact.files.push(found);
+    while let Some((file, listed, read)) = reads.next().await {
+        fact.files
+            .push(as_found(&file, listed, &read, &mut complaints));
+        seen.extend(read.ok().map(|object| (file.key, object)));
     }
     ctx.go_on()?;
     if !complaints.is_empty() {
@@ -100,32 +129,110 @@ pub async fn verify_stored(
         };
         fact.error = Some(complaints.join("; ") + &rest);
     }
-    Ok(fact)
+    Ok((fact, seen))
 }
 
-async fn sums(
+/// Reads one stored object to its end and searches it.
+pub async fn read_object(
+    ctx: &Context,
+    repository: &dyn Repository,
+    key: &str,
+    needle: &[u8],
+) -> Result<SeenObject> {
+    let (stored, body) = repository.open(ctx, key).await?;
+    let (watch, body) = Watch::over(body, needle);
+    let read = tokio::select! {
+        () = ctx.cancel.cancelled() => return Err(Error::interrupted()),
+        read = Sums::of(body) => read,
+    };
+    read.doing_with(|| format!("read {key}"))?;
+    Ok(seen(stored, needle, &watch, None))
+}
+
+/// Reads one file of an artifact; shared content is decrypted on the way, as nothing else will read it before a
+/// restore does.
+async fn read_file(
     ctx: Context,
-    repository: Arc<dyn Repository>,
-    key: String,
-) -> std::result::Result<(u64, String), String> {
-    let reading = repository.get(&ctx, &key).await;
-    let reading = reading.map_err(|error| error.message())?;
-    tokio::select! {
-        () = ctx.cancel.cancelled() => Err("interrupted".to_owned()),
-        read = Sums::of(reading) => read.map_err(|error| format!("read {key}: {error}")),
+    artifact: Arc<ArtifactReader>,
+    file: ManifestFile,
+    needle: Arc<[u8]>,
+) -> std::result::Result<SeenObject, String> {
+    let repository = artifact.repository();
+    if file.shared {
+        let both = async {
+            let (stored, body) = repository.open(&ctx, &file.key).await?;
+            let (watch, body) = Watch::over(body, &needle);
+            let content = artifact.plain(&file, body).await?;
+            let plain = Sums::of(content).await.doing("read it")?;
+            Ok::<_, Error>(seen(stored, &needle, &watch, Some(plain)))
+        };
+        let both = tokio::select! {
+            () = ctx.cancel.cancelled() => Err(Error::interrupted()),
+            both = both => both,
+        };
+        // What does not decrypt may have been read in part only: it is read again as it lies there.
+        if let Ok(both) = both {
+            return Ok(both);
+        }
+    }
+    let read = read_object(&ctx, repository.as_ref(), &file.key, &needle).await;
+    read.map_err(|error| error.message())
+}
+
+/// Takes note of the bytes that are read through it.
+struct Watch {
+    sums: Sums,
+    search: Search,
+}
+
+impl Watch {
+    fn over(body: Reading, needle: &[u8]) -> (Arc<Mutex<Self>>, Reading) {
+        let watch = Arc::new(Mutex::new(Self {
+            sums: Sums::default(),
+            search: Search::new(needle),
+        }));
+        let noting = watch.clone();
+        let body = InspectReader::new(body, move |bytes: &[u8]| {
+            let mut watch = noting.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.sums.update(bytes);
+            watch.search.update(bytes);
+        });
+        (watch, Box::new(body))
+    }
+}
+
+fn seen(
+    stored: Stored,
+    needle: &[u8],
+    watch: &Mutex<Watch>,
+    plain: Option<(u64, String)>,
+) -> SeenObject {
+    let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, sha256) = std::mem::take(&mut watch.sums).finish();
+    let texts =
+        std::iter::once(&stored.key).chain(stored.metadata.iter().flat_map(|(k, v)| [k, v]));
+    let in_names = texts
+        .clone()
+        .any(|text| !needle.is_empty() && memchr::memmem::find(text.as_bytes(), needle).is_some());
+    SeenObject {
+        written: stored.written,
+        found: watch.search.found().clone(),
+        names: (texts.count() as u64, in_names),
+        sha256,
+        plain,
     }
 }
 
 fn as_found(
     file: &ManifestFile,
     listed: Option<u64>,
-    sums: std::result::Result<(u64, String), String>,
+    read: &std::result::Result<SeenObject, String>,
     complaints: &mut Vec<String>,
 ) -> FileFact {
-    let (found_bytes, found_sha256) = match sums {
-        Ok((bytes, sha256)) => (Some(bytes), Some(sha256)),
+    let (found_bytes, found_sha256) = match read {
+        Ok(seen) => (Some(seen.found.bytes), Some(seen.sha256.clone())),
         Err(complaint) => {
-            complaints.push(complaint);
+            complaints.push(complaint.clone());
             (listed, None)
         }
     };

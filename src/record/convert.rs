@@ -106,6 +106,7 @@ fn checks(result: &DrillResult) -> Vec<CheckRecord> {
                     test.check
                 ),
                 remedy: "see in the drill's log how far it got".to_owned(),
+                subject: String::new(),
             }],
             observed: 0,
         });
@@ -158,6 +159,7 @@ fn detection(
             severity: Severity::Error,
             message: format!("{what} was planted; `{named}` failed, but not because of it"),
             remedy: "compare the findings of the drill with those of its healthy twin".to_owned(),
+            subject: String::new(),
         }),
         (Verdict::Failed, _) => Some(Finding {
             kind: "fault-missed".to_owned(),
@@ -165,12 +167,14 @@ fn detection(
             message: format!("{what} was planted, and `{named}` did not fail"),
             remedy: "a backup damaged like this would be trusted: mend the check, or how the fault is planted"
                 .to_owned(),
+            subject: String::new(),
         }),
         (Verdict::Undetermined, _) => Some(Finding {
             kind: "fault-not-judged".to_owned(),
             severity: Severity::Unknown,
             message: format!("whether `{named}` catches {what} could not be established"),
             remedy: "see in the drill's log how far it got".to_owned(),
+            subject: String::new(),
         }),
     };
     let check = CheckRecord {
@@ -357,6 +361,7 @@ impl From<&outcome::Finding> for Finding {
             },
             message: finding.message.clone(),
             remedy: finding.remedy.clone(),
+            subject: finding.subject.clone(),
         }
     }
 }

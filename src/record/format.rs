@@ -332,6 +332,9 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// What it is about, where several drills say it of the same thing (a backup's schedule).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
 }
 
 /// One command that ran.

@@ -406,18 +406,29 @@ impl Found {
     }
 }
 
+/// What makes two findings one: the same words, or the same thing that they are about.
+fn sameness(finding: &Finding) -> (String, String) {
+    let same = if finding.subject.is_empty() {
+        format!("{}\n{}", finding.message, finding.remedy)
+    } else {
+        finding.subject.clone()
+    };
+    (finding.kind.clone(), same)
+}
+
 /// Every finding, worst first, each once. What a caught fault caused is no finding of the run.
 pub fn findings(record: &Record) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    let mut known: BTreeMap<Finding, usize> = BTreeMap::new();
+    let mut known: BTreeMap<(Severity, (String, String)), usize> = BTreeMap::new();
     let mut add = |finding: Finding, place: String| {
-        if let Some(&at) = known.get(&finding) {
+        let same = (finding.severity, sameness(&finding));
+        if let Some(&at) = known.get(&same) {
             if !found[at].places.contains(&place) {
                 found[at].places.push(place);
             }
             return;
         }
-        known.insert(finding.clone(), found.len());
+        known.insert(same, found.len());
         found.push(Found {
             severity: finding.severity,
             kind: finding.kind,
@@ -456,6 +467,7 @@ pub fn findings(record: &Record) -> Vec<Found> {
                     severity,
                     message: message.to_owned(),
                     remedy: remedy.to_owned(),
+                    subject: String::new(),
                 },
                 format!("{}, {}", drill.id, failure.phase),
             );
@@ -470,6 +482,7 @@ pub fn findings(record: &Record) -> Vec<Found> {
                     severity: Severity::Warning,
                     message: format!("{} could not be removed: {error}", left.what),
                     remedy: "`redrill reap` removes what a run left behind".to_owned(),
+                    subject: String::new(),
                 },
                 format!("{}, teardown", drill.id),
             );

@@ -108,12 +108,15 @@ impl Repository for LocalRepository {
         stored.doing_with(|| format!("store {key} in repository {}", self.name))
     }
 
-    async fn get(&self, _ctx: &Context, key: &str) -> Result<Reading> {
+    async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {
         let doing = || format!("read {key} from repository {}", self.name);
         let file = tokio::fs::File::open(self.path(key)?).await;
         let file = file.doing_with(doing)?;
+        let stored = self.head(ctx, key).await?;
+        let stored = stored.ok_or_else(|| Error::failed("it is not there").doing(doing()))?;
         // Every read is a trip to another thread: few large ones.
-        Ok(Box::new(tokio::io::BufReader::with_capacity(1 << 18, file)))
+        let reading = tokio::io::BufReader::with_capacity(1 << 18, file);
+        Ok((stored, Box::new(reading)))
     }
 
     async fn head(&self, _ctx: &Context, key: &str) -> Result<Option<Stored>> {

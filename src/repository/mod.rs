@@ -26,7 +26,7 @@ pub struct Stored {
     pub key: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Its user metadata; only filled by [`Repository::head`].
+    /// Its user metadata; only filled by [`Repository::head`] and [`Repository::open`].
     pub metadata: BTreeMap<String, String>,
     /// When the repository says it was last written (its own clock, for ordering only).
     pub written: Option<chrono::DateTime<chrono::Utc>>,
@@ -45,8 +45,12 @@ pub trait Repository: Send + Sync {
         body: Reading,
         metadata: &BTreeMap<String, String>,
     ) -> Result<u64>;
+    /// Opens an object for reading, with its size and metadata; an object that is not there is an error.
+    async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)>;
     /// Opens an object for reading; an object that is not there is an error.
-    async fn get(&self, ctx: &Context, key: &str) -> Result<Reading>;
+    async fn get(&self, ctx: &Context, key: &str) -> Result<Reading> {
+        Ok(self.open(ctx, key).await?.1)
+    }
     /// Size and metadata; `None` when it is not there.
     async fn head(&self, ctx: &Context, key: &str) -> Result<Option<Stored>>;
     /// Every object whose key starts with `prefix`, on every page, in key order.

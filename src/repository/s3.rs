@@ -87,10 +87,13 @@ impl Repository for S3Repository {
         Ok(bytes)
     }
 
-    async fn get(&self, ctx: &Context, key: &str) -> Result<Reading> {
+    async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {
         let found = self.client.get(ctx, &self.bucket, key).await;
         match found.doing_with(|| self.doing())? {
-            Some(object) => Ok(object.body),
+            Some(object) => {
+                let metadata = as_named(object.headers.metadata);
+                Ok((stored(object.listed, metadata), object.body))
+            }
             None => Err(Error::failed(format!("{key} is not there")).doing(self.doing())),
         }
     }

@@ -149,6 +149,30 @@ pub enum Expect {
     Between(f64, f64),
 }
 
+impl Expect {
+    /// Whether an answer passes. One that is no number is never enough where a number is wanted.
+    pub fn holds(&self, answer: &str) -> bool {
+        let number = answer.trim().parse::<f64>();
+        match self {
+            Self::Equals(text) => answer == text,
+            Self::AtLeast(least) => number.is_ok_and(|number| number >= *least),
+            Self::Between(least, most) => {
+                number.is_ok_and(|number| (*least..=*most).contains(&number))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Expect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equals(text) => f.write_str(text),
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+            Self::Between(least, most) => write!(f, "between {least} and {most}"),
+        }
+    }
+}
+
 /// Where backups go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RepositorySpec {

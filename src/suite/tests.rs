@@ -276,3 +276,17 @@ proptest! {
         prop_assert_eq!(&suite.scenarios[0].at, &vec![after]);
     }
 }
+
+#[test]
+fn an_answer_that_is_no_number_is_never_enough() {
+    assert!(Expect::AtLeast(3.0).holds("3"));
+    assert!(Expect::Between(1.0, 42.0).holds(" 42\n"));
+    assert!(!Expect::Between(1.0, 41.0).holds("42"));
+    for answer in ["2.99", "NaN", "", "many"] {
+        assert!(!Expect::AtLeast(3.0).holds(answer));
+        assert!(!Expect::Between(0.0, 2.0).holds(answer));
+    }
+    assert!(Expect::Equals("t".into()).holds("t"));
+    assert!(!Expect::Equals("42".into()).holds("42.0"));
+    assert_eq!(Expect::Between(1.0, 2.0).to_string(), "between 1 and 2");
+}

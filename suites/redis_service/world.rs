@@ -433,12 +433,11 @@ impl Repository for Memory {
             .insert(key.into(), bytes);
         Ok(length)
     }
-    async fn get(&self, _: &Context, key: &str) -> Result<Reading> {
-        let all = self.0.lock().expect("not poisoned");
-        let bytes = all
-            .get(key)
-            .ok_or_else(|| Error::failed("no such object"))?;
-        Ok(Box::new(std::io::Cursor::new(bytes.clone())))
+    async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {
+        let stored = self.head(ctx, key).await?;
+        let stored = stored.ok_or_else(|| Error::failed("no such object"))?;
+        let bytes = self.0.lock().expect("not poisoned")[key].clone();
+        Ok((stored, Box::new(std::io::Cursor::new(bytes))))
     }
     async fn head(&self, _: &Context, key: &str) -> Result<Option<Stored>> {
         let all = self.0.lock().expect("not poisoned");

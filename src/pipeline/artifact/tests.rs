@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::context::RunId;
-use crate::repository::LocalRepository;
+use crate::evidence::StoredFact;
+use crate::pipeline::verify::inspect;
+use crate::repository::{LocalRepository, Stored};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -53,6 +55,11 @@ async fn write(place: &Place, bytes: &[u8], keys: Option<Keys>) -> Manifest {
         .expect("stored");
     let draft = artifact.draft(&place.ctx);
     artifact.commit(&place.ctx, draft).await.expect("committed")
+}
+
+async fn inspected(place: &Place, manifest: &Manifest) -> Result<StoredFact> {
+    let reader = ArtifactReader::new(manifest.clone(), place.repository.clone(), None);
+    Ok(inspect(&place.ctx, &reader, b"").await?.0)
 }
 
 async fn read(place: &Place, manifest: &Manifest, keys: Option<Keys>) -> Result<Vec<u8>> {
@@ -285,13 +292,13 @@ impl Repository for Full {
         let _ = body.read(&mut some).await;
         Err(Error::failed("no space left").doing("use repository offsite"))
     }
-    async fn get(&self, _: &Context, _: &str) -> Result<Reading> {
+    async fn open(&self, _: &Context, _: &str) -> Result<(Stored, Reading)> {
         Err(Error::failed("not there"))
     }
-    async fn head(&self, _: &Context, _: &str) -> Result<Option<crate::repository::Stored>> {
+    async fn head(&self, _: &Context, _: &str) -> Result<Option<Stored>> {
         Ok(None)
     }
-    async fn list(&self, _: &Context, _: &str) -> Result<Vec<crate::repository::Stored>> {
+    async fn list(&self, _: &Context, _: &str) -> Result<Vec<Stored>> {
         Ok(Vec::new())
     }
     async fn delete(&self, _: &Context, _: &[String]) -> Result<()> {
@@ -350,7 +357,7 @@ fn what_is_stored_is_verified_without_a_key_and_says_the_time_and_version_of_its
         let place = place();
         let keys = Keys::generate(&place.ctx);
         let manifest = write(&place, &content(100_000, 9), Some(keys)).await;
-        let fact = verify_stored(&place.ctx, &manifest, &place.repository).await;
+        let fact = inspected(&place, &manifest).await;
         let fact = fact.expect("verified");
         assert!(fact.committed && fact.manifest_last == Some(true) && fact.error.is_none());
         assert_eq!(fact.metadata["rpo"], "1736690400");
@@ -366,7 +373,7 @@ fn what_is_stored_is_verified_without_a_key_and_says_the_time_and_version_of_its
             .delete(&place.ctx, &keys)
             .await
             .expect("deleted");
-        let fact = verify_stored(&place.ctx, &manifest, &place.repository).await;
+        let fact = inspected(&place, &manifest).await;
         let fact = fact.expect("verified");
         assert_eq!(fact.files[0].found_bytes, None);
         assert!(
@@ -378,7 +385,7 @@ fn what_is_stored_is_verified_without_a_key_and_says_the_time_and_version_of_its
             .delete(&place.ctx, &[manifest.key()])
             .await
             .expect("deleted");
-        let fact = verify_stored(&place.ctx, &manifest, &place.repository).await;
+        let fact = inspected(&place, &manifest).await;
         assert!(!fact.expect("verified").committed);
     });
 }

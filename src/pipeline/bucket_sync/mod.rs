@@ -19,7 +19,6 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::evidence::ReadFact;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter};
-use crate::pipeline::stream::Sums;
 use crate::pipeline::{Fetched, Pipeline, Taken};
 use crate::repository::manifest::Manifest;
 use crate::service::Service;
@@ -195,8 +194,7 @@ async fn read_one(
     entry: Entry,
 ) -> (Entry, Result<()>) {
     let work = async {
-        let content = artifact.open(&ctx, &entry.blob).await?;
-        let (bytes, sha256) = Sums::of(content).await.doing("read it")?;
+        let (bytes, sha256) = artifact.content(&ctx, &entry.blob).await?;
         if (bytes, &sha256) == (entry.bytes, &entry.sha256) {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use crate::evidence::{Observation, Part, SmokeFact};
 use crate::service::reading::channel;
 use crate::service::s3::{Headers, Listed, S3Client};
 use crate::service::{Running, Service};
-use crate::suite::{Expect, Smoke};
+use crate::suite::Smoke;
 
 pub mod seed;
 
@@ -190,14 +190,7 @@ impl Service for BucketService {
             let answer = self.answer(ctx, &question.ask).await;
             ctx.go_on()?;
             let answer = answer.map_err(|error| error.message());
-            facts.push(SmokeFact {
-                name: question.name.clone(),
-                expected: in_words(&question.expect),
-                holds: answer
-                    .as_ref()
-                    .is_ok_and(|answer| holds(&question.expect, answer)),
-                answer,
-            });
+            facts.push(SmokeFact::of(question, answer));
         }
         Ok(facts)
     }
@@ -354,21 +347,4 @@ pub fn described(headers: &Headers) -> String {
         .chain(metadata)
         .collect::<Vec<_>>()
         .join("; ")
-}
-
-fn in_words(expect: &Expect) -> String {
-    match expect {
-        Expect::Equals(text) => text.clone(),
-        Expect::AtLeast(least) => format!("at least {least}"),
-        Expect::Between(low, high) => format!("between {low} and {high}"),
-    }
-}
-
-fn holds(expect: &Expect, answer: &str) -> bool {
-    let number = answer.trim().parse::<f64>();
-    match expect {
-        Expect::Equals(text) => answer == text,
-        Expect::AtLeast(least) => number.is_ok_and(|number| number >= *least),
-        Expect::Between(low, high) => number.is_ok_and(|number| (*low..=*high).contains(&number)),
-    }
 }

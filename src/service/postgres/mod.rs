@@ -344,13 +344,13 @@ commit"
         for question in questions {
             let answer = match &session {
                 Ok(open) => smoke::ask(ctx, open, question).await,
-                Err(error) => Ok(smoke::fact(question, Err(error.message()))),
+                Err(error) => Ok(SmokeFact::of(question, Err(error.message()))),
             };
             match answer {
                 Ok(fact) => facts.push(fact),
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
                 Err(error) => {
-                    facts.push(smoke::fact(question, Err(error.message())));
+                    facts.push(SmokeFact::of(question, Err(error.message())));
                     session = self.open(ctx).await;
                 }
             }

@@ -5,33 +5,23 @@
 use crate::error::{Error, Result};
 use crate::evidence::SmokeFact;
 use crate::service::redis::client::{Client, Reply, cmd, complaint, text};
-use crate::suite::{Expect, Smoke};
+use crate::suite::Smoke;
 
 /// Asks every question.
 pub async fn ask(client: &mut Client, questions: &[Smoke]) -> Vec<SmokeFact> {
     let mut facts = Vec::with_capacity(questions.len());
     for question in questions {
-        facts.push(fact(question, answer(client, &question.ask).await));
+        let answer = answer(client, &question.ask).await;
+        let answer = answer.map_err(|error| error.message());
+        facts.push(SmokeFact::of(question, answer));
     }
     facts
 }
 
 /// What is known of every question when the server does not answer at all.
 pub fn unanswered(questions: &[Smoke], error: &Error) -> Vec<SmokeFact> {
-    let failed = |question| fact(question, Err(Error::new(error.kind(), error.message())));
+    let failed = |question| SmokeFact::of(question, Err(error.message()));
     questions.iter().map(failed).collect()
-}
-
-fn fact(question: &Smoke, answer: Result<String>) -> SmokeFact {
-    let answer = answer.map_err(|error| error.message());
-    SmokeFact {
-        name: question.name.clone(),
-        expected: wanted(&question.expect),
-        holds: answer
-            .as_deref()
-            .is_ok_and(|answer| holds(&question.expect, answer)),
-        answer,
-    }
 }
 
 async fn answer(client: &mut Client, line: &str) -> Result<String> {
@@ -62,25 +52,6 @@ async fn answer(client: &mut Client, line: &str) -> Result<String> {
             Some(words) => Err(Error::failed(words)),
             None => text(reply),
         },
-    }
-}
-
-fn wanted(expect: &Expect) -> String {
-    match expect {
-        Expect::Equals(text) => text.clone(),
-        Expect::AtLeast(least) => format!("at least {least}"),
-        Expect::Between(least, most) => format!("between {least} and {most}"),
-    }
-}
-
-fn holds(expect: &Expect, answer: &str) -> bool {
-    let number = answer.trim().parse::<f64>();
-    match expect {
-        Expect::Equals(text) => answer == text,
-        Expect::AtLeast(least) => number.is_ok_and(|number| number >= *least),
-        Expect::Between(least, most) => {
-            number.is_ok_and(|number| (*least..=*most).contains(&number))
-        }
     }
 }
 
@@ -140,15 +111,5 @@ mod tests {
             let line: Vec<String> = all.iter().map(|word| format!("'{word}'")).collect();
             prop_assert_eq!(words(&line.join(" ")).expect("well formed"), all);
         }
-    }
-
-    #[test]
-    fn an_answer_is_held_against_what_was_expected() {
-        assert!(holds(&Expect::Equals("42".into()), "42"));
-        assert!(!holds(&Expect::Equals("42".into()), "42.0"));
-        assert!(holds(&Expect::AtLeast(40.0), "42"));
-        assert!(!holds(&Expect::AtLeast(40.0), "many"));
-        assert!(holds(&Expect::Between(1.0, 42.0), "42"));
-        assert!(!holds(&Expect::Between(1.0, 41.0), "42"));
     }
 }

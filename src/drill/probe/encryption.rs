@@ -1,0 +1,248 @@
+//! Whether what is stored is encrypted: searched for the canary, and tried with everything that must not open it.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::Read;
+use crate::context::{Context, Phase};
+use crate::drill::backup::stop_or_note;
+use crate::drill::world::World;
+use crate::error::{Doing, Result};
+use crate::evidence::{AttemptFact, EncryptionFact, Evidence};
+use crate::fault::damaged::{Damage, Damaged, damaged};
+use crate::pipeline::artifact::{ArtifactReader, Keys};
+use crate::pipeline::stream::Sums;
+use crate::pipeline::verify::{SeenObject, read_object};
+use crate::repository::Repository;
+use crate::repository::manifest::{self, Manifest};
+use crate::suite::{Backup, Engine};
+
+/// How many objects are searched at once.
+const AT_ONCE: usize = 8;
+
+/// Searches what is stored and left lying for the canary, and tries to read the newest artifact as nobody should be
+/// able to.
+pub(in crate::drill) async fn encryption(
+    ctx: &Context,
+    world: &World<'_>,
+    backups: &[&Backup],
+    canary: &str,
+    read: &Read,
+    evidence: &mut Evidence,
+) -> Result<()> {
+    for backup in backups.iter().filter(|backup| backup.encrypt.is_some()) {
+        let ctx = ctx.within(Phase::Observe, &backup.component);
+        let mut fact = EncryptionFact {
+            backup: backup.name.clone(),
+            canary_planted: evidence
+                .backups
+                .iter()
+                .any(|taken| taken.backup == backup.name && taken.source.is_some()),
+            ..EncryptionFact::default()
+        };
+        for repository in world.repositories(backup) {
+            search(&ctx, &repository, backup, canary, read, &mut fact).await?;
+        }
+        search_staging(&ctx, world, &backup.component, canary, &mut fact).await?;
+        let newest = match world.repositories(backup).pop() {
+            Some(repository) => Manifest::newest(&ctx, &repository, &backup.name)
+                .await?
+                .0
+                .map(|manifest| (repository, manifest)),
+            None => None,
+        };
+        if let (Some((repository, manifest)), Some(keys)) = (newest, world.keys_of(backup)) {
+            fact.declared = manifest.recipients == [keys.recipient()];
+            let read_whole = evidence
+                .backups
+                .iter()
+                .rev()
+                .find(|taken| taken.backup == backup.name)
+                .and_then(|taken| taken.readable.as_ref())
+                .is_some_and(|read| read.error.is_none());
+            fact.opens_with_key = Some(
+                opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
+                    && (read_whole || !manifest.files.iter().any(|file| file.shared)),
+            );
+            fact.attempts = attempts(&ctx, &repository, &manifest, &keys).await?;
+        }
+        evidence.encryption.push(fact);
+    }
+    Ok(())
+}
+
+/// Searches every object of a backup, its name and its metadata. What was read before, and has not been written
+/// since, was searched then.
+async fn search(
+    ctx: &Context,
+    repository: &Arc<dyn Repository>,
+    backup: &Backup,
+    canary: &str,
+    read: &Read,
+    fact: &mut EncryptionFact,
+) -> Result<()> {
+    let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
+    let read = read.get(&(backup.name.clone(), repository.name().to_owned()));
+    let searched: Vec<(String, SeenObject)> = futures::stream::iter(listing)
+        .map(|stored| async move {
+            let known = read
+                .and_then(|read| read.get(&stored.key))
+                .filter(|seen| (seen.found.bytes, seen.written) == (stored.bytes, stored.written));
+            let seen = match known {
+                Some(known) => known.clone(),
+                None => {
+                    read_object(ctx, repository.as_ref(), &stored.key, canary.as_bytes()).await?
+                }
+            };
+            Ok::<_, crate::error::Error>((stored.key, seen))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    for (key, seen) in searched {
+        let place = format!("{key} in {}", repository.name());
+        let (names, in_names) = seen.names;
+        fact.searched_bytes += seen.found.bytes;
+        fact.searched_names += names;
+        let is_manifest = key.ends_with(&format!("/{}", manifest::FILE_NAME));
+        if !is_manifest && !seen.found.begins_as_age {
+            fact.plaintext_files.push(place.clone());
+        }
+        if seen.found.needle || in_names {
+            fact.canary_found.push(place);
+        }
+    }
+    Ok(())
+}
+
+/// Searches the directories that dumps pass through on every server that is still there.
+async fn search_staging(
+    ctx: &Context,
+    world: &World<'_>,
+    component: &str,
+    canary: &str,
+    fact: &mut EncryptionFact,
+) -> Result<()> {
+    for (name, server) in world.servers() {
+        if server.engine() == Engine::Bucket || !name.starts_with(component) {
+            continue;
+        }
+        // The canary goes in by standard input: as an argument it would stand in the log that is searched later.
+        let grep = server
+            .tool("grep")
+            .args(["-r", "-l", "-F", "-f", "-"])
+            .arg(server.staging());
+        let searched = grep
+            .feed(ctx, std::io::Cursor::new(format!("{canary}\n")))
+            .await;
+        match searched {
+            Ok(finished) if finished.exit == Some(0) => {
+                fact.canary_found
+                    .push(format!("a temporary file of {name}: {}", finished.text()));
+            }
+            Ok(_) => {}
+            // A server that the scenario destroyed has no temporary files left.
+            Err(error) => drop(stop_or_note(error)?),
+        }
+    }
+    Ok(())
+}
+
+async fn opens(
+    ctx: &Context,
+    repository: &Arc<dyn Repository>,
+    manifest: &Manifest,
+    keys: Option<Keys>,
+) -> Result<bool> {
+    let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
+    for file in manifest.files.iter().filter(|file| !file.shared) {
+        let read = async {
+            let mut body = reader.open(ctx, &file.name).await?;
+            tokio::io::copy(&mut body, &mut tokio::io::sink())
+                .await
+                .doing("decrypt")
+        };
+        if let Err(error) = read.await {
+            stop_or_note(error)?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reads the artifact's smallest file with a wrong key, with none, with a bit flipped and cut short.
+async fn attempts(
+    ctx: &Context,
+    repository: &Arc<dyn Repository>,
+    manifest: &Manifest,
+    keys: &Keys,
+) -> Result<Vec<AttemptFact>> {
+    let Some(file) = manifest
+        .files
+        .iter()
+        .filter(|file| file.plain_bytes > 0)
+        .min_by_key(|file| file.bytes)
+    else {
+        return Ok(Vec::new());
+    };
+    let wrong = Keys::generate(ctx);
+    let mut facts = Vec::new();
+    for (what, keys) in [
+        ("a wrong key", keys.with_identity_of(Some(&wrong))),
+        ("no key", keys.with_identity_of(None)),
+    ] {
+        let reader = ArtifactReader::new(manifest.clone(), repository.clone(), Some(keys));
+        facts.push(attempt(ctx, what, &reader, &file.name).await?);
+    }
+    let damages = [
+        ("one bit flipped", Damage::FlipBit(file.bytes / 2)),
+        ("its last byte missing", Damage::CutAt(file.bytes - 1)),
+    ];
+    for (what, damage) in damages {
+        // The manifest is made to agree with the damage, so that the cipher itself has to notice.
+        let mut agreeing = manifest.clone();
+        let body = damaged(repository.get(ctx, &file.key).await?, damage);
+        let (bytes, sha256) = Sums::of(body).await.doing("hash a damaged file")?;
+        for entry in agreeing
+            .files
+            .iter_mut()
+            .filter(|entry| entry.key == file.key)
+        {
+            entry.bytes = bytes;
+            entry.sha256.clone_from(&sha256);
+        }
+        let view: Arc<dyn Repository> =
+            Arc::new(Damaged::new(repository.clone(), &file.key, damage));
+        let reader = ArtifactReader::new(agreeing, view, Some(keys.clone()));
+        facts.push(attempt(ctx, what, &reader, &file.name).await?);
+    }
+    Ok(facts)
+}
+
+async fn attempt(
+    ctx: &Context,
+    what: &str,
+    reader: &ArtifactReader,
+    name: &str,
+) -> Result<AttemptFact> {
+    let dir = ctx.subdir(&format!("attempt-{}", ctx.next_number()))?;
+    let output = dir.join("output");
+    let failed = match reader.save(ctx, name, &output).await {
+        Ok(_) => false,
+        Err(error) => {
+            stop_or_note(error)?;
+            true
+        }
+    };
+    let left = std::fs::read_dir(&dir)
+        .doing("look for an output")?
+        .next()
+        .is_some();
+    std::fs::remove_dir_all(&dir).doing("remove the attempt's directory")?;
+    Ok(AttemptFact {
+        what: what.to_owned(),
+        failed,
+        left_output: failed && left,
+    })
+}

@@ -1,0 +1,107 @@
+//! Secrets, and the canary, in logs, records and reports; and the facts of a drill as they are on the disk.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::context::Context;
+use crate::error::{Doing, Result};
+use crate::evidence::{LeakFact, LeakSearch, WrittenFact};
+use crate::suite::Fault;
+
+/// Searches every log of the drill for the run's secrets and the canary.
+pub(in crate::drill) fn leaks(ctx: &Context, canary: &str) -> Result<LeakSearch> {
+    let mut wanted = ctx.secrets.all();
+    wanted.push(("the canary in the data".to_owned(), canary.to_owned()));
+    search_files(&ctx.logs, &wanted, true)
+}
+
+/// Searches the record and the reports of a run. Its logs were searched drill by drill, and judged.
+pub(in crate::drill) fn search_reports(
+    folder: &Path,
+    wanted: &[(String, String)],
+) -> Result<LeakSearch> {
+    search_files(folder, wanted, false)
+}
+
+fn search_files(dir: &Path, wanted: &[(String, String)], deep: bool) -> Result<LeakSearch> {
+    let mut search = LeakSearch {
+        secrets: wanted.len() as u64,
+        ..LeakSearch::default()
+    };
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).doing_with(|| format!("list {}", dir.display()))? {
+            let path = entry.doing("list a directory")?.path();
+            if path.is_dir() {
+                dirs.extend(Some(path).filter(|_| deep));
+                continue;
+            }
+            search.places += 1;
+            for secret in
+                found_in_file(&path, wanted).doing_with(|| format!("search {}", path.display()))?
+            {
+                let place = path
+                    .strip_prefix(dir.parent().unwrap_or(&dir))
+                    .unwrap_or(&path)
+                    .display()
+                    .to_string();
+                search.found.push(LeakFact {
+                    what: secret,
+                    place,
+                });
+            }
+        }
+    }
+    Ok(search)
+}
+
+fn found_in_file(path: &Path, wanted: &[(String, String)]) -> std::io::Result<Vec<String>> {
+    use std::io::Read as _;
+    let longest = wanted
+        .iter()
+        .map(|(_, value)| value.len())
+        .max()
+        .unwrap_or(0);
+    let mut file = std::fs::File::open(path)?;
+    let mut window: Vec<u8> = Vec::new();
+    let mut chunk = vec![0u8; 256 * 1024];
+    let mut found = BTreeSet::new();
+    loop {
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(found.into_iter().collect());
+        }
+        window.extend_from_slice(&chunk[..read]);
+        for (name, value) in wanted {
+            if memchr::memmem::find(&window, value.as_bytes()).is_some() {
+                found.insert(name.clone());
+            }
+        }
+        let keep = window.len().saturating_sub(longest);
+        window.drain(..keep);
+    }
+}
+
+/// Writes the drill's facts beside its logs, then reads them back: what is on disk is what the verdict is bound to.
+pub(in crate::drill) fn write_and_read_back(
+    ctx: &Context,
+    facts: &WrittenFact,
+    fault: Option<Fault>,
+) -> Result<WrittenFact> {
+    let path = ctx.logs.join("facts.json");
+    let stale = WrittenFact {
+        run: "20250101-000000-00000000".to_owned(),
+        artifacts: BTreeSet::from(["20250101T000000Z-00000000".to_owned()]),
+        ..facts.clone()
+    };
+    // J12: an earlier report lies there, and is taken for this run's.
+    let written = if fault == Some(Fault::J12) {
+        &stale
+    } else {
+        facts
+    };
+    let text = serde_json::to_vec_pretty(written).doing("write the facts")?;
+    std::fs::write(&path, text).doing_with(|| format!("write {}", path.display()))?;
+    let text = std::fs::read(&path).doing_with(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).doing("read the facts back")
+}
