@@ -7,7 +7,7 @@ help:
 	@echo 'make drill    drill the DeltaCrown backups on local services (REDRILL_SERVICES=containers|auto for others; ARGS=...)'
 	@echo 'make test     every test, with real services: one that cannot be had is a failure'
 	@echo 'make images   build the service images from Debian packages, for containers without a registry'
-	@echo 'make bench    restore and fingerprint throughput, in GB/min'
+	@echo 'make bench    restore and fingerprint throughput, in GB/min, built as drills and tests are'
 	@echo 'make lint     formatting and lints'
 	@echo 'make setup    install what is missing from Debian packages (drill, test and bench do it themselves)'
 	@echo 'make clean    remove what was built; reports stay'
@@ -26,7 +26,7 @@ images:
 	@fixtures/images/build $(ARGS)
 
 bench: setup
-	cargo bench $(ARGS)
+	cargo bench --profile dev $(ARGS)
 
 lint:
 	cargo fmt --check
