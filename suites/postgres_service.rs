@@ -27,7 +27,7 @@ use redrill::pipeline::pg_dump::PgDump;
 use redrill::pipeline::{Fetched, Pipeline};
 use redrill::service::postgres::{PostgresService, properties};
 use redrill::service::{Running, Service};
-use redrill::suite::{DumpFormat, RestoreOptions};
+use redrill::suite::{Dump, DumpFormat, RestoreOptions};
 use tokio::sync::{OnceCell, RwLock};
 use tokio_util::sync::CancellationToken;
 
@@ -154,7 +154,7 @@ impl Lab {
         let streams: [(&str, redrill::service::Reading); 3] = [
             (
                 pipeline.file_name(),
-                pipeline.dump(&self.ctx, &*from, source.database())?,
+                pipeline.stream(&self.ctx, &*from, source.database())?,
             ),
             ("globals.sql", pipeline.globals(&self.ctx, &*from)?),
             (
