@@ -17,10 +17,11 @@ use crate::repository::Repository;
 use crate::repository::local::LocalRepository;
 use crate::repository::s3::S3Repository;
 use crate::service::bucket::BucketService;
-use crate::service::postgres::{OWN_TABLES, PostgresService};
+use crate::service::postgres::PostgresService;
 use crate::service::redis::RedisService;
 use crate::service::s3::S3Client;
 use crate::service::{Running, Service};
+use crate::suite::brought::OWN_TABLES;
 use crate::suite::{
     Backup, Component, ComponentKind, Encryption, Engine, Fault, Method, RepositoryKind, Suite,
 };
@@ -320,7 +321,6 @@ pub(super) fn pipeline(
     Ok(match &backup.method {
         Method::PgDump(dump) => {
             let mut dump = dump.clone();
-            // The drill's own nonce and ledger go with chosen tables: without them nothing could be told of either.
             if !dump.tables.is_empty() {
                 dump.tables.extend(OWN_TABLES.map(str::to_owned));
             }

@@ -4,6 +4,9 @@
 
 use super::{Backup, Method, Only};
 
+/// The tables of a drill's own nonce and ledger: they go with chosen tables, as nothing could be told of either without.
+pub const OWN_TABLES: [&str; 2] = ["redrill.run", "redrill.ledger"];
+
 /// A part of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
@@ -43,7 +46,10 @@ impl Brought {
             };
             let scope = match dump.tables.as_slice() {
                 [] => Scope::Everything,
-                tables => Scope::Tables(tables.to_vec()),
+                tables => {
+                    let own = OWN_TABLES.iter().map(|table| (*table).to_owned());
+                    Scope::Tables(tables.iter().cloned().chain(own).collect())
+                }
             };
             if dump.has_schema() {
                 brought.schema = scope.clone();

@@ -34,9 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The tables that [`PostgresService::plant`] makes: the nonce and the ledger.
-pub const OWN_TABLES: [&str; 2] = ["redrill.run", "redrill.ledger"];
-
 /// One database of a server.
 pub struct PostgresService {
     server: Arc<dyn Running>,
