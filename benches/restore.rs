@@ -20,7 +20,7 @@ use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
 use redrill::service::postgres::PostgresService;
 use redrill::service::{Running, Service};
-use redrill::suite::{DumpFormat, Engine, RestoreOptions};
+use redrill::suite::{Dump, DumpFormat, Engine, RestoreOptions};
 use tokio::runtime::Runtime;
 
 /// Wall time, with throughput in the unit of the field.
@@ -231,7 +231,7 @@ fn group<'a>(
 fn restore(criterion: &mut Criterion<GbPerMinute>) {
     let bed = Bed::make();
     let mut group = group(criterion, "restore", bed.bytes);
-    let custom = PgDump::new(DumpFormat::Custom, 9);
+    let custom = PgDump::new(Dump::of(DumpFormat::Custom, 9));
     let fetched = bed.runtime.block_on(bed.fetched(&custom));
     for jobs in [1, 2, 4] {
         let options = RestoreOptions {
@@ -278,7 +278,7 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
             })
         });
     });
-    let plain = PgDump::new(DumpFormat::Plain, 6);
+    let plain = PgDump::new(Dump::of(DumpFormat::Plain, 6));
     let fetched = bed.runtime.block_on(bed.fetched(&plain));
     let options = RestoreOptions {
         jobs: 1,

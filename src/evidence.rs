@@ -253,6 +253,21 @@ pub struct RecoveryFact {
     pub smoke: Vec<SmokeFact>,
     /// The lost data set was kept aside under another name, when that is how the recovery works.
     pub kept_aside: Option<bool>,
+    /// Backups and artifacts that were restored onto the same target before this one: definitions before their rows.
+    pub before: Vec<(String, String)>,
+}
+
+impl RecoveryFact {
+    /// Whether something was restored from this backup.
+    pub fn used(&self, backup: &str) -> bool {
+        self.backup == backup || self.before.iter().any(|(name, _)| name == backup)
+    }
+
+    /// Every artifact that was restored from.
+    pub fn artifacts(&self) -> impl Iterator<Item = String> {
+        let before = self.before.iter().map(|(_, artifact)| artifact);
+        before.chain(&self.artifact).cloned()
+    }
 }
 
 /// [`Phase`] as an ordered key.

@@ -9,8 +9,12 @@ mod answers;
 mod cases;
 #[path = "postgres_service/dumps.rs"]
 mod dumps;
+#[path = "postgres_service/formats.rs"]
+mod formats;
 #[path = "postgres_service/server.rs"]
 mod server;
+#[path = "postgres_service/versions.rs"]
+mod versions;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -154,7 +158,7 @@ impl Lab {
         let streams: [(&str, redrill::service::Reading); 3] = [
             (
                 pipeline.file_name(),
-                pipeline.dump(&self.ctx, &*from, source.database())?,
+                pipeline.stream(&self.ctx, &*from, source.database())?,
             ),
             ("globals.sql", pipeline.globals(&self.ctx, &*from)?),
             (
@@ -322,6 +326,16 @@ fn main() -> ExitCode {
             lab, format, compress
         ));
     }
+    for format in DumpFormat::ALL.map(|(_, format)| format) {
+        let name = format!("any_format_comes_back_through_an_artifact: {format:?}");
+        trial!(name, false, |lab| {
+            formats::any_format_comes_back_through_an_artifact(lab, format)
+        });
+    }
+    trial!(formats::definitions_and_rows_dumped_apart_make_the_whole_but_for_views_to_be_refreshed);
+    trial!(formats::chosen_tables_come_back_alone_and_one_that_is_not_there_is_an_error);
+    trial!(formats::a_compression_that_the_server_is_too_old_for_is_named_with_its_version);
+    trial!(versions::a_restricted_dump_is_refused_when_psql_is_too_old_for_it);
     trial!(dumps::owner_and_grants_are_lost_only_when_told_so);
     trial!(dumps::a_new_server_gets_the_roles_and_their_passwords_too);
     trial!(dumps::a_dump_without_a_table_is_seen);
@@ -354,6 +368,26 @@ fn main() -> ExitCode {
         let deltacrown = deltacrown.clone();
         async move { dumps::deltacrown_comes_back_whole(lab, &deltacrown).await }
     });
+
+    // Two versions side by side are had in containers only.
+    let containers = std::env::var("REDRILL_SERVICES").is_ok_and(|mode| mode == "containers");
+    /// Adds a test that needs two versions of the server.
+    macro_rules! of_two_versions {
+        ($test:ident) => {{
+            let (runtime, lab) = (runtime.clone(), lab.clone());
+            let trial = Trial::test(stringify!($test), move || {
+                runtime.block_on(versions::$test(&lab))
+            });
+            let kind = if containers {
+                ""
+            } else {
+                "two versions take REDRILL_SERVICES=containers"
+            };
+            trials.push(trial.with_ignored_flag(!containers).with_kind(kind));
+        }};
+    }
+    of_two_versions!(a_dump_goes_to_a_newer_server_and_never_to_an_older_one);
+    of_two_versions!(what_a_newer_client_wrote_is_refused_by_name);
 
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(server) = lab.server.get() {

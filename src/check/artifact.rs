@@ -189,7 +189,8 @@ pub(super) fn fresh(facts: &Facts<'_>) -> Outcome {
             .evidence
             .recoveries
             .iter()
-            .find(|fact| fact.backup == *name);
+            .find(|fact| fact.backup == *name)
+            .filter(|fact| facts.terms.brought(&fact.component).has_rows());
         if let Some(restored) = recovery.and_then(|fact| fact.restored.as_ref()) {
             observed += 1;
             let reached = restored.ledger.last().copied().unwrap_or(0);

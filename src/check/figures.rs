@@ -182,7 +182,8 @@ pub fn projected_recovery(evidence: &Evidence, terms: &Terms<'_>) -> Option<Proj
     all.max_by(|a, b| a.seconds.total_cmp(&b.seconds))
 }
 
-/// One component's recovery carried to its production size, from this drill's size and the calibration's.
+/// One component's recovery carried to its production size, from this drill's size and the calibration's. A part of a
+/// component has no production size.
 fn project_component(
     evidence: &Evidence,
     terms: &Terms<'_>,
@@ -193,7 +194,9 @@ fn project_component(
         .components
         .iter()
         .find(|c| c.name == recovery.component)?;
-    let bytes = component.production_size?;
+    let bytes = component
+        .production_size
+        .filter(|_| is_whole(terms, recovery))?;
     let mut points: Vec<(f64, f64)> = samples(evidence, &component.name)
         .map(|s| (s.bytes as f64, s.recovery_seconds))
         .collect();
@@ -207,11 +210,17 @@ fn project_component(
     })
 }
 
+/// Whether all of the source came back, by whose size a restore is measured.
+fn is_whole(terms: &Terms<'_>, recovery: &RecoveryFact) -> bool {
+    terms.brought(&recovery.component).is_whole()
+}
+
 /// What a drill measured, for the projections of later ones.
-pub fn samples_of(evidence: &Evidence) -> Vec<Sample> {
+pub fn samples_of(evidence: &Evidence, terms: &Terms<'_>) -> Vec<Sample> {
     evidence
         .recoveries
         .iter()
+        .filter(|recovery| is_whole(terms, recovery))
         .filter_map(|recovery| {
             let taken = evidence
                 .backups
@@ -279,6 +288,7 @@ pub fn of_drill(
     let throughput = evidence
         .recoveries
         .iter()
+        .filter(|recovery| is_whole(terms, recovery))
         .filter_map(|recovery| {
             Some(ThroughputFigure {
                 component: recovery.component.clone(),
@@ -308,7 +318,7 @@ pub(super) fn seconds_behind(check: Check, evidence: &Evidence, only: Option<&st
         evidence
             .recoveries
             .iter()
-            .filter(|fact| only.is_none_or(|name| fact.backup == name))
+            .filter(|fact| only.is_none_or(|name| fact.used(name)))
     };
     let phase = |phase: Phase| {
         recoveries()

@@ -6,7 +6,7 @@
 use crate::evidence::{Evidence, RecoveryFact};
 use crate::outcome::{Finding, Outcome};
 use crate::plan::{Drill, DrillKind};
-use crate::suite::{Backup, Check, ComponentKind, Engine, Method, Scenario, Suite};
+use crate::suite::{Backup, Brought, Check, ComponentKind, Engine, Method, Scenario, Suite};
 
 mod artifact;
 mod comparison;
@@ -14,6 +14,7 @@ pub mod figures;
 pub mod kinds;
 mod objectives;
 mod process;
+mod promise;
 mod protection;
 
 /// What a drill is judged against: its suite and itself.
@@ -69,6 +70,12 @@ impl<'a> Terms<'a> {
         self.suite.backups.iter().find(|backup| backup.name == name)
     }
 
+    /// What the drill's backups bring back of a component.
+    pub fn brought(&self, component: &str) -> Brought {
+        let backups = self.backups().into_iter();
+        Brought::by(backups.filter(|backup| backup.component == component))
+    }
+
     fn engine_of(&self, component: &str) -> Option<Engine> {
         self.suite
             .components
@@ -114,7 +121,9 @@ impl<'a> Terms<'a> {
             Check::Sequences => engines.contains(&Engine::Postgres),
             Check::Expiry => engines.contains(&Engine::Redis) && self.seeds_keys(),
             Check::Smoke => self.suite.components.iter().any(|c| {
-                !c.smoke.is_empty() && backups.iter().any(|backup| backup.component == c.name)
+                !c.smoke.is_empty()
+                    && backups.iter().any(|backup| backup.component == c.name)
+                    && self.brought(&c.name).is_whole()
             }),
             Check::Rpo => scenario.is_some_and(|scenario| !scenario.rpo.is_empty()),
             Check::Rto => {
@@ -219,7 +228,7 @@ impl<'a> Facts<'a> {
         self.evidence
             .recoveries
             .iter()
-            .filter(move |fact| only.is_none_or(|name| fact.backup == name))
+            .filter(move |fact| only.is_none_or(|name| fact.used(name)))
     }
 
     /// The last run of every backup of the drill.

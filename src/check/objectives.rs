@@ -127,6 +127,7 @@ pub(super) fn rto(facts: &Facts<'_>) -> Outcome {
     let sized = facts
         .terms
         .components()
+        .filter(|component| facts.terms.brought(&component.name).is_whole())
         .any(|component| component.production_size.is_some());
     if sized && projection.is_none() {
         findings.push(Finding::warning(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Facts, Terms, judge, unobserved};
+use crate::evidence::RecoveryFact;
 use crate::outcome::{Finding, Outcome};
 use crate::suite::Check;
 
@@ -95,6 +96,10 @@ pub(super) fn smoke(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
     let mut findings = Vec::new();
     for recovery in facts.recoveries() {
+        // A part of a database need not answer what the whole does.
+        if !facts.terms.brought(&recovery.component).is_whole() {
+            continue;
+        }
         let asked = facts
             .terms
             .suite
@@ -182,7 +187,7 @@ pub(super) fn record_bound(facts: &Facts<'_>) -> Outcome {
         .evidence
         .recoveries
         .iter()
-        .filter_map(|fact| fact.artifact.clone())
+        .flat_map(RecoveryFact::artifacts)
         .collect();
     if written.artifacts != restored {
         findings.push(Finding::error(

@@ -111,7 +111,7 @@ async fn write(
     let server = content.source().server();
     let engine = format!("{} {}", server.engine(), server.version());
     let compression = match &backup.method {
-        Method::PgDump { compress, .. } => format!("zlib:{compress}"),
+        Method::PgDump(dump) => dump.compress.to_string(),
         Method::RedisRdb { .. } => "rdb".to_owned(),
         Method::BucketSync { .. } => "none".to_owned(),
     };

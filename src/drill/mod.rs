@@ -349,7 +349,7 @@ fn write_down(ctx: &Context, fault: Option<Fault>, evidence: &mut Evidence) -> R
         artifacts: evidence
             .recoveries
             .iter()
-            .filter_map(|fact| fact.artifact.clone())
+            .flat_map(crate::evidence::RecoveryFact::artifacts)
             .collect(),
     };
     evidence.written = Some(probe::write_and_read_back(ctx, &facts, fault)?);

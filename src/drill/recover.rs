@@ -15,7 +15,8 @@ use crate::pipeline::{Fetched, Pipeline};
 use crate::repository::manifest::Manifest;
 use crate::service::Service;
 use crate::service::postgres::PostgresService;
-use crate::suite::{Backup, Component, ComponentKind, Fault, RestoreOptions, Strike};
+use crate::suite::brought::half;
+use crate::suite::{Backup, Component, ComponentKind, Engine, Fault, Only, RestoreOptions, Strike};
 
 /// Recovers every component of the scenario in parallel, then observes what came back.
 pub(super) async fn recover(
@@ -28,21 +29,24 @@ pub(super) async fn recover(
 ) -> Result<()> {
     let declared = Stopwatch::start();
     let taken = &evidence.backups;
-    let recoveries = backups.iter().map(|backup| async move {
-        let lost = strikes
-            .iter()
-            .any(|(c, strike)| *c == backup.component && *strike == Strike::ServerLost);
-        one(
-            ctx,
-            world,
-            backup,
-            lost,
-            options,
-            declared,
-            last_of(taken, &backup.name),
-        )
-        .await
-    });
+    let recoveries = by_component(backups)
+        .into_iter()
+        .map(|(before, backup)| async move {
+            let lost = strikes
+                .iter()
+                .any(|(c, strike)| *c == backup.component && *strike == Strike::ServerLost);
+            let recovery = Recovery {
+                ctx,
+                world,
+                before: &before,
+                backup,
+                component: world.component(&backup.component)?,
+                lost,
+                options,
+                declared,
+            };
+            recovery.carry_out(taken).await
+        });
     let mut facts = futures::future::try_join_all(recoveries).await?;
     if facts.iter().all(|fact| fact.seconds.is_some()) {
         evidence.recovery_seconds = facts
@@ -73,35 +77,28 @@ fn last_of<'a>(facts: &'a [BackupFact], backup: &str) -> Option<&'a BackupFact> 
     facts.iter().rev().find(|fact| fact.backup == backup)
 }
 
-async fn one(
-    ctx: &Context,
-    world: &World<'_>,
-    backup: &Backup,
-    lost: bool,
-    options: &RestoreOptions,
-    declared: Stopwatch,
-    taken: Option<&BackupFact>,
-) -> Result<RecoveryFact> {
-    let mut fact = RecoveryFact {
-        component: backup.component.clone(),
-        backup: backup.name.clone(),
-        expected: taken.and_then(expected_of),
-        ..RecoveryFact::default()
-    };
-    let mut recovery = Recovery {
-        ctx,
-        world,
-        backup,
-        component: world.component(&backup.component)?,
-        lost,
-        options,
-        declared,
-    };
-    match recovery.run(&mut fact).await {
-        Ok(()) => {}
-        Err(error) => fact.error = Some(stop_or_note(error)?),
+/// The backups of each component in the order in which they are restored, definitions before rows: those before the
+/// last, and the last.
+fn by_component<'b>(backups: &[&'b Backup]) -> Vec<(Vec<&'b Backup>, &'b Backup)> {
+    let mut all: Vec<Vec<&Backup>> = Vec::new();
+    for backup in backups {
+        let of_same = |known: &&mut Vec<&Backup>| {
+            known
+                .iter()
+                .any(|known| known.component == backup.component)
+        };
+        match all.iter_mut().find(of_same) {
+            Some(known) => known.push(backup),
+            None => all.push(vec![backup]),
+        }
     }
-    Ok(fact)
+    all.into_iter()
+        .filter_map(|mut backups| {
+            backups.sort_by_key(|backup| half(backup) == Some(Only::Data));
+            let last = backups.pop()?;
+            Some((backups, last))
+        })
+        .collect()
 }
 
 /// What the restore must bring back: the source at backup time, less what the backup leaves out on purpose.
@@ -119,6 +116,8 @@ fn expected_of(taken: &BackupFact) -> Option<crate::evidence::Observation> {
 struct Recovery<'a, 'w> {
     ctx: &'a Context,
     world: &'a World<'w>,
+    /// What is restored onto the same target first.
+    before: &'a [&'a Backup],
     backup: &'a Backup,
     component: &'a Component,
     lost: bool,
@@ -133,7 +132,57 @@ fn beside(database: &str) -> String {
 }
 
 impl Recovery<'_, '_> {
-    async fn run(&mut self, fact: &mut RecoveryFact) -> Result<()> {
+    async fn carry_out(&self, taken: &[BackupFact]) -> Result<RecoveryFact> {
+        let mut expected = last_of(taken, &self.backup.name).and_then(expected_of);
+        if let (Some(expected), Some(first)) = (&mut expected, self.before.first()) {
+            // The definitions are those of the moment when they were dumped.
+            let schema = last_of(taken, &first.name).and_then(|fact| fact.source.as_ref());
+            expected.catalogue = schema
+                .map(|schema| schema.catalogue.clone())
+                .unwrap_or_default();
+        }
+        let mut fact = RecoveryFact {
+            component: self.backup.component.clone(),
+            backup: self.backup.name.clone(),
+            expected,
+            ..RecoveryFact::default()
+        };
+        if let Err(error) = self.run(&mut fact).await {
+            fact.error = Some(stop_or_note(error)?);
+        }
+        Ok(fact)
+    }
+
+    /// Restores one of the backups that come before the last.
+    async fn restore_before(
+        &self,
+        backup: &Backup,
+        target: &dyn Service,
+        fact: &mut RecoveryFact,
+    ) -> Result<()> {
+        let phase = |phase: Phase| self.ctx.within(phase, &backup.component);
+        let pipeline = pipeline(backup, self.component, self.world.fault)?;
+        let watch = Stopwatch::start();
+        let fetching = phase(Phase::Fetch);
+        let reader = self.newest(&fetching, backup).await?;
+        let id = reader.manifest.id.clone();
+        fact.before.push((backup.name.clone(), id.clone()));
+        let fetched = pipeline
+            .fetch(&fetching, &reader, target)
+            .await
+            .doing_with(|| format!("fetch {id}"))?;
+        fact.artifact_bytes += fetched.stored_bytes;
+        *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
+        let watch = Stopwatch::start();
+        let restored = pipeline
+            .restore(&phase(Phase::Restore), &fetched, target, self.options)
+            .await;
+        *fact.phases.entry(Phase::Restore).or_default() += watch.seconds();
+        tidy(&phase(Phase::Observe), target, &fetched).await?;
+        restored.doing_with(|| format!("restore {id}"))
+    }
+
+    async fn run(&self, fact: &mut RecoveryFact) -> Result<()> {
         let name = &self.backup.component;
         let phase = |phase: Phase| self.ctx.within(phase, name);
         let pipeline = pipeline(self.backup, self.component, self.world.fault)?;
@@ -169,13 +218,16 @@ impl Recovery<'_, '_> {
         }
         fact.target_before = Some(target.population(&phase(Phase::Provision)).await?);
 
+        for backup in self.before {
+            self.restore_before(backup, target.as_ref(), fact).await?;
+        }
         let watch = Stopwatch::start();
         let fetched = pipeline
             .fetch(&fetching, &reader, target.as_ref())
             .await
             .doing_with(|| format!("fetch {}", reader.manifest.id))?;
-        fact.artifact_bytes = fetched.stored_bytes;
-        fact.phases.insert(Phase::Fetch, watch.seconds());
+        fact.artifact_bytes += fetched.stored_bytes;
+        *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
 
         let landing = Landing {
             fetched: &fetched,
@@ -228,7 +280,7 @@ impl Recovery<'_, '_> {
             fetched,
         )
         .await?;
-        fact.phases.insert(Phase::Restore, watch.seconds());
+        *fact.phases.entry(Phase::Restore).or_default() += watch.seconds();
 
         let watch = Stopwatch::start();
         target
@@ -272,7 +324,7 @@ impl Recovery<'_, '_> {
             };
             let target = self
                 .world
-                .start(ctx, self.component, "recovered", &settings)
+                .start(ctx, self.component, "recovered", self.version(), &settings)
                 .await?;
             target.create(ctx).await?;
             return Ok((target, None));
@@ -302,7 +354,7 @@ impl Recovery<'_, '_> {
             ComponentKind::Redis { .. } => {
                 let target = self
                     .world
-                    .start(ctx, self.component, "recovered", &BTreeMap::new())
+                    .start(ctx, self.component, "recovered", None, &BTreeMap::new())
                     .await?;
                 target.create(ctx).await?;
                 Ok((target, None))
@@ -310,25 +362,36 @@ impl Recovery<'_, '_> {
         }
     }
 
-    /// The newest committed artifact of the farthest repository.
+    /// The version of the server that is restored onto, when it is not the component's own.
+    fn version(&self) -> Option<String> {
+        let other = self.options.version.clone();
+        other.filter(|_| self.component.engine() == Engine::Postgres)
+    }
+
     async fn choose(&self, ctx: &Context, fact: &mut RecoveryFact) -> Result<ArtifactReader> {
-        let repository = self.world.repositories(self.backup).pop().ok_or_else(|| {
-            Error::defect(format!("the backup {} has no repository", self.backup.name))
+        let reader = self.newest(ctx, self.backup).await?;
+        fact.newest = Some(reader.manifest.id.clone());
+        fact.artifact = Some(reader.manifest.id.clone());
+        Ok(reader)
+    }
+
+    /// The newest committed artifact of a backup in its farthest repository.
+    async fn newest(&self, ctx: &Context, backup: &Backup) -> Result<ArtifactReader> {
+        let repository = self.world.repositories(backup).pop().ok_or_else(|| {
+            Error::defect(format!("the backup {} has no repository", backup.name))
         })?;
-        let (newest, _) = Manifest::newest(ctx, &repository, &self.backup.name).await?;
+        let (newest, _) = Manifest::newest(ctx, &repository, &backup.name).await?;
         let manifest = newest.ok_or_else(|| {
             Error::failed(format!(
                 "no committed artifact of {} in {}",
-                self.backup.name,
+                backup.name,
                 repository.name()
             ))
             .hint(
                 "see why its backups failed; without an artifact there is nothing to recover from",
             )
         })?;
-        fact.newest = Some(manifest.id.clone());
-        fact.artifact = Some(manifest.id.clone());
-        let keys = self.world.keys_left(ctx, self.backup);
+        let keys = self.world.keys_left(ctx, backup);
         Ok(ArtifactReader::new(manifest, repository, keys))
     }
 }
@@ -347,7 +410,7 @@ async fn tidy(ctx: &Context, target: &dyn Service, fetched: &Fetched) -> Result<
         target
             .server()
             .tool("rm")
-            .arg("-f")
+            .arg("-rf")
             .arg(path)
             .run(ctx)
             .await?

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::probe;
-use crate::check::figures;
+use crate::check::{Terms, figures};
 use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::event::{Event, Observer};
@@ -63,7 +63,11 @@ pub async fn run(
     let mut outcome = Ok(());
     for drill in calibrations {
         let result = one(run, home.path(), &secrets, drill, &samples).await?;
-        samples.extend(figures::samples_of(&result.evidence));
+        let terms = Terms {
+            suite: suite_of(run, drill)?,
+            drill,
+        };
+        samples.extend(figures::samples_of(&result.evidence, &terms));
         outcome = outcome.and(sink(result));
     }
     {
@@ -94,6 +98,13 @@ pub async fn run(
     })
 }
 
+fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
+    let mut suites = run.suites.iter();
+    suites
+        .find(|suite| suite.name == drill.suite)
+        .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))
+}
+
 async fn one(
     run: &Run<'_>,
     home: &Path,
@@ -101,11 +112,7 @@ async fn one(
     drill: &Drill,
     samples: &[Sample],
 ) -> Result<DrillResult> {
-    let suite = run
-        .suites
-        .iter()
-        .find(|suite| suite.name == drill.suite)
-        .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))?;
+    let suite = suite_of(run, drill)?;
     let slug = drill.id.replace('/', "-");
     let mut ctx = Context::new(
         run.id.clone(),

@@ -21,6 +21,7 @@ use crate::service::postgres::PostgresService;
 use crate::service::redis::RedisService;
 use crate::service::s3::S3Client;
 use crate::service::{Running, Service};
+use crate::suite::brought::OWN_TABLES;
 use crate::suite::{
     Backup, Component, ComponentKind, Encryption, Engine, Fault, Method, RepositoryKind, Suite,
 };
@@ -87,7 +88,7 @@ impl<'a> World<'a> {
         let components = wanted.into_iter().map(|component| async move {
             let ctx = ctx.within(Phase::Prepare, &component.name);
             let service = this
-                .start(&ctx, component, "source", &BTreeMap::new())
+                .start(&ctx, component, "source", None, &BTreeMap::new())
                 .await?;
             service.create(&ctx).await?;
             // A retention rehearsal takes hundreds of backups, and only their number and age matter.
@@ -168,12 +169,14 @@ impl<'a> World<'a> {
         Ok(server)
     }
 
-    /// Starts an empty server for a component and gives back the service on it; creates nothing inside.
+    /// Starts an empty server for a component, of its own version unless another is asked for, and gives back the service
+    /// on it; creates nothing inside.
     pub async fn start(
         &self,
         ctx: &Context,
         component: &Component,
         role: &str,
+        version: Option<String>,
         extra_settings: &BTreeMap<String, String>,
     ) -> Result<Arc<dyn Service>> {
         let settings = match &component.kind {
@@ -185,7 +188,7 @@ impl<'a> World<'a> {
         let wanted = Wanted {
             name: format!("{}-{role}", component.name),
             engine: component.engine(),
-            version: component.version.clone(),
+            version: version.or(component.version.clone()),
             settings: settings.into_iter().chain(extra_settings.clone()).collect(),
         };
         let server = self.launch(ctx, &wanted, &component.name).await?;
@@ -316,8 +319,12 @@ pub(super) fn pipeline(
     fault: Option<Fault>,
 ) -> Result<Arc<dyn Pipeline>> {
     Ok(match &backup.method {
-        Method::PgDump { format, compress } => {
-            let mut pipeline = PgDump::new(*format, *compress);
+        Method::PgDump(dump) => {
+            let mut dump = dump.clone();
+            if !dump.tables.is_empty() {
+                dump.tables.extend(OWN_TABLES.map(str::to_owned));
+            }
+            let mut pipeline = PgDump::new(dump);
             match fault {
                 Some(Fault::A2Uncompressed) => pipeline.extra_dump_args.push("--compress=0".into()),
                 Some(Fault::A6) => pipeline

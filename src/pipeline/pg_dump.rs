@@ -1,10 +1,18 @@
 //! Logical backups of PostgreSQL: `pg_dump` out, `pg_restore` or `psql` in, each at the server's own version.
 //!
-//! An artifact holds the dump (`db.dump`; plain: `db.sql`, `db.sql.gz`), the cluster's roles (`globals.sql`, by `pg_dumpall`,
-//! with the hashes of their passwords: without them nobody could log in after a disaster) and the properties of the database itself (`database.sql`). Strict throughout: a tool's stream ends in an
-//! error unless the tool ended with 0, so that a failed dump is never committed; a restore stops at its first error, and what
-//! its tool called an error fails it whatever the exit code. Not here: what came back (see [`crate::check`]).
+//! An artifact holds the dump (`db.dump`, `db.tar`, the files of `db/`; plain: `db.sql`, packed or not), the cluster's roles
+//! (`globals.sql`, by `pg_dumpall`, with the hashes of their passwords: without them nobody could log in after a
+//! disaster), the properties of the database itself (`database.sql`) and, when asked for, the sizes and activity of its
+//! tables (`statistics.txt`). A dump of definitions or rows alone, or of chosen tables, holds that and no more.
+//!
+//! Strict throughout: a tool's stream ends in an error unless the tool ended with 0, so that a failed dump is never
+//! committed; a dump that the server is too old for is refused before anything is restored; a restore stops at its first
+//! error, and what its tool called an error fails it whatever the exit code. Not here: what came back (see
+//! [`crate::check`]).
 
+mod gate;
+mod stage;
+mod statistics;
 mod whole;
 mod words;
 
@@ -22,66 +30,103 @@ use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter};
 use crate::pipeline::{Fetched, Pipeline, Taken};
 use crate::process::Command;
 use crate::service::postgres::properties;
-use crate::service::{Reading, Running, Service, write_file};
-use crate::suite::{DumpFormat, RestoreOptions};
+use crate::service::postgres::session::identifier;
+use crate::service::{Reading, Running, Service};
+use crate::suite::dump::COMPRESSES_OTHERWISE;
+use crate::suite::{Compression, Dump, DumpFormat, Only, RestoreOptions};
 
+use self::stage::{is_restored, remove};
 use self::whole::Whole;
-use self::words::{check_end, complete_globals, created, forgiving, strict};
+use self::words::{check_end, complete_globals, created, strict};
 
 /// The cluster's roles in an artifact.
 const GLOBALS: &str = "globals.sql";
 /// The database's own properties in an artifact.
 const PROPERTIES: &str = "database.sql";
+/// The sizes and activity of the tables in an artifact.
+const STATISTICS: &str = "statistics.txt";
+/// Where an artifact keeps the files of a dump in the directory format.
+const DIRECTORY: &str = "db";
+/// The table of contents of a dump in the directory format.
+const DIRECTORY_TOC: &str = "toc.dat";
+
 /// `pg_dump` and its counterpart.
 #[derive(Debug, Clone)]
 pub struct PgDump {
-    /// `--format`.
-    pub format: DumpFormat,
-    /// `--compress`, 0 to 9.
-    pub compress: u8,
+    /// What is dumped, and how.
+    pub dump: Dump,
     /// A tool that takes longer is ended, with its whole process group.
     pub deadline: Duration,
     /// Further arguments of `pg_dump`.
     pub extra_dump_args: Vec<String>,
-    /// Further arguments of `pg_restore` (custom format only).
+    /// Further arguments of `pg_restore` (not of a plain dump).
     pub extra_restore_args: Vec<String>,
 }
 
 impl PgDump {
-    /// Dumps in this format, compressed so much (0 to 9), each tool within an hour.
-    pub fn new(format: DumpFormat, compress: u8) -> Self {
+    /// Dumps so, each tool within an hour.
+    pub fn new(dump: Dump) -> Self {
         Self {
-            format,
-            compress,
+            dump,
             deadline: Duration::from_secs(3600),
             extra_dump_args: Vec::new(),
             extra_restore_args: Vec::new(),
         }
     }
 
-    /// The dump's name in the artifact.
+    /// The dump's name in the artifact; of a dump in the directory format, that of the directory.
     pub fn file_name(&self) -> &'static str {
-        match (self.format, self.compress) {
+        match (self.dump.format, self.dump.compress) {
             (DumpFormat::Custom, _) => "db.dump",
-            (DumpFormat::Plain, 0) => "db.sql",
-            (DumpFormat::Plain, _) => "db.sql.gz",
+            (DumpFormat::Tar, _) => "db.tar",
+            (DumpFormat::Directory, _) => DIRECTORY,
+            (DumpFormat::Plain, Compression::None) => "db.sql",
+            (DumpFormat::Plain, Compression::Zlib(_)) => "db.sql.gz",
+            (DumpFormat::Plain, Compression::Zstd(_)) => "db.sql.zst",
+            (DumpFormat::Plain, Compression::Lz4(_)) => "db.sql.lz4",
         }
     }
 
-    /// The dump of a database as a stream that ends in an error unless `pg_dump` ends with 0.
-    pub fn dump(&self, ctx: &Context, server: &dyn Running, database: &str) -> Result<Reading> {
-        let format = match self.format {
-            DumpFormat::Custom => "custom",
-            DumpFormat::Plain => "plain",
+    /// `pg_dump` of a database, without a place to write to.
+    fn command(&self, server: &dyn Running, database: &str) -> Command {
+        let dump = &self.dump;
+        let compress = match dump.compress {
+            Compression::None => "0".to_owned(),
+            // As every version takes it.
+            Compression::Zlib(level) => level.to_string(),
+            otherwise => otherwise.to_string(),
         };
-        let command = server
+        let only: &[&str] = match (dump.only, dump.format) {
+            (None, _) => &[],
+            (Some(Only::Schema), _) => &["--schema-only"],
+            // Triggers would fire on the restored rows, and foreign keys refuse what comes before its parent. Of an
+            // archive it is said when it is restored.
+            (Some(Only::Data), DumpFormat::Plain) => &["--data-only", "--disable-triggers"],
+            (Some(Only::Data), _) => &["--data-only"],
+        };
+        let tables = dump
+            .tables
+            .iter()
+            .map(|table| format!("--table={}", quoted(table)));
+        server
             .tool("pg_dump")
-            .arg(format!("--format={format}"))
-            .arg(format!("--compress={}", self.compress))
+            .arg(format!("--format={}", dump.format.id()))
+            .arg(format!("--compress={compress}"))
+            .args(only.iter().copied())
+            // A table that is not there is an error, and not left out.
+            .args((!dump.tables.is_empty()).then_some("--strict-names"))
+            .args(tables)
             .args(self.extra_dump_args.iter().cloned())
             .arg(format!("--dbname={database}"))
-            .deadline(self.deadline);
-        Ok(Box::new(Whole::of(command.stream(ctx)?)))
+            .deadline(self.deadline)
+    }
+
+    /// The dump of a database as a stream that ends in an error unless `pg_dump` ends with 0. Not of a dump in the
+    /// directory format, which is no stream.
+    pub fn stream(&self, ctx: &Context, server: &dyn Running, database: &str) -> Result<Reading> {
+        Ok(Box::new(Whole::of(
+            self.command(server, database).stream(ctx)?,
+        )))
     }
 
     /// The cluster's roles and their memberships and settings, as a stream of the same kind.
@@ -93,53 +138,22 @@ impl PgDump {
         Ok(Box::new(Whole::of(command.stream(ctx)?)))
     }
 
-    /// Brings one file of an artifact to where the server's tools see it, ready to be restored: a dump unpacked, the
-    /// roles such that those that exist already are no error. On any error no file is left.
-    pub async fn stage(
-        &self,
-        ctx: &Context,
-        server: &dyn Running,
-        name: &str,
-        mut input: Reading,
-    ) -> Result<PathBuf> {
-        if name == GLOBALS {
-            let text = complete_globals(input).await?;
-            input = Box::new(std::io::Cursor::new(
-                forgiving(&text, &server.endpoint().user).into_bytes(),
-            ));
+    /// Older tools would say that they do not know the word, which helps nobody.
+    fn can_compress(&self, server: &dyn Running) -> Result<()> {
+        let old =
+            gate::parts(server.version()).is_some_and(|(major, _)| major < COMPRESSES_OTHERWISE);
+        if !(self.dump.compress.is_recent() && old) {
+            return Ok(());
         }
-        let path = server
-            .staging()
-            .join(format!("{}-{name}", ctx.next_number()));
-        let part = path.with_extension("part");
-        let written = async {
-            write_file(ctx, server, &part, input).await?;
-            server
-                .tool("mv")
-                .arg(&part)
-                .arg(&path)
-                .run(ctx)
-                .await?
-                .ok()?;
-            if path.extension().is_none_or(|extension| extension != "gz") {
-                return Ok(path.clone());
-            }
-            let gzip = server
-                .tool("gzip")
-                .arg("--decompress")
-                .arg(&path)
-                .deadline(self.deadline);
-            gzip.run(ctx).await?.ok()?;
-            Ok(path.with_extension(""))
-        };
-        let written: Result<PathBuf> = written.await;
-        if written.is_err() {
-            remove(ctx, server, &[&part, &path, &path.with_extension("")]).await;
-        }
-        written.doing_with(|| format!("bring {name} to the server"))
+        Err(Error::failed(format!(
+            "compression {} takes pg_dump {COMPRESSES_OTHERWISE} or newer, and this server's is {}",
+            self.dump.compress,
+            server.version()
+        ))
+        .hint("use \"gzip\" for `compress`"))
     }
 
-    /// The TOC of a custom dump: entries, and the instant that its header gives.
+    /// The TOC of an archive: entries, and the instant that its header gives.
     async fn list(
         &self,
         ctx: &Context,
@@ -161,49 +175,111 @@ impl PgDump {
         Ok((entries as u64, created(&text)))
     }
 
-    async fn read(
+    /// Reads a dump that was brought to the server to its end.
+    async fn read(&self, ctx: &Context, server: &dyn Running, path: &Path) -> Result<ReadFact> {
+        let mut fact = ReadFact::default();
+        if self.dump.format == DumpFormat::Plain {
+            check_end(ctx, server, path).await?;
+            let count = server
+                .tool("wc")
+                .arg("-l")
+                .arg(path)
+                .deadline(self.deadline);
+            let counted = count.run(ctx).await?.ok()?.text();
+            fact.entries = counted
+                .split_whitespace()
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0);
+        } else {
+            let whole = server
+                .tool("pg_restore")
+                .arg("--file=/dev/null")
+                .arg(path)
+                .deadline(self.deadline);
+            strict(whole.run(ctx).await?)?;
+            (fact.entries, fact.content_time) = self.list(ctx, server, path).await?;
+        }
+        Ok(fact)
+    }
+
+    /// Brings the dump to the server and reads it there, and the other files where they are.
+    async fn read_all(
         &self,
         ctx: &Context,
         artifact: &ArtifactReader,
         server: &dyn Running,
-        path: &mut PathBuf,
     ) -> Result<ReadFact> {
-        *path = self
-            .stage(
-                ctx,
-                server,
-                self.file_name(),
-                artifact.open(ctx, self.file_name()).await?,
-            )
-            .await?;
-        let mut fact = ReadFact::default();
-        match self.format {
-            DumpFormat::Custom => {
-                let whole = server
-                    .tool("pg_restore")
-                    .arg("--file=/dev/null")
-                    .arg(&*path)
-                    .deadline(self.deadline);
-                strict(whole.run(ctx).await?)?;
-                (fact.entries, fact.content_time) = self.list(ctx, server, path).await?;
-            }
-            DumpFormat::Plain => {
-                check_end(ctx, server, path).await?;
-                let count = server
-                    .tool("wc")
-                    .arg("-l")
-                    .arg(&*path)
-                    .deadline(self.deadline);
-                let counted = count.run(ctx).await?.ok()?.text();
-                fact.entries = counted
-                    .split_whitespace()
-                    .next()
-                    .and_then(|n| n.parse().ok())
-                    .unwrap_or(0);
-            }
+        let prefix = format!("{DIRECTORY}/");
+        let is_dump = |name: &str| name == self.file_name() || name.starts_with(&prefix);
+        let brought = self.bring(ctx, artifact, server, is_dump).await?;
+        let Some((_, path)) = brought.files.first() else {
+            return Err(self.no_dump());
+        };
+        let read = self.read(ctx, server, path).await;
+        remove(ctx, server, &[path]).await;
+        let fact = read?;
+        if self.dump.globals {
+            complete_globals(artifact.open(ctx, GLOBALS).await?).await?;
         }
-        complete_globals(artifact.open(ctx, GLOBALS).await?).await?;
+        if self.dump.statistics {
+            statistics::complete(artifact.open(ctx, STATISTICS).await?).await?;
+        }
         Ok(fact)
+    }
+
+    fn no_dump(&self) -> Error {
+        Error::failed(format!("the artifact has no {}", self.file_name()))
+    }
+
+    /// What puts the dump, which is at `path`, into the target.
+    fn restoring(&self, target: &dyn Service, path: &Path, options: &RestoreOptions) -> Command {
+        if self.dump.format == DumpFormat::Plain {
+            return psql(target).arg(format!("--file={}", path.display()));
+        }
+        let data: &[&str] = match self.dump.only {
+            Some(Only::Data) => &["--data-only", "--disable-triggers"],
+            Some(Only::Schema) | None => &[],
+        };
+        // pg_restore reads a tar archive from its beginning to its end only.
+        let jobs = match self.dump.format {
+            DumpFormat::Tar => 1,
+            _ => options.jobs.max(1),
+        };
+        target
+            .server()
+            .tool("pg_restore")
+            .args(["--exit-on-error", "--no-tablespaces"])
+            .arg(format!("--jobs={jobs}"))
+            .args(data.iter().copied())
+            .args((!options.owner).then_some("--no-owner"))
+            .args((!options.acl).then_some("--no-acl"))
+            .args(self.extra_restore_args.iter().cloned())
+            .arg(format!("--dbname={}", target.database()))
+            .arg(path)
+    }
+
+    /// A dump of chosen tables holds their definitions and not the schemas that they are in.
+    async fn create_schemas(&self, ctx: &Context, target: &dyn Service) -> Result<()> {
+        let mut schemas: Vec<&str> = self
+            .dump
+            .tables
+            .iter()
+            .map(|table| split(table).0)
+            .collect();
+        schemas.dedup();
+        if schemas.is_empty() || !self.dump.has_schema() {
+            return Ok(());
+        }
+        let create: String = schemas
+            .iter()
+            .map(|schema| format!("create schema if not exists {};", identifier(schema)))
+            .collect();
+        let created = psql(target)
+            .arg(format!("--command={create}"))
+            .run(ctx)
+            .await?;
+        strict(created).doing("create the schemas of the chosen tables")
     }
 }
 
@@ -216,23 +292,45 @@ impl Pipeline for PgDump {
         artifact: &mut ArtifactWriter,
     ) -> Result<Taken> {
         let server = source.server();
-        let doing = || format!("back up database {}", source.database());
-        let dump = self.dump(ctx, &*server, source.database())?;
-        let globals = self.globals(ctx, &*server)?;
+        let server = &*server;
+        let database = source.database();
         let artifact = &*artifact;
-        tokio::try_join!(
-            artifact.file(ctx, self.file_name(), dump, BTreeMap::new()),
-            artifact.file(ctx, GLOBALS, globals, BTreeMap::new()),
-        )
-        .doing_with(doing)?;
-        let properties = properties::script(ctx, &*server, source.database())
-            .await
-            .doing_with(doing)?;
-        let properties = Box::new(std::io::Cursor::new(properties.into_bytes()));
-        artifact
-            .file(ctx, PROPERTIES, properties, BTreeMap::new())
-            .await
-            .doing_with(doing)?;
+        let dump = async {
+            self.can_compress(server)?;
+            if self.dump.format == DumpFormat::Directory {
+                return self.store_directory(ctx, server, database, artifact).await;
+            }
+            let dump = self.stream(ctx, server, database)?;
+            artifact
+                .file(ctx, self.file_name(), dump, BTreeMap::new())
+                .await
+        };
+        let globals = async {
+            if !self.dump.globals {
+                return Ok(());
+            }
+            let globals = self.globals(ctx, server)?;
+            artifact.file(ctx, GLOBALS, globals, BTreeMap::new()).await
+        };
+        let rest = async {
+            tokio::try_join!(dump, globals)?;
+            if self.dump.has_schema() && self.dump.tables.is_empty() {
+                let properties = properties::script(ctx, server, database).await?;
+                let properties = Box::new(std::io::Cursor::new(properties.into_bytes()));
+                artifact
+                    .file(ctx, PROPERTIES, properties, BTreeMap::new())
+                    .await?;
+            }
+            if self.dump.statistics {
+                let statistics = statistics::stream(ctx, source, self.deadline)?;
+                artifact
+                    .file(ctx, STATISTICS, statistics, BTreeMap::new())
+                    .await?;
+            }
+            Ok(())
+        };
+        let taken: Result<()> = rest.await;
+        taken.doing_with(|| format!("back up database {database}"))?;
         Ok(Taken {
             // Tools are of the server's own installation.
             tool: format!("pg_dump (PostgreSQL) {}", server.version()),
@@ -246,15 +344,8 @@ impl Pipeline for PgDump {
         artifact: &ArtifactReader,
         target: &dyn Service,
     ) -> Result<Fetched> {
-        let server = target.server();
-        let mut fetched = Fetched::default();
-        for file in &artifact.manifest.files {
-            let input = artifact.open(ctx, &file.name).await?;
-            let path = self.stage(ctx, &*server, &file.name, input).await?;
-            fetched.files.push((file.name.clone(), path));
-            fetched.stored_bytes += file.bytes;
-        }
-        Ok(fetched)
+        self.bring(ctx, artifact, &*target.server(), is_restored)
+            .await
     }
 
     /// Roles first, as grants and policies name them, then the dump, then the database's properties, which might make it
@@ -276,29 +367,29 @@ impl Pipeline for PgDump {
                 .map(|(_, path)| path)
         };
         let dump = file(self.file_name())
-            .ok_or_else(|| Error::failed(format!("the artifact has no {}", self.file_name())))
+            .ok_or_else(|| self.no_dump())
             .doing_with(doing)?;
-        if self.format == DumpFormat::Plain {
+        let globals = file(GLOBALS);
+        gate::admit(
+            ctx,
+            &*server,
+            self.dump.format,
+            dump,
+            globals.map(PathBuf::as_path),
+        )
+        .await
+        .doing_with(doing)?;
+        if self.dump.format == DumpFormat::Plain {
             check_end(ctx, &*server, dump).await.doing_with(doing)?;
         }
-        if let Some(globals) = file(GLOBALS) {
+        if let Some(globals) = globals {
             let psql = psql(target).arg(format!("--file={}", globals.display()));
             strict(psql.run(ctx).await?)
                 .doing("restore the roles")
                 .doing_with(doing)?;
         }
-        let restore = match self.format {
-            DumpFormat::Custom => server
-                .tool("pg_restore")
-                .args(["--exit-on-error", "--no-tablespaces"])
-                .arg(format!("--jobs={}", options.jobs.max(1)))
-                .args((!options.owner).then_some("--no-owner"))
-                .args((!options.acl).then_some("--no-acl"))
-                .args(self.extra_restore_args.iter().cloned())
-                .arg(format!("--dbname={}", target.database()))
-                .arg(dump),
-            DumpFormat::Plain => psql(target).arg(format!("--file={}", dump.display())),
-        };
+        self.create_schemas(ctx, target).await.doing_with(doing)?;
+        let restore = self.restoring(target, dump, options);
         strict(restore.deadline(self.deadline).run(ctx).await?).doing_with(doing)?;
         if let Some(properties) = file(PROPERTIES) {
             let psql = psql(target)
@@ -318,17 +409,13 @@ impl Pipeline for PgDump {
         artifact: &ArtifactReader,
         source: &dyn Service,
     ) -> Result<ReadFact> {
-        let server = source.server();
-        let mut path = PathBuf::new();
-        let read = self.read(ctx, artifact, &*server, &mut path).await;
-        if path != Path::new("") {
-            remove(ctx, &*server, &[&path]).await;
-        }
-        let tool = match self.format {
-            DumpFormat::Custom => "pg_restore --file=/dev/null",
+        let tool = match self.dump.format {
             DumpFormat::Plain => "the end marker of pg_dump",
+            DumpFormat::Custom | DumpFormat::Directory | DumpFormat::Tar => {
+                "pg_restore --file=/dev/null"
+            }
         };
-        match read {
+        match self.read_all(ctx, artifact, &*source.server()).await {
             Ok(fact) => Ok(ReadFact {
                 tool: tool.to_owned(),
                 ..fact
@@ -343,6 +430,17 @@ impl Pipeline for PgDump {
     }
 }
 
+/// Schema and name of a table as a suite says it.
+fn split(table: &str) -> (&str, &str) {
+    table.split_once('.').unwrap_or(("public", table))
+}
+
+/// A table by its exact name, as `pg_dump` takes it.
+fn quoted(table: &str) -> String {
+    let (schema, name) = split(table);
+    format!("{}.{}", identifier(schema), identifier(name))
+}
+
 /// psql on the target's database: no start-up file, an end at the first error.
 fn psql(target: &dyn Service) -> Command {
     target
@@ -350,14 +448,4 @@ fn psql(target: &dyn Service) -> Command {
         .tool("psql")
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "--output=/dev/null"])
         .arg(format!("--dbname={}", target.database()))
-}
-
-/// Removes a staged file, also after an interruption; what stays behind goes with the staging directory.
-async fn remove(ctx: &Context, server: &dyn Running, paths: &[&Path]) {
-    let _ = server
-        .tool("rm")
-        .arg("-f")
-        .args(paths)
-        .run(&ctx.for_teardown())
-        .await;
 }

@@ -109,6 +109,7 @@ pub fn deltacrown() -> Suite {
                 jobs: 1,
                 owner: true,
                 acl: true,
+                version: None,
             },
             rpo: BTreeMap::from([("db".to_owned(), minutes(1440))]),
             rto: Some(minutes(120)),

@@ -5,6 +5,7 @@
 
 mod backup;
 mod component;
+mod dump;
 mod scenario;
 mod test;
 

@@ -1,6 +1,6 @@
 //! What fits what: which engines a strike strikes, a check judges and a fault can be planted in.
 
-use super::{Backup, Check, Component, DumpFormat, Engine, Fault, Method, Strike};
+use super::{Backup, Check, Component, Compression, DumpFormat, Engine, Fault, Method, Strike};
 
 const ALL: &[Engine] = Engine::ALL;
 const POSTGRES: &[Engine] = &[Engine::Postgres];
@@ -74,19 +74,20 @@ pub fn needs_recovery(check: Check) -> bool {
 /// Whether a fault can be planted in a backup of a component.
 pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
     let engine = component.engine();
+    // Faults of dumps are planted in an archive of one file that carries everything.
+    let compression = match &backup.method {
+        Method::PgDump(dump) => {
+            (dump.format == DumpFormat::Custom && dump.only.is_none() && dump.tables.is_empty())
+                .then_some(dump.compress)
+        }
+        _ => None,
+    };
     match fault {
         Fault::A1 | Fault::A3 | Fault::A6 | Fault::A8 | Fault::A9 | Fault::A13 | Fault::A15 => {
-            engine == Engine::Postgres
+            compression.is_some()
         }
-        Fault::A2 => matches!(backup.method, Method::PgDump { compress: 1.., .. }),
-        Fault::A2Uncompressed => {
-            let format = DumpFormat::Custom;
-            backup.method
-                == (Method::PgDump {
-                    format,
-                    compress: 0,
-                })
-        }
+        Fault::A2 => compression.is_some_and(|compression| compression != Compression::None),
+        Fault::A2Uncompressed => compression == Some(Compression::None),
         Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => engine == Engine::Redis,
         Fault::D4 => backup.method == Method::RedisRdb { aof: true },
         Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => engine == Engine::Bucket,
@@ -99,9 +100,9 @@ pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
 pub fn needs(fault: Fault) -> &'static str {
     match fault {
         Fault::A1 | Fault::A3 | Fault::A6 | Fault::A8 | Fault::A9 | Fault::A13 | Fault::A15 => {
-            "a backup of a postgres component"
+            "a pg-dump of everything with format = \"custom\""
         }
-        Fault::A2 => "a pg-dump with compress = 1 or more",
+        Fault::A2 => "a pg-dump of everything with format = \"custom\", compressed",
         Fault::A2Uncompressed => "a pg-dump with format = \"custom\" and compress = 0",
         Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => {
             "a backup of a redis component"

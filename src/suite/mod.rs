@@ -30,7 +30,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub mod brought;
 mod convert;
+pub mod dump;
 mod find;
 pub mod fit;
 pub mod pattern;
@@ -39,7 +41,9 @@ mod raw;
 pub mod schedule;
 pub mod words;
 
+pub use brought::Brought;
 pub use convert::parse;
+pub use dump::{Compression, Dump, DumpFormat, Only};
 pub use find::{all, find, load};
 pub use problem::Problem;
 pub use words::{Check, Engine, Fault, Strike};
@@ -220,13 +224,8 @@ pub struct Backup {
 /// How a backup is taken.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
-    /// `pg_dump`.
-    PgDump {
-        /// `--format`.
-        format: DumpFormat,
-        /// `--compress`, 0 to 9.
-        compress: u8,
-    },
+    /// `pg_dump`, and `pg_dumpall` for the roles.
+    PgDump(Dump),
     /// `BGSAVE` and the RDB file; with the AOF directory when asked for.
     RedisRdb {
         /// Whether the append-only directory is kept beside the RDB.
@@ -239,15 +238,6 @@ pub enum Method {
         /// A run that would drop more than this share of the previous run's objects is refused (0 to 100).
         max_delete_percent: u8,
     },
-}
-
-/// The formats of `pg_dump` that this version drills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DumpFormat {
-    /// `--format=custom`, restored by `pg_restore`.
-    Custom,
-    /// `--format=plain`, restored by `psql`.
-    Plain,
 }
 
 /// How long artifacts are kept.
@@ -286,7 +276,7 @@ pub struct Scenario {
     pub strikes: Vec<(String, Strike)>,
     /// When: one drill for each.
     pub at: Vec<StrikeTime>,
-    /// The backups to recover from, each onto its component.
+    /// The backups to recover from, each onto its component: one, or its definitions and its rows.
     pub recover: Vec<String>,
     /// How the restore is done.
     pub restore: RestoreOptions,
@@ -319,6 +309,8 @@ pub struct RestoreOptions {
     pub owner: bool,
     /// Whether grants are restored.
     pub acl: bool,
+    /// The version of the new server that is restored onto, when it is not the component's own.
+    pub version: Option<String>,
 }
 
 /// The pruner at work over many virtual days, on a small source.

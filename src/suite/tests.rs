@@ -93,10 +93,7 @@ fn deltacrown_says_what_its_document_says() {
     };
     assert_eq!(
         backup("postgres").method,
-        Method::PgDump {
-            format: DumpFormat::Custom,
-            compress: 9
-        }
+        Method::PgDump(Dump::of(DumpFormat::Custom, 9))
     );
     assert_eq!(backup("postgres").keep.within, 7 * 24 * HOUR);
     assert_eq!(backup("redis").keep.within, 24 * HOUR);

@@ -13,7 +13,7 @@ use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
 use redrill::service::postgres::PostgresService;
 use redrill::service::{Running, Service};
-use redrill::suite::{DumpFormat, RestoreOptions};
+use redrill::suite::{Dump, DumpFormat, RestoreOptions};
 
 use crate::server::{Disk, TestServer};
 use crate::{Lab, differences, same};
@@ -27,7 +27,7 @@ pub async fn a_restored_dump_equals_its_source(
     let source = lab.database("seeded", None).await?;
     let target = lab.fresh(None).await?;
     lab.round_trip(
-        &PgDump::new(format, compress),
+        &PgDump::new(Dump::of(format, compress)),
         &source,
         &target,
         &options(true, true),
@@ -45,7 +45,7 @@ pub async fn owner_and_grants_are_lost_only_when_told_so(lab: &Lab) -> Result<()
     for (owner, acl) in [(false, true), (true, false), (false, false)] {
         let target = lab.fresh(None).await?;
         lab.round_trip(
-            &PgDump::new(DumpFormat::Custom, 1),
+            &PgDump::new(Dump::of(DumpFormat::Custom, 1)),
             &source,
             &target,
             &options(owner, acl),
@@ -72,7 +72,7 @@ pub async fn a_new_server_gets_the_roles_and_their_passwords_too(lab: &Lab) -> R
     let target = PostgresService::new(other.clone(), "seeded", None);
     let restored = lab
         .round_trip(
-            &PgDump::new(DumpFormat::Custom, 1),
+            &PgDump::new(Dump::of(DumpFormat::Custom, 1)),
             &source,
             &target,
             &options(true, true),
@@ -88,7 +88,7 @@ pub async fn a_dump_without_a_table_is_seen(lab: &Lab) -> Result<(), Failed> {
     let before = lab.seeded().await?;
     let source = lab.database("seeded", None).await?;
     let target = lab.fresh(None).await?;
-    let mut pipeline = PgDump::new(DumpFormat::Custom, 1);
+    let mut pipeline = PgDump::new(Dump::of(DumpFormat::Custom, 1));
     pipeline.extra_dump_args = vec!["--exclude-table=app.twins".to_owned()];
     lab.round_trip(&pipeline, &source, &target, &options(true, true))
         .await?;
@@ -109,7 +109,7 @@ pub async fn a_restore_without_post_data_is_seen(lab: &Lab) -> Result<(), Failed
     let before = lab.seeded().await?;
     let source = lab.database("seeded", None).await?;
     let target = lab.fresh(None).await?;
-    let mut pipeline = PgDump::new(DumpFormat::Custom, 1);
+    let mut pipeline = PgDump::new(Dump::of(DumpFormat::Custom, 1));
     pipeline.extra_restore_args = ["--section=pre-data", "--section=data"]
         .map(str::to_owned)
         .to_vec();
@@ -137,7 +137,7 @@ pub async fn a_second_restore_over_the_first_is_an_error(lab: &Lab) -> Result<()
     let source = lab.database("seeded", None).await?;
     for format in [DumpFormat::Custom, DumpFormat::Plain] {
         let target = lab.fresh(None).await?;
-        let pipeline = PgDump::new(format, 0);
+        let pipeline = PgDump::new(Dump::of(format, 0));
         lab.round_trip(&pipeline, &source, &target, &options(true, true))
             .await?;
         let again = lab
@@ -156,9 +156,9 @@ pub async fn a_second_restore_over_the_first_is_an_error(lab: &Lab) -> Result<()
 pub async fn a_cut_plain_dump_restores_nothing(lab: &Lab) -> Result<(), Failed> {
     lab.seeded().await?;
     let server = lab.server().await?;
-    let pipeline = PgDump::new(DumpFormat::Plain, 0);
+    let pipeline = PgDump::new(Dump::of(DumpFormat::Plain, 0));
     let mut text = Vec::new();
-    let mut dump = pipeline.dump(&lab.ctx, &*server, "seeded")?;
+    let mut dump = pipeline.stream(&lab.ctx, &*server, "seeded")?;
     tokio::io::AsyncReadExt::read_to_end(&mut dump, &mut text).await?;
     text.truncate(text.len() / 2);
     let path = pipeline
@@ -190,8 +190,8 @@ pub async fn a_cut_plain_dump_restores_nothing(lab: &Lab) -> Result<(), Failed> 
 
 pub async fn a_failing_pg_dump_ends_its_stream_in_an_error(lab: &Lab) -> Result<(), Failed> {
     let server = lab.server().await?;
-    let pipeline = PgDump::new(DumpFormat::Custom, 9);
-    let dump = pipeline.dump(&lab.ctx, &*server, "no such database")?;
+    let pipeline = PgDump::new(Dump::of(DumpFormat::Custom, 9));
+    let dump = pipeline.stream(&lab.ctx, &*server, "no such database")?;
     let error = pipeline.stage(&lab.ctx, &*server, "db.dump", dump).await;
     let error = error.err().ok_or("the dump was taken for a success")?;
     if !error.message().contains("does not exist") {
@@ -217,7 +217,7 @@ pub async fn a_script_made_for_a_database_of_its_own_seeds_ours(
     }
     let target = lab.fresh(None).await?;
     lab.round_trip(
-        &PgDump::new(DumpFormat::Custom, 9),
+        &PgDump::new(Dump::of(DumpFormat::Custom, 9)),
         &source,
         &target,
         &options(true, true),
@@ -247,7 +247,7 @@ pub async fn deltacrown_comes_back_whole(lab: &Lab, script: &Path) -> Result<(),
             .note(observed, Some(0), watch.seconds(), Path::new(""));
         for (owner, acl) in [(true, true), (false, false)] {
             let target = source.in_database(format!("restored {owner}"));
-            let pipeline = PgDump::new(DumpFormat::Custom, 9);
+            let pipeline = PgDump::new(Dump::of(DumpFormat::Custom, 9));
             let seconds = lab
                 .round_trip(&pipeline, &source, &target, &options(owner, acl))
                 .await?;
@@ -294,7 +294,7 @@ pub async fn an_artifact_is_read_through_and_restored_and_a_damaged_one_is_neith
         TestServer::start(&lab.ctx, &lab.bin, lab.dir.join("artifacts"), Disk::Quick).await?;
     let work = async {
         for (format, compress) in [(DumpFormat::Custom, 9), (DumpFormat::Plain, 6)] {
-            let pipeline = PgDump::new(format, compress);
+            let pipeline = PgDump::new(Dump::of(format, compress));
             let root = lab.dir.join(format!("repository {format:?}"));
             let repository: Arc<dyn Repository> = Arc::new(LocalRepository::new("local", &root)?);
             let keys = Some(Keys::generate(&lab.ctx));
@@ -366,5 +366,6 @@ fn options(owner: bool, acl: bool) -> RestoreOptions {
         jobs: 2,
         owner,
         acl,
+        version: None,
     }
 }

@@ -15,6 +15,8 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::service::postgres::session::Session;
 
+mod views;
+
 /// The statements: a name for messages, the first version that has it, and the text.
 const STATEMENTS: [(&str, u32, &str); 5] = [
     ("relations", 0, include_str!("catalogue/relations.sql")),
@@ -55,10 +57,13 @@ pub async fn read(ctx: &Context, session: &Session) -> Result<Definitions> {
             };
             let key = format!("{kind} {identity}").trim_end().to_owned();
             let definition = definition.as_deref().unwrap_or_default();
-            let definition = match expressions.as_str() {
+            let mut definition = match expressions.as_str() {
                 "t" => settled(definition),
                 _ => definition.to_owned(),
             };
+            if version < views::SINCE && ["view", "materialized-view"].contains(&kind.as_str()) {
+                definition = views::without_prefix(&definition);
+            }
             // Two of one key must not hide each other.
             definitions
                 .entry(key)

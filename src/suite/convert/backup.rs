@@ -7,16 +7,14 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Component, DumpFormat, Encryption, Engine, Keep, Method, RepositorySpec, SizeRange,
+    Backup, Component, Dump, Encryption, Engine, Keep, Method, RepositorySpec, SizeRange,
 };
-use super::Declared;
+use super::{Declared, dump};
 
 /// Kept when a suite does not say: a week.
 const KEEP: Duration = Duration::from_secs(7 * 86_400);
 /// A backup's deadline when a suite does not say: an hour.
 const DEADLINE: Duration = Duration::from_secs(3_600);
-/// `compress` of `pg-dump` when a suite does not say: pg_dump's own default for zlib.
-const COMPRESS: u8 = 6;
 /// `max_delete` of `bucket-sync` when a suite does not say.
 const MAX_DELETE: u8 = 50;
 
@@ -27,10 +25,9 @@ pub(super) fn backup(
     repositories: &Declared<RepositorySpec>,
 ) -> Option<Backup> {
     let component = components.refer_or_only(table, "component");
-    let engine = component
-        .as_deref()
-        .and_then(|name| components.get(name))
-        .map(Component::engine);
+    let protected = component.as_deref().and_then(|name| components.get(name));
+    let engine = protected.map(Component::engine);
+    let version = protected.and_then(|component| component.version.as_deref());
     let repositories = match table.get("repository") {
         Some(value) => {
             let names = repositories.refer_all(&value);
@@ -45,7 +42,7 @@ pub(super) fn backup(
             .collect(),
     };
     let method = match table.get("method") {
-        Some(value) => method(&value, engine),
+        Some(value) => method(&value, engine, version),
         None => engine.map(default_method),
     };
     let schedule = table
@@ -122,10 +119,7 @@ fn size(value: &Value<'_>) -> Option<SizeRange> {
 
 fn default_method(engine: Engine) -> Method {
     match engine {
-        Engine::Postgres => Method::PgDump {
-            format: DumpFormat::Custom,
-            compress: COMPRESS,
-        },
+        Engine::Postgres => Method::PgDump(Dump::default()),
         Engine::Redis => Method::RedisRdb { aof: false },
         Engine::Bucket => Method::BucketSync {
             exclude: Vec::new(),
@@ -142,7 +136,7 @@ const METHODS: [(&str, Engine); 3] = [
 ];
 
 /// A method by its word alone, or by its word with its options: `{ pg-dump = { compress = 9 } }`.
-fn method(value: &Value<'_>, engine: Option<Engine>) -> Option<Method> {
+fn method(value: &Value<'_>, engine: Option<Engine>, version: Option<&str>) -> Option<Method> {
     const WHAT: &str = "a method, such as \"pg-dump\" or { pg-dump = { compress = 9 } }";
     if value.is_table() {
         let table = value.table()?;
@@ -153,7 +147,7 @@ fn method(value: &Value<'_>, engine: Option<Engine>) -> Option<Method> {
         };
         let of = method_word(method, &method.key, engine)?;
         let options = method.table_such_as("the method's options, such as { }")?;
-        let method = options_of(of, &options);
+        let method = options_of(of, &options, version);
         options.finish();
         Some(method)
     } else {
@@ -183,18 +177,9 @@ fn method_word(value: &Value<'_>, word: &str, engine: Option<Engine>) -> Option<
     }
 }
 
-fn options_of(engine: Engine, options: &Table<'_>) -> Method {
+fn options_of(engine: Engine, options: &Table<'_>, version: Option<&str>) -> Method {
     match engine {
-        Engine::Postgres => Method::PgDump {
-            format: options
-                .get("format")
-                .map_or(DumpFormat::Custom, |value| format(&value)),
-            compress: options
-                .get("compress")
-                .and_then(|value| value.integer(0..=9))
-                .and_then(|level| u8::try_from(level).ok())
-                .unwrap_or(COMPRESS),
-        },
+        Engine::Postgres => Method::PgDump(dump::dump(options, version)),
         Engine::Redis => Method::RedisRdb {
             aof: options.get("aof").and_then(|value| value.boolean()) == Some(true),
         },
@@ -207,18 +192,6 @@ fn options_of(engine: Engine, options: &Table<'_>) -> Method {
                 .and_then(|value| percent(&value))
                 .unwrap_or(MAX_DELETE),
         },
-    }
-}
-
-fn format(value: &Value<'_>) -> DumpFormat {
-    match value.text("a format of pg_dump, \"custom\" or \"plain\"") {
-        Some("plain") => DumpFormat::Plain,
-        Some("custom") | None => DumpFormat::Custom,
-        Some(wrong) => {
-            let message = format!("there is no dump format `{wrong}`");
-            value.wrong(message, did_you_mean(wrong, ["custom", "plain"]));
-            DumpFormat::Custom
-        }
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn component(name: &str, table: &Table<'_>) -> Option<Component> {
 }
 
 /// A version or the beginning of one.
-fn version<'a>(value: &Value<'a>) -> Option<&'a str> {
+pub(super) fn version<'a>(value: &Value<'a>) -> Option<&'a str> {
     const WHAT: &str = "a version in quotes, such as \"15\" or \"15.18\"";
     let text = value.text(WHAT)?;
     let number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());

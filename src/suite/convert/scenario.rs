@@ -1,14 +1,17 @@
 //! `[scenario.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::super::brought::half;
 use super::super::fit;
 use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
-use super::super::{RestoreOptions, Scenario, Strike, StrikeTime};
-use super::{Known, titled};
+use super::super::{
+    Backup, Brought, Component, Engine, Only, RestoreOptions, Scenario, Strike, StrikeTime,
+};
+use super::{Known, component, titled};
 
 /// `jobs` of a restore when a suite does not say.
 const JOBS: u32 = 4;
@@ -36,7 +39,9 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
     let at = table.get("at").map(|value| times(&value, &recover, known));
     let restore = table
         .get("restore")
-        .map_or(RestoreOptions::default(), |value| restore(&value));
+        .map_or(RestoreOptions::default(), |value| {
+            restore(&value, &strikes, known)
+        });
     let rpo = table
         .get("rpo")
         .map_or_else(BTreeMap::new, |value| rpo(&value, &recover, known));
@@ -110,11 +115,11 @@ fn struck_with(value: &Value<'_>, component: Option<&str>, known: &Known<'_>) ->
     Some(strike)
 }
 
-/// The backups named to recover from: each of a component that is struck, no two of the same one.
+/// The backups named to recover from, each of a component that is struck: one for each, or two that make a whole.
 fn recover(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -> Vec<String> {
     let names = known.backups.refer_all(value);
     let items = value.one_or_more();
-    let mut recovered: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut recovered: BTreeMap<&str, Vec<&Backup>> = BTreeMap::new();
     for name in &names {
         let stands_at = |item: &&Value<'_>| item.as_text() == Some(name);
         let Some(item) = items.iter().find(stands_at) else {
@@ -130,19 +135,49 @@ fn recover(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -
             );
             item.wrong(message, "a recovery overwrites it for nothing".to_owned());
         }
-        let earlier = recovered.insert(&component.name, &backup.name);
-        if let Some(earlier) = earlier.filter(|earlier| *earlier != backup.name) {
-            let message = format!(
-                "backups `{earlier}` and `{}` are both of `{}`",
-                backup.name, component.name
-            );
-            item.wrong(message, "recover each component from one backup".to_owned());
+        let earlier = recovered.entry(&component.name).or_default();
+        if earlier.iter().any(|earlier| earlier.name == backup.name) {
+            continue;
         }
+        earlier.push(backup);
+        fits_the_earlier(item, earlier);
+    }
+    for (_, backups) in recovered {
+        has_a_schema(value, &backups);
     }
     if items.is_empty() {
         value.expected("at least one backup");
     }
     names
+}
+
+/// Two backups of one component must be its definitions and its rows.
+fn fits_the_earlier(item: &Value<'_>, backups: &[&Backup]) {
+    let halves = |only| backups.iter().filter(|b| half(b) == Some(only)).count();
+    let fit = match backups {
+        [_] => true,
+        [_, _] => halves(Only::Schema) == 1 && halves(Only::Data) == 1,
+        _ => false,
+    };
+    if let (false, [.., earlier, last]) = (fit, backups) {
+        let message = format!(
+            "backups `{}` and `{}` are both of `{}`",
+            earlier.name, last.name, last.component
+        );
+        let hint = "recover each component from one backup, or from one with `only = \"schema\"` and one with `only = \"data\"`";
+        item.wrong(message, hint.to_owned());
+    }
+}
+
+/// Rows alone cannot be restored: there is nothing to put them in.
+fn has_a_schema(value: &Value<'_>, backups: &[&Backup]) {
+    if let [backup] = backups
+        && half(backup) == Some(Only::Data)
+    {
+        let message = format!("backup `{}` holds rows without definitions", backup.name);
+        let hint = "name one with `only = \"schema\"` beside it".to_owned();
+        value.wrong(message, hint);
+    }
 }
 
 /// The backups of what is struck, when the scenario does not name them.
@@ -154,6 +189,10 @@ fn protecting(table: &Table<'_>, strikes: &[(String, Strike)], known: &Known<'_>
             .iter()
             .filter(|backup| backup.component == *struck);
         match (of.next(), of.next()) {
+            (Some(backup), None) if half(backup) == Some(Only::Data) => table.missing(
+                "recover",
+                &format!("backup `{}` holds rows without definitions: add one with `only = \"schema\"`, and name both", backup.name),
+            ),
             (Some(backup), None) => names.push(backup.name.clone()),
             (Some(one), Some(other)) => {
                 let (one, other) = (&one.name, &other.name);
@@ -230,11 +269,12 @@ impl Default for RestoreOptions {
             jobs: JOBS,
             owner: true,
             acl: true,
+            version: None,
         }
     }
 }
 
-fn restore(value: &Value<'_>) -> RestoreOptions {
+fn restore(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -> RestoreOptions {
     let usual = RestoreOptions::default();
     let Some(table) = value.table_such_as("options such as { jobs = 4, owner = false }") else {
         return usual;
@@ -247,6 +287,19 @@ fn restore(value: &Value<'_>) -> RestoreOptions {
             .unwrap_or(usual.jobs),
         owner: boolean("owner").unwrap_or(usual.owner),
         acl: boolean("acl").unwrap_or(usual.acl),
+        version: table.get("version").and_then(|value| {
+            let version = component::version(&value)?;
+            let replaced = |(name, strike): &(String, Strike)| {
+                let engine = known.components.get(name).map(Component::engine);
+                *strike == Strike::ServerLost && engine == Some(Engine::Postgres)
+            };
+            if !strikes.iter().any(replaced) {
+                let message =
+                    "no postgres server is lost here, to be replaced by one of another version";
+                value.wrong(message, "strike it with \"server-lost\"".to_owned());
+            }
+            Some(version.to_owned())
+        }),
     };
     table.finish();
     options
@@ -258,7 +311,19 @@ fn rpo(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> BTreeMap<Str
         .iter()
         .filter_map(|backup| Some(known.backups.get(backup)?.component.as_str()))
         .collect();
+    let rowless = |component: &str, value: &Value<'_>| {
+        let of = recover.iter().filter_map(|name| known.backups.get(name));
+        let of: Vec<&Backup> = of.filter(|b| b.component == component).collect();
+        if !of.is_empty() && !Brought::by(of.iter().copied()).has_rows() {
+            let message =
+                format!("`{component}` is recovered without its rows: no loss can be measured");
+            value.wrong(message, None);
+        }
+    };
     if !value.is_table() {
+        for name in recovered.iter().collect::<BTreeSet<_>>() {
+            rowless(name, value);
+        }
         // A wrong one was noted; a placeholder keeps tests of it from being reported on top.
         let limit = value.duration_or_zero().unwrap_or_default();
         return recovered
@@ -277,6 +342,7 @@ fn rpo(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> BTreeMap<Str
             let message = format!("this scenario does not recover component `{}`", entry.key);
             entry.wrong(message, did_you_mean(&entry.key, recovered.iter().copied()));
         }
+        rowless(&entry.key, &entry);
         all.insert(entry.key, limit);
     }
     all

@@ -7,7 +7,7 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Check, Component, Detection, Fault, RetentionRehearsal, Scenario, Test,
+    Backup, Brought, Check, Component, Detection, Fault, RetentionRehearsal, Scenario, Test,
 };
 use super::{Declared, Known};
 
@@ -233,6 +233,16 @@ fn has_something_to_judge(
                 .all(|(_, component)| component.smoke.is_empty()) =>
         {
             Some("no component in it has `smoke` questions".to_owned())
+        }
+        (Some(scenario), Check::Smoke)
+            if !pairs.iter().any(|(_, component)| {
+                let backups = scenario.recover.iter();
+                let of = backups.filter_map(|name| known.backups.get(name));
+                let of = of.filter(|backup| backup.component == component.name);
+                !component.smoke.is_empty() && Brought::by(of).is_whole()
+            }) =>
+        {
+            Some("only a part of the component comes back".to_owned())
         }
         _ if !pairs
             .iter()

@@ -46,15 +46,20 @@ select 'owner ' || n.name, '' as identity, quote_ident(pg_get_userbyid(n.owner))
 from named n where n.ours and n.subid = 0
 
 union all
--- Privileges that come with ownership are those of "(owner)", whoever that is.
+-- Privileges that come with ownership are those of "(owner)", whoever that is. All that there are is ALL, as it was granted:
+-- newer versions have more of them.
 select 'grant ' || n.name,
   case g.grantee when 0 then 'to PUBLIC' when n.owner then 'to (owner)' else 'to ' || quote_ident(pg_get_userbyid(g.grantee)) end,
-  string_agg(distinct g.privilege_type || case when g.is_grantable then '*' else '' end, ', '
-    order by g.privilege_type || case when g.is_grantable then '*' else '' end),
+  case when count(distinct g.privilege_type) = (select count(*) from aclexplode(acldefault(n.sort, n.owner)) a where a.grantee = n.owner)
+      and bool_and(g.is_grantable) = bool_or(g.is_grantable)
+    then case when bool_and(g.is_grantable) then 'ALL*' else 'ALL' end
+    else string_agg(distinct g.privilege_type || case when g.is_grantable then '*' else '' end, ', '
+      order by g.privilege_type || case when g.is_grantable then '*' else '' end)
+  end,
   false
 from named n cross join lateral aclexplode(coalesce(n.acl, acldefault(n.sort, n.owner))) g
 where n.sort is not null
-group by n.name, g.grantee, n.owner
+group by n.name, n.sort, g.grantee, n.owner
 
 union all
 -- Large objects can be many: they are told together, by owner and by grantee.
@@ -75,8 +80,15 @@ select 'default-grant',
     case a.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' when 'n' then 'schemas'
       else a.defaclobjtype::text end),
   coalesce((select string_agg(x, ', ' order by x) from (
-    select format('%s to %s', string_agg(distinct g.privilege_type || case when g.is_grantable then '*' else '' end, ' '
-        order by g.privilege_type || case when g.is_grantable then '*' else '' end),
+    select format('%s to %s',
+      case when count(distinct g.privilege_type) = (select count(*)
+          from aclexplode(acldefault(case a.defaclobjtype when 'S' then 's' else a.defaclobjtype end, a.defaclrole)) d
+          where d.grantee = a.defaclrole)
+          and bool_and(g.is_grantable) = bool_or(g.is_grantable)
+        then case when bool_and(g.is_grantable) then 'ALL*' else 'ALL' end
+        else string_agg(distinct g.privilege_type || case when g.is_grantable then '*' else '' end, ' '
+          order by g.privilege_type || case when g.is_grantable then '*' else '' end)
+      end,
       case g.grantee when 0 then 'PUBLIC' when a.defaclrole then '(owner)' else quote_ident(pg_get_userbyid(g.grantee)) end) as x
     from aclexplode(a.defaclacl) g group by g.grantee) e), 'nothing'),
   false

@@ -16,13 +16,15 @@ select 'password', quote_ident(rolname), case when rolpassword is null then 'non
 from pg_authid where rolname !~ '^pg_'
 
 union all
+-- What a membership says since 16 is told where it is not what it was before: a member inherits when its role does.
 select 'member', format('%I of %I', m.rolname, r.rolname),
   concat_ws(' ', 'member', case when a.admin_option then 'admin' end,
-    'inherit ' || nullif(bool_and((to_jsonb(a) ->> 'inherit_option')::boolean)::text, ''),
-    'set ' || nullif(bool_and((to_jsonb(a) ->> 'set_option')::boolean)::text, '')),
+    'inherit ' || case when bool_and((to_jsonb(a) ->> 'inherit_option')::boolean) is distinct from m.rolinherit
+      then bool_and((to_jsonb(a) ->> 'inherit_option')::boolean)::text end,
+    case when not bool_and((to_jsonb(a) ->> 'set_option')::boolean) then 'set false' end),
   false
 from pg_auth_members a join pg_roles m on m.oid = a.member join pg_roles r on r.oid = a.roleid
-group by m.rolname, r.rolname, a.admin_option
+group by m.rolname, m.rolinherit, r.rolname, a.admin_option
 
 union all
 select 'setting',
