@@ -54,22 +54,26 @@ pub(super) async fn recover(
             .filter_map(|fact| fact.seconds)
             .reduce(f64::max);
     }
-    for fact in &mut facts {
-        let ctx = ctx.within(Phase::Observe, &fact.component);
-        if world.fault == Some(Fault::J11) {
-            continue;
-        }
-        if let Ok(service) = world.service(&fact.component) {
-            match service.observe(&ctx).await {
-                Ok(observation) => fact.restored = Some(observation),
-                Err(error) => {
-                    let words = stop_or_note(error)?;
-                    fact.error.get_or_insert(words);
-                }
+    if world.fault != Some(Fault::J11) {
+        let looks = facts.iter_mut().map(|fact| observe(ctx, world, fact));
+        futures::future::try_join_all(looks).await?;
+    }
+    evidence.recoveries = facts;
+    Ok(())
+}
+
+/// Reads everything that came back of one component.
+async fn observe(ctx: &Context, world: &World<'_>, fact: &mut RecoveryFact) -> Result<()> {
+    let ctx = ctx.within(Phase::Observe, &fact.component);
+    if let Ok(service) = world.service(&fact.component) {
+        match service.observe(&ctx).await {
+            Ok(observation) => fact.restored = Some(observation),
+            Err(error) => {
+                let words = stop_or_note(error)?;
+                fact.error.get_or_insert(words);
             }
         }
     }
-    evidence.recoveries = facts;
     Ok(())
 }
 

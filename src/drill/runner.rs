@@ -1,7 +1,9 @@
 //! Many drills, one after the other or a few at once: their directories, their calibration samples, and the sweep
 //! that leaves nothing behind even after a panic.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +14,7 @@ use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::event::{Event, Observer};
 use crate::evidence::{LeakSearch, Sample};
-use crate::outcome::DrillResult;
+use crate::outcome::{DrillResult, Verdict};
 use crate::plan::{Drill, DrillKind};
 use crate::provision::{Provisioner, reap};
 use crate::suite::Suite;
@@ -55,7 +57,7 @@ pub async fn run(
 ) -> Result<End> {
     let home = reap::RunHome::create(&run.id)?;
     let secrets = Secrets::default();
-    let mut samples: Vec<Sample> = Vec::new();
+    let samples = Samples::default();
     let (calibrations, others): (Vec<&Drill>, Vec<&Drill>) = run
         .drills
         .iter()
@@ -63,16 +65,10 @@ pub async fn run(
     let mut outcome = Ok(());
     for drill in calibrations {
         let result = one(run, home.path(), &secrets, drill, &samples).await?;
-        let terms = Terms {
-            suite: suite_of(run, drill)?,
-            drill,
-        };
-        samples.extend(figures::samples_of(&result.evidence, &terms));
         outcome = outcome.and(sink(result));
     }
     {
-        let (path, samples) = (home.path(), &samples);
-        let secrets = &secrets;
+        let (path, samples, secrets) = (home.path(), &samples, &secrets);
         let mut results = futures::stream::iter(others)
             .map(|drill| async move {
                 if run.cancel.is_cancelled() {
@@ -105,12 +101,43 @@ fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
         .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))
 }
 
+/// What the drills of each suite have measured so far: the more sizes and times, the better the later ones project.
+#[derive(Default)]
+struct Samples(Mutex<BTreeMap<String, Vec<Sample>>>);
+
+impl Samples {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Sample>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, suite: &Suite) -> Vec<Sample> {
+        self.lock().get(&suite.name).cloned().unwrap_or_default()
+    }
+
+    /// Planted faults, and what did not pass, measure nothing.
+    fn learn(&self, suite: &Suite, result: &DrillResult) {
+        let drill = &result.drill;
+        let measures = matches!(
+            drill.kind,
+            DrillKind::Calibration { .. } | DrillKind::Scenario { .. }
+        );
+        if measures && result.verdict == Verdict::Passed {
+            let terms = Terms { suite, drill };
+            let measured = figures::samples_of(&result.evidence, &terms);
+            self.lock()
+                .entry(suite.name.clone())
+                .or_default()
+                .extend(measured);
+        }
+    }
+}
+
 async fn one(
     run: &Run<'_>,
     home: &Path,
     secrets: &Secrets,
     drill: &Drill,
-    samples: &[Sample],
+    samples: &Samples,
 ) -> Result<DrillResult> {
     let suite = suite_of(run, drill)?;
     let slug = drill.id.replace('/', "-");
@@ -130,12 +157,13 @@ async fn one(
         &ctx,
         suite,
         drill,
-        samples,
+        &samples.of(suite),
         run.provisioner,
         run.keep,
         run.observer,
     )
     .await;
+    samples.learn(suite, &result);
     run.observer.observe(&Event::DrillEnded {
         drill: drill.id.clone(),
         verdict: result.verdict,

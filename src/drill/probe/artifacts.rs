@@ -10,14 +10,15 @@ use crate::error::Result;
 use crate::evidence::{Evidence, ReadFact, StoredFact};
 use crate::pipeline::artifact::ArtifactReader;
 use crate::pipeline::verify::{Seen, inspect};
+use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::suite::Backup;
 
 /// What was read of the repositories, by backup and repository.
 pub(in crate::drill) type Read = BTreeMap<(String, String), Arc<Seen>>;
 
-/// Verifies the newest artifact of every backup where it lies, searches it for the canary, and has the engine's tool
-/// read it whole.
+/// Verifies the newest artifact of every backup in every repository at once, searches it for the canary, and has the
+/// engine's tool read it whole.
 pub(in crate::drill) async fn artifacts(
     ctx: &Context,
     world: &World<'_>,
@@ -25,51 +26,69 @@ pub(in crate::drill) async fn artifacts(
     canary: &str,
     evidence: &mut Evidence,
 ) -> Result<Read> {
+    let looks = backups.iter().flat_map(|backup| {
+        let look = move |repository| look(ctx, world, backup, repository, canary);
+        world.repositories(backup).into_iter().map(look)
+    });
     let mut all = Read::new();
-    for backup in backups {
-        let ctx = ctx.within(Phase::Observe, &backup.component);
-        let mut stored = Vec::new();
-        let mut readable = None;
-        for repository in world.repositories(backup) {
-            let newest = Manifest::newest(&ctx, &repository, &backup.name).await;
-            match newest {
-                Ok((Some(manifest), _)) => {
-                    let name = repository.name().to_owned();
-                    let keys = world.keys_left(&ctx, backup);
-                    let reader = ArtifactReader::new(manifest, repository, keys);
-                    let (fact, seen) = inspect(&ctx, &reader, canary.as_bytes()).await?;
-                    stored.push(fact);
-                    let seen = Arc::new(seen);
-                    let reader = reader.inspected(seen.clone());
-                    readable = Some(read_through(&ctx, world, backup, &reader).await?);
-                    all.insert((backup.name.clone(), name), seen);
-                }
-                Ok((None, broken)) => stored.push(StoredFact {
-                    error: broken
-                        .into_iter()
-                        .next()
-                        .map(|(_, error)| error.to_string()),
-                    repository: repository.name().to_owned(),
-                    ..StoredFact::default()
-                }),
-                Err(error) => stored.push(StoredFact {
-                    repository: repository.name().to_owned(),
-                    error: Some(stop_or_note(error)?),
-                    ..StoredFact::default()
-                }),
+    for looked in futures::future::try_join_all(looks).await? {
+        let mut taken = evidence.backups.iter_mut().rev();
+        if let Some(fact) = taken.find(|fact| fact.backup == looked.backup) {
+            // A complaint about one copy is not taken back by another one that is well.
+            let complained = |read: &ReadFact| read.error.is_some();
+            if !fact.readable.as_ref().is_some_and(complained) {
+                fact.readable = looked.readable.or(fact.readable.take());
             }
-        }
-        if let Some(fact) = evidence
-            .backups
-            .iter_mut()
-            .rev()
-            .find(|fact| fact.backup == backup.name)
-        {
-            fact.stored = stored;
-            fact.readable = readable;
+            let repository = looked.stored.repository.clone();
+            fact.stored.push(looked.stored);
+            all.insert((looked.backup, repository), looked.seen);
         }
     }
     Ok(all)
+}
+
+/// What was found of one backup in one repository.
+struct Looked {
+    backup: String,
+    stored: StoredFact,
+    readable: Option<ReadFact>,
+    seen: Arc<Seen>,
+}
+
+async fn look(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    repository: Arc<dyn Repository>,
+    canary: &str,
+) -> Result<Looked> {
+    let ctx = ctx.within(Phase::Observe, &backup.component);
+    let mut looked = Looked {
+        backup: backup.name.clone(),
+        stored: StoredFact {
+            repository: repository.name().to_owned(),
+            ..StoredFact::default()
+        },
+        readable: None,
+        seen: Arc::default(),
+    };
+    match Manifest::newest(&ctx, &repository, &backup.name).await {
+        Ok((Some(manifest), _)) => {
+            let keys = world.keys_left(&ctx, backup);
+            let reader = ArtifactReader::new(manifest, repository, keys);
+            let (fact, seen) = inspect(&ctx, &reader, canary.as_bytes()).await?;
+            let seen = Arc::new(seen);
+            let reader = reader.inspected(seen.clone());
+            looked.readable = Some(read_through(&ctx, world, backup, &reader).await?);
+            (looked.stored, looked.seen) = (fact, seen);
+        }
+        Ok((None, broken)) => {
+            let first = broken.into_iter().next();
+            looked.stored.error = first.map(|(_, error)| error.to_string());
+        }
+        Err(error) => looked.stored.error = Some(stop_or_note(error)?),
+    }
+    Ok(looked)
 }
 
 async fn read_through(

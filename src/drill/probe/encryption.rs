@@ -9,7 +9,7 @@ use crate::context::{Context, Phase};
 use crate::drill::backup::stop_or_note;
 use crate::drill::world::World;
 use crate::error::{Doing, Result};
-use crate::evidence::{AttemptFact, EncryptionFact, Evidence};
+use crate::evidence::{AttemptFact, BackupFact, EncryptionFact, Evidence};
 use crate::fault::damaged::{Damage, Damaged, damaged};
 use crate::pipeline::artifact::{ArtifactReader, Keys};
 use crate::pipeline::stream::Sums;
@@ -31,45 +31,56 @@ pub(in crate::drill) async fn encryption(
     read: &Read,
     evidence: &mut Evidence,
 ) -> Result<()> {
-    for backup in backups.iter().filter(|backup| backup.encrypt.is_some()) {
-        let ctx = ctx.within(Phase::Observe, &backup.component);
-        let mut fact = EncryptionFact {
-            backup: backup.name.clone(),
-            canary_planted: evidence
-                .backups
-                .iter()
-                .any(|taken| taken.backup == backup.name && taken.source.is_some()),
-            ..EncryptionFact::default()
-        };
-        for repository in world.repositories(backup) {
-            search(&ctx, &repository, backup, canary, read, &mut fact).await?;
-        }
-        search_staging(&ctx, world, &backup.component, canary, &mut fact).await?;
-        let newest = match world.repositories(backup).pop() {
-            Some(repository) => Manifest::newest(&ctx, &repository, &backup.name)
-                .await?
-                .0
-                .map(|manifest| (repository, manifest)),
-            None => None,
-        };
-        if let (Some((repository, manifest)), Some(keys)) = (newest, world.keys_of(backup)) {
-            fact.declared = manifest.recipients == [keys.recipient()];
-            let read_whole = evidence
-                .backups
-                .iter()
-                .rev()
-                .find(|taken| taken.backup == backup.name)
-                .and_then(|taken| taken.readable.as_ref())
-                .is_some_and(|read| read.error.is_none());
-            fact.opens_with_key = Some(
-                opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
-                    && (read_whole || !manifest.files.iter().any(|file| file.shared)),
-            );
-            fact.attempts = attempts(&ctx, &repository, &manifest, &keys).await?;
-        }
-        evidence.encryption.push(fact);
-    }
+    let taken = &evidence.backups;
+    let encrypted = backups.iter().filter(|backup| backup.encrypt.is_some());
+    let searches = encrypted.map(|backup| one(ctx, world, backup, canary, read, taken));
+    let facts = futures::future::try_join_all(searches).await?;
+    evidence.encryption.extend(facts);
     Ok(())
+}
+
+async fn one(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    canary: &str,
+    read: &Read,
+    taken: &[BackupFact],
+) -> Result<EncryptionFact> {
+    let ctx = ctx.within(Phase::Observe, &backup.component);
+    let mut fact = EncryptionFact {
+        backup: backup.name.clone(),
+        canary_planted: taken
+            .iter()
+            .any(|taken| taken.backup == backup.name && taken.source.is_some()),
+        ..EncryptionFact::default()
+    };
+    for repository in world.repositories(backup) {
+        search(&ctx, &repository, backup, canary, read, &mut fact).await?;
+    }
+    search_staging(&ctx, world, &backup.component, canary, &mut fact).await?;
+    let newest = match world.repositories(backup).pop() {
+        Some(repository) => Manifest::newest(&ctx, &repository, &backup.name)
+            .await?
+            .0
+            .map(|manifest| (repository, manifest)),
+        None => None,
+    };
+    if let (Some((repository, manifest)), Some(keys)) = (newest, world.keys_of(backup)) {
+        fact.declared = manifest.recipients == [keys.recipient()];
+        let read_whole = taken
+            .iter()
+            .rev()
+            .find(|taken| taken.backup == backup.name)
+            .and_then(|taken| taken.readable.as_ref())
+            .is_some_and(|read| read.error.is_none());
+        fact.opens_with_key = Some(
+            opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
+                && (read_whole || !manifest.files.iter().any(|file| file.shared)),
+        );
+        fact.attempts = attempts(&ctx, &repository, &manifest, &keys).await?;
+    }
+    Ok(fact)
 }
 
 /// Searches every object of a backup, its name and its metadata. What was read before, and has not been written
