@@ -36,6 +36,7 @@ const OPTIONS: RestoreOptions = RestoreOptions {
     jobs: 1,
     owner: false,
     acl: false,
+    version: None,
 };
 
 /// What lies in a repository of an artifact, read with its key.

@@ -146,6 +146,7 @@ mod tests {
             etag: "0123456789abcdef0123456789abcdef".parse().expect("etag"),
             size: 1,
             modified: DateTime::from_timestamp(1_000_000, 0).expect("instant"),
+            place: Default::default(),
         }
     }
 

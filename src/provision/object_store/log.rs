@@ -52,7 +52,7 @@ pub enum Said {
     /// An object was put, replacing the one of the same key.
     Put {
         /// What is stored of it.
-        meta: Meta,
+        meta: Box<Meta>,
         /// The file with its body; 0 when it is in the record.
         #[serde(default, skip_serializing_if = "is_zero")]
         file: u64,
@@ -175,7 +175,7 @@ impl Log {
         let at = place.start() + u64::from(place.body);
         self.file.read_exact_at(&mut description, at)?;
         match serde_json::from_slice(&description)? {
-            Said::Put { meta, .. } => Ok(meta),
+            Said::Put { meta, .. } => Ok(*meta),
             Said::Deleted(key) => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{key} was deleted"),
@@ -281,7 +281,7 @@ mod tests {
                     expected.last().map(|(_, there)| there.clone()).unwrap_or_default();
                 if let Some(size) = size {
                     let body = vec![number as u8; size];
-                    let said = Said::Put { meta: meta(&key, size as u64), file: 0 };
+                    let said = Said::Put { meta: Box::new(meta(&key, size as u64)), file: 0 };
                     log.append(&body, &said).expect("appended");
                     there.insert(key, body);
                 } else {
@@ -306,7 +306,7 @@ mod tests {
         let mut log = Log::open(&path, |_, _| {}).expect("opened");
         let put = |log: &mut Log, key: &str, body: &[u8]| {
             let said = Said::Put {
-                meta: meta(key, body.len() as u64),
+                meta: Box::new(meta(key, body.len() as u64)),
                 file: 0,
             };
             log.append(body, &said).expect("appended")

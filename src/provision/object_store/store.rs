@@ -287,11 +287,15 @@ impl Bucket {
         condition.check(contents.objects.get(&meta.key))?;
         let (key, entry) = (meta.key.clone(), meta.entry());
         let place = match body {
-            Kept::Small(bytes) => contents.log.append(&bytes, &Said::Put { meta, file: 0 }),
+            Kept::Small(bytes) => {
+                let meta = Box::new(meta);
+                contents.log.append(&bytes, &Said::Put { meta, file: 0 })
+            }
             Kept::Large(body) => {
                 let file = rand::random::<u64>().max(1);
                 let path = self.path(file);
                 body.persist(&path).map_err(|error| disk(error.error))?;
+                let meta = Box::new(meta);
                 let appended = contents.log.append(b"", &Said::Put { meta, file });
                 if appended.is_err() {
                     fs::remove_file(&path).map_err(disk)?;
