@@ -22,7 +22,8 @@
 //! to; the repository is an S3 bucket off the backed-up host; a reference to a component, repository or scenario may be left out where
 //! there is only one; a method is the engine's own (`pg-dump` at level 6, `redis-rdb`, `bucket-sync`); artifacts are
 //! kept for seven days, in the clear; a backup may take an hour; a scenario strikes at the worst moment and recovers
-//! what it struck, with four jobs, owners and grants. `suites/deltacrown.toml` says everything that can be said.
+//! what it struck, with four jobs, owners and grants. `suites/deltacrown.toml` says everything that can be said, and
+//! `suites/dumps.toml` every kind of dump.
 //!
 //! Not here: how a suite unfolds into drills (see [`crate::plan`]), or anything that runs.
 

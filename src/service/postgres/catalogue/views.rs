@@ -26,7 +26,9 @@ pub fn without_prefix(query: &str) -> String {
         let next = |n: usize| tokens.get(at + n).copied().unwrap_or_default();
         match *token {
             "(" => subqueries.push(["SELECT", "WITH", "VALUES"].contains(&word_after(&tokens, at))),
-            ")" => drop(subqueries.pop()),
+            ")" => {
+                subqueries.pop();
+            }
             _ => {}
         }
         let begins = at == 0 || tokens[at - 1] != ".";
@@ -162,7 +164,9 @@ fn quoted_end(text: &str, quote: char) -> usize {
     while let Some((at, letter)) = letters.next() {
         if letter == quote {
             match letters.peek() {
-                Some((_, next)) if *next == quote => drop(letters.next()),
+                Some((_, next)) if *next == quote => {
+                    letters.next();
+                }
                 _ => return at + 1,
             }
         }
