@@ -16,7 +16,7 @@ use crate::error::{Doing, Result};
 use crate::event::Collected;
 use crate::outcome::{DrillResult, Outcome, Severity, Verdict};
 use crate::plan::{self, Drill, DrillKind};
-use crate::provision::choose::{self, Mode, Need};
+use crate::provision::choose::{self, Mode};
 use crate::suite::{self, Suite};
 
 /// The scale of drills run as tests, unless `REDRILL_SCALE` says otherwise: small, as every check runs every time.
@@ -93,12 +93,7 @@ impl Stage {
                 Ok("local") => Mode::Local,
                 _ => Mode::Auto,
             };
-            let needs: std::collections::BTreeSet<Need> = self
-                .suites
-                .iter()
-                .flat_map(|suite| &suite.components)
-                .map(|component| (component.engine(), component.version.clone()))
-                .collect();
+            let needs = choose::needs(&self.suites, &self.drills);
             let ctx = self
                 .context("services")
                 .map_err(|error| error.to_string())?;

@@ -1,7 +1,8 @@
 //! The binary, driven as a user drives it, on good days and bad ones: messages, exit codes, and nothing left behind.
 //!
 //! Tests that need a local Postgres say so and are ignored where there is none (they fail where services are required,
-//! `REDRILL_REQUIRE_SERVICES=1`).
+//! `REDRILL_REQUIRE_SERVICES=1`). Those that need containers are ignored where no engine answers or the image is not
+//! here, and fail where containers were asked for (`REDRILL_SERVICES=containers`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -16,6 +17,9 @@ type Outcome = Result<(), Failed>;
 struct Place {
     dir: tempfile::TempDir,
 }
+
+/// The image that tests in containers stand on, built by `make images`.
+const POSTGRES_IMAGE: &str = "redrill/postgres:15";
 
 const DB: &str = r#"
 [component.db]
@@ -79,12 +83,16 @@ impl Place {
     }
 
     fn drill(&self, suite: &Path, more: &[&str]) -> Command {
+        self.drill_on("local", suite, more)
+    }
+
+    fn drill_on(&self, services: &str, suite: &Path, more: &[&str]) -> Command {
         let out = self.path("reports");
         let mut arguments = vec![
             "drill",
             suite.to_str().expect("utf-8"),
             "--services",
-            "local",
+            services,
             "--out",
         ];
         arguments.push(out.to_str().expect("utf-8"));
@@ -374,10 +382,10 @@ fn a_full_disk_is_said_and_cleaned_up() -> Outcome {
 }
 
 /// Interrupts a run once `word` has been said, and waits for its end.
-fn interrupted(place: &Place, word: &str, signal: &str) -> Result<Output, Failed> {
+fn interrupted(place: &Place, services: &str, word: &str, signal: &str) -> Result<Output, Failed> {
     use std::io::{BufRead as _, BufReader, Read as _};
     let mut child = place
-        .drill(&place.suite(DB), &[])
+        .drill_on(services, &place.suite(DB), &[])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -411,7 +419,7 @@ fn an_interrupt_in_every_phase_tears_down_and_writes_the_record() -> Outcome {
         ("teardown:", "TERM"),
     ] {
         let place = Place::new();
-        let output = interrupted(&place, word, signal)?;
+        let output = interrupted(&place, "local", word, signal)?;
         exits(&output, 130).map_err(|error| format!("{word} {signal}: {error:?}"))?;
         place
             .is_clean()
@@ -426,7 +434,7 @@ fn an_interrupt_in_every_phase_tears_down_and_writes_the_record() -> Outcome {
 
 fn what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone() -> Outcome {
     let place = Place::new();
-    let killed = interrupted(&place, "restore:", "KILL")?;
+    let killed = interrupted(&place, "local", "restore:", "KILL")?;
     if killed.status.code().is_some() {
         return Err("the run was not killed".into());
     }
@@ -438,6 +446,134 @@ fn what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone() -> Outcome {
     says(&output, &["removed directory", "of run"])?;
     place.is_clean()?;
     says(&place.run(&["reap"]), &["nothing was left behind"])
+}
+
+/// What the container engine says, line by line.
+fn docker(arguments: &[&str]) -> Result<Vec<String>, Failed> {
+    let output = Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        return Err(text(&output.stderr).into());
+    }
+    let lines = text(&output.stdout);
+    Ok(lines.lines().map(str::to_owned).collect())
+}
+
+/// What an engine holds that runs bring about: containers of `run` and anything that nobody uses any more.
+fn held(run: &str) -> Result<Vec<String>, Failed> {
+    let mut held = docker(&["ps", "-aq", "--filter", &format!("label=redrill.run={run}")])?;
+    held.extend(docker(&[
+        "volume",
+        "ls",
+        "-q",
+        "--filter",
+        "dangling=true",
+    ])?);
+    held.extend(docker(&["network", "ls", "-q"])?);
+    held.sort();
+    Ok(held)
+}
+
+fn same_as_before(before: &[String], run: &str) -> Outcome {
+    let after = held(run)?;
+    if after == before {
+        Ok(())
+    } else {
+        Err(format!("left in the container engine: {after:?}, before: {before:?}").into())
+    }
+}
+
+/// The run of the one report.
+fn run_of(place: &Place) -> Result<String, Failed> {
+    let mut reports = std::fs::read_dir(place.path("reports"))?;
+    let report = reports.next().ok_or("no report")??;
+    Ok(report.file_name().to_string_lossy().into_owned())
+}
+
+/// An image that declares a volume, as the official ones do: each of its containers brings one about.
+fn image_with_a_volume() -> Result<String, Failed> {
+    let name = format!("redrill/test-volume:{}", std::process::id());
+    let mut build = Command::new("docker")
+        .args(["build", "--quiet", "--tag", &name, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut stdin = build.stdin.take().ok_or("no stdin")?;
+    std::io::Write::write_all(
+        &mut stdin,
+        format!("FROM {POSTGRES_IMAGE}\nVOLUME /var/lib/postgresql/data\n").as_bytes(),
+    )?;
+    drop(stdin);
+    if build.wait()?.success() {
+        Ok(name)
+    } else {
+        Err("the image could not be built".into())
+    }
+}
+
+fn a_drill_in_containers_is_green_and_leaves_no_container_volume_or_network() -> Outcome {
+    let place = Place::new();
+    let image = image_with_a_volume()?;
+    let before = held("none")?;
+    let output = place
+        .drill_on("containers", &place.suite(DB), &[])
+        .env("REDRILL_IMAGE_POSTGRES", &image)
+        .output()?;
+    docker(&["image", "rm", &image])?;
+    exits(&output, 0)?;
+    place.is_clean()?;
+    let record = place.record()?;
+    if !record.to_string().contains(&image) {
+        return Err("the record does not say which image was used".into());
+    }
+    same_as_before(&before, &run_of(&place)?)
+}
+
+fn an_interrupt_in_containers_tears_down() -> Outcome {
+    let before = held("none")?;
+    for (word, signal) in [("prepare:", "INT"), ("restore:", "TERM")] {
+        let place = Place::new();
+        let output = interrupted(&place, "containers", word, signal)?;
+        exits(&output, 130)?;
+        place.is_clean()?;
+        same_as_before(&before, &run_of(&place)?)?;
+    }
+    Ok(())
+}
+
+fn containers_of_a_killed_run_are_reaped() -> Outcome {
+    let place = Place::new();
+    let before = held("none")?;
+    interrupted(&place, "containers", "restore:", "KILL")?;
+    let run = run_of(&place)?;
+    if held(&run)? == before {
+        return Err("a killed run left no container: there is nothing to reap".into());
+    }
+    let output = place.run(&["reap"]);
+    exits(&output, 0)?;
+    says(&output, &["removed container", &run])?;
+    place.is_clean()?;
+    same_as_before(&before, &run)
+}
+
+fn an_image_that_is_missing_exits_3_and_says_how_to_get_it() -> Outcome {
+    let place = Place::new();
+    let output = place
+        .drill_on("containers", &place.suite(DB), &[])
+        .env("REDRILL_IMAGE_POSTGRES", "redrill/not-built:0")
+        .output()?;
+    exits(&output, 3)?;
+    says(
+        &output,
+        &[
+            "redrill/not-built:0",
+            "make images",
+            "REDRILL_IMAGE_POSTGRES",
+        ],
+    )?;
+    place.is_clean()
 }
 
 fn no_secret_of_a_run_is_in_what_it_leaves() -> Outcome {
@@ -595,6 +731,41 @@ fn trial(name: &'static str, needs_postgres: bool, test: fn() -> Outcome) -> Tri
     })
 }
 
+/// Why a test that needs containers cannot run.
+fn no_containers() -> Option<String> {
+    let reason = |asked: Result<Vec<String>, Failed>, what: &str| {
+        asked
+            .err()
+            .map(|error| format!("{what}: {}", error.message().unwrap_or_default().trim()))
+    };
+    reason(
+        docker(&["version", "--format", "{{.Server.Version}}"]),
+        "no container engine answers",
+    )
+    .or_else(|| {
+        reason(
+            docker(&["image", "inspect", "--format", "{{.Id}}", POSTGRES_IMAGE]),
+            "the image is not here, `make images` builds it",
+        )
+    })
+}
+
+/// Tests in containers: they look at what the whole engine holds, and so run one at a time.
+fn contained(name: &'static str, test: fn() -> Outcome) -> Trial {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    Trial::ignorable_test(name, move || {
+        let _alone = ALONE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let asked_for = std::env::var("REDRILL_SERVICES").is_ok_and(|mode| mode == "containers");
+        match no_containers() {
+            Some(reason) if asked_for => Err(reason.into()),
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => test().map(|()| Completion::Completed),
+        }
+    })
+}
+
 macro_rules! trials {
     ($needs:expr; $($test:ident),+ $(,)?) => { vec![$(trial(stringify!($test), $needs, $test)),+] };
 }
@@ -622,6 +793,15 @@ fn main() -> std::process::ExitCode {
         an_interrupt_in_every_phase_tears_down_and_writes_the_record,
         what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone,
         no_secret_of_a_run_is_in_what_it_leaves,
+    ]);
+    macro_rules! contained {
+        ($($test:ident),+ $(,)?) => { vec![$(contained(stringify!($test), $test)),+] };
+    }
+    trials.extend(contained![
+        a_drill_in_containers_is_green_and_leaves_no_container_volume_or_network,
+        an_interrupt_in_containers_tears_down,
+        containers_of_a_killed_run_are_reaped,
+        an_image_that_is_missing_exits_3_and_says_how_to_get_it,
     ]);
     trials.push(Trial::ignorable_test(
         "ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red",

@@ -1,9 +1,8 @@
 //! One set of cases that every S3 server redrill works with has to pass, driven through the AWS SDK.
 //!
-//! The embedded store always runs them, one test a case. Another server (Ceph's gateway, say) runs them when
-//! `REDRILL_S3_ENDPOINT`, `REDRILL_S3_ACCESS_KEY` and `REDRILL_S3_SECRET_KEY` are set:
-//! `cargo test --test s3_conformance -- --ignored`. What it is known not to do stands in [`KNOWN_GAPS`].
-//! What only an embedded store can be put through (restarts, kill -9) is in `durability`.
+//! Each case is tried on the embedded store, and on Ceph's RADOS gateway where a container engine answers and the image
+//! is here; what the gateway is known not to do stands in [`gateway::KNOWN_GAPS`]. What only an embedded store can be
+//! put through (restarts, kill -9) is in `durability`.
 
 #[path = "s3_conformance/basic.rs"]
 mod basic;
@@ -13,6 +12,8 @@ mod checksums;
 mod conditional;
 #[path = "s3_conformance/durability.rs"]
 mod durability;
+#[path = "s3_conformance/gateway.rs"]
+mod gateway;
 #[path = "s3_conformance/http.rs"]
 mod http;
 #[path = "s3_conformance/listing.rs"]
@@ -26,81 +27,39 @@ mod read;
 #[path = "s3_conformance/server.rs"]
 mod server;
 
-use futures::future::BoxFuture;
-use server::Server;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
 
-/// Cases that a server is known to fail, as measured on Ceph's RADOS gateway 16.2.15.
-const KNOWN_GAPS: &[(&str, &str)] = &[
-    (
-        "a_checksum_in_a_trailer_is_verified_and_echoed",
-        "uploads with an unsigned trailer are refused: XAmzContentSHA256Mismatch",
-    ),
-    (
-        "a_checksum_is_stored_and_echoed",
-        "x-amz-checksum-* headers are ignored",
-    ),
-    (
-        "a_wrong_checksum_is_refused",
-        "x-amz-checksum-* headers are ignored",
-    ),
-    (
-        "a_multipart_checksum_covers_all_parts",
-        "x-amz-checksum-* headers are ignored",
-    ),
-    (
-        "a_part_can_be_read_by_its_number",
-        "partNumber is ignored when reading",
-    ),
-    (
-        "completing_an_aborted_upload_names_the_reason",
-        "answers 500 InternalError instead of 404 NoSuchUpload",
-    ),
-    (
-        "completing_answers_the_etag_of_the_object",
-        "the ETag in the answer is empty",
-    ),
-    ("parts_out_of_order_are_refused", "parts are sorted instead"),
-    (
-        "uploads_are_grouped_by_a_delimiter",
-        "no common prefixes in ListMultipartUploads",
-    ),
-    (
-        "a_refused_upload_is_answered_every_time",
-        "now and then the connection is closed while the body is being sent",
-    ),
-    (
-        "a_swap_needs_the_etag_that_is_there",
-        "If-Match on a write needs the ETag without quotes",
-    ),
-    (
-        "a_multipart_upload_can_be_completed_only_if_nothing_is_there",
-        "no conditions on CompleteMultipartUpload",
-    ),
-    (
-        "a_delete_can_depend_on_the_etag",
-        "no conditions on DeleteObject",
-    ),
-];
+use futures::future::{BoxFuture, LocalBoxFuture};
+use gateway::Gateway;
+use libtest_mimic::{Arguments, Trial};
+use server::{Embedded, Server};
+use tokio::runtime::Runtime;
 
-type Case = (&'static str, fn(Server) -> BoxFuture<'static, ()>);
+/// A case: what it does with a server.
+type Case = fn(Server) -> BoxFuture<'static, ()>;
+/// A test of the embedded store alone.
+type Alone = fn() -> LocalBoxFuture<'static, ()>;
 
+/// Declares the cases: module, name, and the case itself.
 macro_rules! cases {
     ($($module:ident: $($case:ident),+;)+) => {
-        const CASES: &[Case] = &[$($((
+        const CASES: &[(&str, &str, Case)] = &[$($((
+            stringify!($module),
             stringify!($case),
             |server| Box::pin($module::$case(server)),
         )),+),+];
+    };
+}
 
-        mod embedded {
-            $(mod $module {
-                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    let embedded = crate::server::Embedded::start();
-                    crate::$module::$case(embedded.server()).await;
-                    embedded.stop().await;
-                })+
-            })+
-        }
+/// Declares what only the embedded store is put through.
+macro_rules! alone {
+    ($($module:ident: $($test:ident),+;)+) => {
+        const ALONE: &[(&str, Alone)] = &[$($((
+            concat!(stringify!($module), "::", stringify!($test)),
+            || Box::pin($module::$test()),
+        )),+),+];
     };
 }
 
@@ -157,32 +116,77 @@ cases! {
         a_delete_can_depend_on_the_etag;
 }
 
-/// Runs every case on the server named by the environment; known gaps may fail, and are reported when they do not.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs REDRILL_S3_ENDPOINT, REDRILL_S3_ACCESS_KEY and REDRILL_S3_SECRET_KEY"]
-#[allow(clippy::print_stderr)] // the report of a test
-async fn another_server_passes_every_case_but_the_known_gaps() {
-    let (mut wrong, mut passed) = (Vec::new(), 0);
-    for (name, case) in CASES {
-        let gap = KNOWN_GAPS.iter().find(|(known, _)| known == name);
-        let server = Server::from_environment();
-        match (tokio::spawn(case(server)).await, gap) {
-            (Ok(()), None) => passed += 1,
-            (Ok(()), Some((_, why))) => {
-                passed += 1;
-                eprintln!("{name}: passes although it is a known gap ({why})");
-            }
-            (Err(_), Some((_, why))) => eprintln!("{name}: known gap ({why})"),
-            (Err(_), None) => wrong.push(*name),
-        }
-    }
-    eprintln!("{passed} of {} cases passed", CASES.len());
-    assert!(wrong.is_empty(), "failed: {wrong:?}");
+alone! {
+    durability:
+        everything_is_there_after_a_stop_and_a_start,
+        a_directory_is_served_by_one_store_at_a_time,
+        a_dropped_store_answers_no_more,
+        the_next_store_can_have_the_same_port,
+        an_upload_that_breaks_off_leaves_nothing,
+        nothing_acknowledged_is_lost_or_torn_by_kill_9;
+    http:
+        a_body_that_is_not_what_its_hash_says_is_refused;
+    measure:
+        large_bodies_do_not_stay_in_memory;
 }
 
-#[test]
+fn main() -> ExitCode {
+    if let Some(dir) = std::env::var_os(durability::APART) {
+        runtime().block_on(durability::serve(Path::new(&dir)));
+    }
+    let gateway = Arc::new(Gateway::default());
+    let mut trials = vec![
+        Trial::test("every_known_gap_of_the_gateway_names_a_case", || {
+            every_known_gap_names_a_case();
+            Ok(())
+        }),
+        Trial::test("measure::speeds", || {
+            runtime().block_on(measure::speeds());
+            Ok(())
+        })
+        .with_ignored_flag(true)
+        .with_kind("prints measurements"),
+    ];
+    for (name, test) in ALONE {
+        trials.push(Trial::test(*name, || {
+            runtime().block_on(test());
+            Ok(())
+        }));
+    }
+    for (module, name, case) in CASES {
+        trials.push(Trial::test(format!("embedded::{module}::{name}"), || {
+            runtime().block_on(on_embedded(*case));
+            Ok(())
+        }));
+        let gateway = gateway.clone();
+        trials.push(Trial::ignorable_test(
+            format!("gateway::{module}::{name}"),
+            move || gateway.tries(name, *case),
+        ));
+    }
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    if let Some(gateway) = Arc::into_inner(gateway) {
+        gateway.remove().expect("the gateway is removed");
+    }
+    conclusion.exit_code()
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+async fn on_embedded(case: Case) {
+    let embedded = Embedded::start();
+    case(embedded.server()).await;
+    embedded.stop().await;
+}
+
 fn every_known_gap_names_a_case() {
-    for (gap, _) in KNOWN_GAPS {
-        assert!(CASES.iter().any(|(name, _)| name == gap), "{gap}");
+    for (gap, _) in gateway::KNOWN_GAPS.iter().chain(gateway::UNSTEADY) {
+        assert!(CASES.iter().any(|(_, name, _)| name == gap), "{gap}");
     }
 }

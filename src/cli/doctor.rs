@@ -41,7 +41,7 @@ pub(super) async fn run(flags: Flags) -> Result<Exit> {
         .map(|suite| plan::expand(suite, &options))
         .collect::<Result<Vec<_>>>()?;
     let drills: Vec<_> = plans.into_iter().flat_map(|plan| plan.drills).collect();
-    let needs = super::drill::needs(&suites, &drills);
+    let needs = choose::needs(&suites, &drills);
     let scratch = tempfile::tempdir().doing("make a scratch directory")?;
     let run = RunId::fresh(SystemClock.now());
     let ctx = Context::new(
@@ -112,7 +112,7 @@ async fn contained(ctx: &Context, needs: &BTreeSet<Need>) -> Result<bool> {
     if good {
         for need in needs {
             let image = containers::available_image(ctx, need.0, need.1.as_deref()).await;
-            good &= line(&wanted(need), image)?;
+            good &= line(&wanted(need), image.map(|image| image.to_string()))?;
         }
     }
     Ok(good)

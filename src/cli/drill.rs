@@ -1,6 +1,5 @@
 //! `redrill drill`: suites → plan → run → record and report → exit code.
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -13,7 +12,7 @@ use crate::drill::runner::{self, Run};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::plan::{self, Drill};
-use crate::provision::choose::{self, Mode, Need};
+use crate::provision::choose::{self, Mode};
 use crate::record::{Record, Start};
 use crate::report::{self, progress::Progress, terminal};
 use crate::suite::{self, Suite};
@@ -121,7 +120,7 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
         Services::Local => Mode::Local,
         Services::Containers => Mode::Containers,
     };
-    let chosen = choose::choose(&ctx, mode, &needs(&suites, &drills)).await?;
+    let chosen = choose::choose(&ctx, mode, &choose::needs(&suites, &drills)).await?;
     let progress = Progress::stderr(flags.quiet);
     let mut record = Record::new(&Start {
         run: &id,
@@ -205,20 +204,6 @@ fn load(names: &[String]) -> Result<Vec<Suite>> {
         .into_iter()
         .filter(|suite| !names.is_empty() || suite.detections.is_empty())
         .collect())
-}
-
-/// What the drills need running.
-pub(super) fn needs(suites: &[Suite], drills: &[Drill]) -> BTreeSet<Need> {
-    let components = drills.iter().flat_map(|drill| {
-        let suite = suites.iter().find(|suite| suite.name == drill.suite);
-        suite
-            .into_iter()
-            .flat_map(|suite| &suite.components)
-            .filter(|c| drill.components.contains(&c.name))
-    });
-    components
-        .map(|component| (component.engine(), component.version.clone()))
-        .collect()
 }
 
 /// The command that runs the same again.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{Provisioner, containers, local, locate};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::suite::Engine;
+use crate::plan::Drill;
+use crate::suite::{Engine, RepositoryKind, Suite};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +41,16 @@ pub async fn choose(ctx: &Context, mode: Mode, needs: &BTreeSet<Need>) -> Result
             })
         }
         Mode::Containers => {
-            containers_can(ctx, needs).await?;
+            let images = containers_can(ctx, needs).await?;
             Ok(Chosen {
                 provisioner: Box::new(containers::Containers),
-                reason: "asked for".to_owned(),
+                reason: format!("asked for; images: {images}"),
             })
         }
         Mode::Auto => match containers_can(ctx, needs).await {
-            Ok(()) => Ok(Chosen {
+            Ok(images) => Ok(Chosen {
                 provisioner: Box::new(containers::Containers),
-                reason: "a container engine answers and every image is there".to_owned(),
+                reason: format!("a container engine answers and every image is there: {images}"),
             }),
             Err(no_containers) => match local_can(needs) {
                 Ok(()) => Ok(Chosen {
@@ -92,11 +93,43 @@ pub fn local_program((engine, version): &Need) -> Result<String> {
     }
 }
 
-/// Whether an engine answers and has, or can pull, every image.
-pub async fn containers_can(ctx: &Context, needs: &BTreeSet<Need>) -> Result<()> {
+/// The images to use, in words, when an engine answers and has, or can pull, every one of them.
+pub async fn containers_can(ctx: &Context, needs: &BTreeSet<Need>) -> Result<String> {
     containers::engine_answers(ctx).await?;
+    let mut images = Vec::new();
     for (engine, version) in needs {
-        containers::available_image(ctx, *engine, version.as_deref()).await?;
+        let image = containers::available_image(ctx, *engine, version.as_deref()).await?;
+        images.push(image.to_string());
     }
-    Ok(())
+    images.dedup();
+    Ok(images.join(", "))
+}
+
+/// What drills need running: the servers of their components, and one for repositories in S3.
+pub fn needs(suites: &[Suite], drills: &[Drill]) -> BTreeSet<Need> {
+    let mut needs = BTreeSet::new();
+    for drill in drills {
+        for suite in suites.iter().filter(|suite| suite.name == drill.suite) {
+            let components = suite.components.iter();
+            needs.extend(
+                components
+                    .filter(|component| drill.components.contains(&component.name))
+                    .map(|component| (component.engine(), component.version.clone())),
+            );
+            let mut used = suite
+                .backups
+                .iter()
+                .filter(|backup| drill.components.contains(&backup.component))
+                .flat_map(|backup| &backup.repositories);
+            let in_s3 = |name: &String| {
+                suite.repositories.iter().any(|repository| {
+                    repository.name == *name && matches!(repository.kind, RepositoryKind::S3 { .. })
+                })
+            };
+            if used.any(in_s3) {
+                needs.insert((Engine::Bucket, None));
+            }
+        }
+    }
+    needs
 }

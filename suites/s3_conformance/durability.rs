@@ -18,6 +18,8 @@ use crate::http::connect;
 use crate::multipart::{MIB, complete, create, part};
 use crate::server::{ACCESS_KEY, Embedded, SECRET_KEY, bytes, get, put, refused, server_on};
 
+/// The variable that makes this program a store in the directory it names.
+pub const APART: &str = "REDRILL_TEST_STORE";
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until something is so.
@@ -33,8 +35,7 @@ fn start(dir: &Path) -> ObjectStore {
     ObjectStore::start(dir.to_owned(), ACCESS_KEY, SECRET_KEY).expect("start")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_is_there_after_a_stop_and_a_start() {
+pub async fn everything_is_there_after_a_stop_and_a_start() {
     let dir = TempDir::new().expect("directory");
     let store = start(dir.path());
     let (client, bucket) = server_on(store.port()).bucket().await;
@@ -90,8 +91,7 @@ async fn everything_is_there_after_a_stop_and_a_start() {
     store.stop().await;
 }
 
-#[tokio::test]
-async fn a_directory_is_served_by_one_store_at_a_time() {
+pub async fn a_directory_is_served_by_one_store_at_a_time() {
     let dir = TempDir::new().expect("directory");
     let first = start(dir.path());
     let error =
@@ -104,8 +104,7 @@ async fn a_directory_is_served_by_one_store_at_a_time() {
     start(dir.path()).stop().await;
 }
 
-#[tokio::test]
-async fn a_dropped_store_answers_no_more() {
+pub async fn a_dropped_store_answers_no_more() {
     let embedded = Embedded::start();
     let address = embedded.store.address();
     drop(embedded.store);
@@ -115,8 +114,7 @@ async fn a_dropped_store_answers_no_more() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_store_can_have_the_same_port() {
+pub async fn the_next_store_can_have_the_same_port() {
     let dir = TempDir::new().expect("directory");
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind");
     let begin = || {
@@ -136,8 +134,7 @@ async fn the_next_store_can_have_the_same_port() {
     second.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_that_breaks_off_leaves_nothing() {
+pub async fn an_upload_that_breaks_off_leaves_nothing() {
     let embedded = Embedded::start();
     let (client, bucket) = embedded.server().bucket().await;
     put(&client, &bucket, "k", "the old object").await;
@@ -176,12 +173,7 @@ impl Apart {
         let said = dir.join("port");
         std::fs::remove_file(&said).ok();
         let child = Command::new(std::env::current_exe().expect("own path"))
-            .args([
-                "--exact",
-                "durability::a_store_in_a_process_of_its_own",
-                "--ignored",
-            ])
-            .env("REDRILL_TEST_STORE", dir)
+            .env(APART, dir)
             .stdout(Stdio::null())
             .spawn()
             .expect("start a child");
@@ -210,14 +202,8 @@ impl Drop for Apart {
     }
 }
 
-/// Not a test of its own: what the tests here start and kill.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the server process of the kill -9 tests"]
-async fn a_store_in_a_process_of_its_own() {
-    let Some(dir) = std::env::var_os("REDRILL_TEST_STORE") else {
-        return;
-    };
-    let dir = Path::new(&dir);
+/// What this program does instead of testing when [`APART`] names a directory: it is what tests start and kill.
+pub async fn serve(dir: &Path) {
     let store = start(&dir.join("s3"));
     std::fs::write(dir.join("port.new"), store.port().to_string()).expect("write");
     std::fs::rename(dir.join("port.new"), dir.join("port")).expect("rename");
@@ -317,8 +303,7 @@ async fn write_until_killed(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_or_torn_by_kill_9() {
+pub async fn nothing_acknowledged_is_lost_or_torn_by_kill_9() {
     let dir = TempDir::new().expect("directory");
     let mut bucket = String::new();
     let ledger = Ledger::default();

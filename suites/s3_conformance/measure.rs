@@ -59,8 +59,7 @@ async fn read(client: &Client, bucket: &str, key: &str) -> usize {
     total
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_bodies_do_not_stay_in_memory() {
+pub async fn large_bodies_do_not_stay_in_memory() {
     let dir = TempDir::new().expect("directory");
     let apart = Apart::start(dir.path()).await;
     let (client, bucket) = server_on(apart.port).bucket().await;
@@ -81,10 +80,8 @@ async fn large_bodies_do_not_stay_in_memory() {
     assert!(peak < 80, "{peak} MB");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints measurements"]
 #[allow(clippy::print_stderr)] // the report of a measurement
-async fn speeds() {
+pub async fn speeds() {
     let dir = TempDir::new().expect("directory");
     let apart = Apart::start(dir.path()).await;
     let (client, bucket) = server_on(apart.port).bucket().await;

@@ -21,16 +21,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server that the environment names.
-    pub fn from_environment() -> Self {
-        let get = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-        Self {
-            endpoint: get("REDRILL_S3_ENDPOINT"),
-            access_key: get("REDRILL_S3_ACCESS_KEY"),
-            secret_key: get("REDRILL_S3_SECRET_KEY"),
-        }
-    }
-
     /// A client with the product's settings: path style, checksums only where an operation needs them.
     pub fn client(&self) -> Client {
         self.client_with(&self.access_key, &self.secret_key, false)

@@ -1,10 +1,114 @@
 //! Which image serves which engine: pinned per engine and version, remapped by `redrill.toml` or
-//! `REDRILL_IMAGE_<ENGINE>` for private registries and air-gapped sites.
+//! `REDRILL_IMAGE_<ENGINE>` for private registries and air-gapped sites; and whether it is here or can be pulled.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::error::{Doing, Error, Result};
+use crate::context::Context;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::process::Command;
 use crate::suite::Engine;
+
+/// How long the engine may take to say what images it has.
+const INSPECT: Duration = Duration::from_secs(30);
+/// How long one image may take to be pulled.
+const PULL: Duration = Duration::from_secs(600);
+
+/// An image that the engine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Available {
+    /// Its name, with its tag.
+    pub image: String,
+    /// The image it stands in for: the one that would have been used had it been here.
+    pub instead_of: Option<String>,
+}
+
+impl std::fmt::Display for Available {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.instead_of {
+            Some(first) => write!(f, "{} ({first} is not here)", self.image),
+            None => write!(f, "{}", self.image),
+        }
+    }
+}
+
+/// The first candidate that is here; nothing is pulled.
+pub async fn present(
+    ctx: &Context,
+    engine: Engine,
+    version: Option<&str>,
+) -> Result<Option<Available>> {
+    let candidates = candidates(engine, version)?;
+    for image in &candidates {
+        let asked = Command::new("docker")
+            .args(["image", "inspect", "--format", "{{.Id}}", image])
+            .deadline(INSPECT)
+            .run(ctx)
+            .await?;
+        if asked.exit == Some(0) {
+            return Ok(Some(available(&candidates, image)));
+        }
+    }
+    Ok(None)
+}
+
+/// The image to use: the first candidate that is here, else the first that can be pulled.
+pub async fn available_image(
+    ctx: &Context,
+    engine: Engine,
+    version: Option<&str>,
+) -> Result<Available> {
+    if let Some(here) = present(ctx, engine, version).await? {
+        return Ok(here);
+    }
+    let candidates = candidates(engine, version)?;
+    let mut refusal = String::new();
+    for image in candidates.iter().filter(|image| !built_here(image)) {
+        let pulled = Command::new("docker")
+            .args(["pull", "--quiet", image])
+            .deadline(PULL)
+            .run(ctx)
+            .await;
+        match pulled.and_then(crate::process::Finished::ok) {
+            Ok(_) => return Ok(available(&candidates, image)),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => refusal = format!(" ({})", error.message()),
+        }
+    }
+    let name = variable(engine);
+    Err(Error::unavailable(format!(
+        "no image for {engine}: {} is neither here nor can it be pulled{refusal}",
+        candidates.join(", ")
+    ))
+    .hint(format!(
+        "run `make images` to build one from Debian packages, or name yours in {name}"
+    )))
+}
+
+fn available(candidates: &[String], image: &str) -> Available {
+    Available {
+        image: image.to_owned(),
+        instead_of: candidates.first().filter(|first| *first != image).cloned(),
+    }
+}
+
+/// Whether an image comes from `make images` alone: no registry has it.
+fn built_here(image: &str) -> bool {
+    image.starts_with("redrill/")
+}
+
+/// The variable that remaps an engine's image.
+fn variable(engine: Engine) -> String {
+    format!("REDRILL_IMAGE_{}", configured(engine).to_uppercase())
+}
+
+/// What an engine is called where its image is remapped.
+fn configured(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Bucket => "s3",
+        _ => engine.id(),
+    }
+}
 
 /// The S3 servers whose start redrill knows, told apart by the image's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +177,12 @@ fn default_version(engine: Engine) -> &'static str {
 }
 
 fn remapped(engine: Engine) -> Result<Option<String>> {
-    let name = if engine == Engine::Bucket {
-        "s3"
-    } else {
-        engine.id()
-    };
-    if let Ok(image) = std::env::var(format!("REDRILL_IMAGE_{}", name.to_uppercase())) {
-        return Ok(Some(image).filter(|image| !image.is_empty()));
+    let name = configured(engine);
+    if let Some(image) = std::env::var(variable(engine))
+        .ok()
+        .filter(|image| !image.is_empty())
+    {
+        return Ok(Some(image));
     }
     let path = Path::new("redrill.toml");
     if !path.is_file() {
@@ -119,6 +222,18 @@ mod tests {
             ("registry:5000/team/postgres", "15")
         );
         assert_eq!(split("redis:7"), ("redis", "7"));
+    }
+
+    #[test]
+    fn an_image_that_stands_in_for_another_says_so() {
+        let candidates = ["postgres:15".to_owned(), "redrill/postgres:15".to_owned()];
+        let own = available(&candidates, "redrill/postgres:15");
+        assert_eq!(
+            own.to_string(),
+            "redrill/postgres:15 (postgres:15 is not here)"
+        );
+        let official = available(&candidates, "postgres:15");
+        assert_eq!(official.to_string(), "postgres:15");
     }
 
     #[test]

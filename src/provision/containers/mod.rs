@@ -27,6 +27,7 @@ use crate::suite::Engine;
 mod images;
 
 use images::S3Flavour;
+pub use images::{Available, available_image, present};
 
 /// The label that carries the run id, for `redrill reap`.
 pub const RUN_LABEL: &str = "redrill.run";
@@ -46,7 +47,9 @@ impl Provisioner for Containers {
     }
 
     async fn start(&self, ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
-        let image = available_image(ctx, wanted.engine, wanted.version.as_deref()).await?;
+        let image = available_image(ctx, wanted.engine, wanted.version.as_deref())
+            .await?
+            .image;
         let started = match wanted.engine {
             Engine::Postgres => start_postgres(ctx, wanted, &image).await,
             Engine::Redis => start_redis(ctx, wanted, &image).await,
@@ -70,46 +73,6 @@ pub async fn engine_answers(ctx: &Context) -> Result<()> {
             .hint(hint)
             .doing("reach the container engine")),
     }
-}
-
-/// The image to use: the first candidate that is here, else the first that can be pulled.
-pub async fn available_image(
-    ctx: &Context,
-    engine: Engine,
-    version: Option<&str>,
-) -> Result<String> {
-    let candidates = images::candidates(engine, version)?;
-    for image in &candidates {
-        let asked = Command::new("docker")
-            .args(["image", "inspect", "--format", "{{.Id}}", image])
-            .run(ctx)
-            .await?;
-        if asked.exit == Some(0) {
-            return Ok(image.clone());
-        }
-    }
-    for image in &candidates {
-        let pulled = Command::new("docker")
-            .args(["pull", "--quiet", image])
-            .deadline(Duration::from_secs(600))
-            .run(ctx)
-            .await?;
-        if pulled.exit == Some(0) {
-            return Ok(image.clone());
-        }
-    }
-    Err(Error::unavailable(format!(
-        "no image for {engine}: {} is neither here nor can it be pulled",
-        candidates.join(", ")
-    ))
-    .hint(format!(
-        "run `make images` to build one from Debian packages, or name yours in REDRILL_IMAGE_{}",
-        if engine == Engine::Bucket {
-            "S3".to_owned()
-        } else {
-            engine.id().to_uppercase()
-        }
-    )))
 }
 
 async fn start_postgres(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn Running>> {
@@ -261,6 +224,12 @@ async fn launch<I: Image + 'static>(
         .await
         .map_err(|error| trouble(&error))?
         .to_string();
+    // Ports are published for IPv4 and IPv6 apart, and need not be the same: the name could lead to the other one's.
+    let host = if host == "localhost" {
+        "127.0.0.1".to_owned()
+    } else {
+        host
+    };
     let mut server = Contained {
         id: container.id().to_owned(),
         inside,

@@ -149,14 +149,13 @@ where r.relkind in ('r', 'p', 'm')
   and (r.reloptions is not null or exists (select from pg_class t where t.oid = r.reltoastrelid and t.reloptions is not null))
 
 union all
--- Newer servers stamp columns with where in the log they were last altered, as an option that no dump carries.
+-- 15.20 marks every column with a pg_attver of its own, which pg_dump leaves out: the server's business, nobody's option.
 select 'option column', format('%s.%I', r.name, a.attname),
-  concat_ws('; ', 'statistics ' || nullif(a.attstattarget, -1),
-    (select string_agg(o, ', ' order by o) from unnest(a.attoptions) o where o !~ '^pg_attver=')),
+  concat_ws('; ', 'statistics ' || nullif(a.attstattarget, -1), o.options),
   false
 from relation r join pg_attribute a on a.attrelid = r.oid and not a.attisdropped and a.attnum > 0
-where r.relkind in ('r', 'p', 'm', 'f', 'i', 'I')
-  and (coalesce(a.attstattarget, -1) <> -1 or exists (select from unnest(a.attoptions) o where o !~ '^pg_attver='))
+cross join lateral (select string_agg(o, ', ' order by o) as options from unnest(a.attoptions) o where o !~ '^pg_attver=') o
+where r.relkind in ('r', 'p', 'm', 'f', 'i', 'I') and (coalesce(a.attstattarget, -1) <> -1 or o.options is not null)
 
 union all
 select 'option statistics', format('%I.%I', n.nspname, s.stxname), s.stxstattarget::text, false
