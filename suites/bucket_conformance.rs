@@ -32,13 +32,6 @@ mod server;
 
 const EXCLUDE: [&str; 3] = ["*.pyc", "__pycache__/*", ".DS_Store"];
 const CANARY: &str = "canary-7f3a9c51d2e8";
-const OPTIONS: RestoreOptions = RestoreOptions {
-    jobs: 1,
-    owner: false,
-    acl: false,
-    version: None,
-};
-
 /// What lies in a repository of an artifact, read with its key.
 async fn inspected(
     bench: &Bench,
@@ -272,7 +265,8 @@ impl Bench {
         let fetched = sync
             .fetch(ctx, &self.reader(manifest), &self.service)
             .await?;
-        sync.restore(ctx, &fetched, &self.service, &OPTIONS).await
+        sync.restore(ctx, &fetched, &self.service, &RestoreOptions::default())
+            .await
     }
 
     async fn observe(&self) -> Observation {

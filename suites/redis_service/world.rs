@@ -157,13 +157,13 @@ impl World {
     pub async fn restore(&self, artifact: &ArtifactReader, target: &Component) -> Result<()> {
         let pipeline = RedisRdb::new(false);
         let fetched = pipeline.fetch(&self.ctx, artifact, &target.service).await?;
-        let options = RestoreOptions {
-            jobs: 1,
-            owner: true,
-            acl: true,
-        };
         pipeline
-            .restore(&self.ctx, &fetched, &target.service, &options)
+            .restore(
+                &self.ctx,
+                &fetched,
+                &target.service,
+                &RestoreOptions::default(),
+            )
             .await
     }
 }
