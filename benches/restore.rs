@@ -20,7 +20,7 @@ use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
 use redrill::service::postgres::PostgresService;
 use redrill::service::{Running, Service};
-use redrill::suite::{DumpFormat, Engine, RestoreOptions};
+use redrill::suite::{DumpFormat, Engine, RecoveryTarget, RestoreOptions};
 use tokio::runtime::Runtime;
 
 /// Wall time, with throughput in the unit of the field.
@@ -238,6 +238,7 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
             jobs,
             owner: false,
             acl: false,
+            target: RecoveryTarget::EndOfWal,
         };
         group.bench_function(format!("custom, {jobs} jobs"), |bencher| {
             bencher.iter_custom(|rounds| {
@@ -284,6 +285,7 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
         jobs: 1,
         owner: false,
         acl: false,
+        target: RecoveryTarget::EndOfWal,
     };
     group.bench_function("plain", |bencher| {
         bencher.iter_custom(|rounds| {

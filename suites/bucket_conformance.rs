@@ -23,7 +23,7 @@ use redrill::repository::{LocalRepository, Repository, S3Repository};
 use redrill::service::bucket::{BucketService, RUN_KEY, seed};
 use redrill::service::s3::S3Client;
 use redrill::service::{Endpoint, Running, Service, Stop};
-use redrill::suite::{Engine, Expect, Keep, RestoreOptions, Smoke};
+use redrill::suite::{Engine, Expect, Keep, RecoveryTarget, RestoreOptions, Smoke};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ const OPTIONS: RestoreOptions = RestoreOptions {
     jobs: 1,
     owner: false,
     acl: false,
+    target: RecoveryTarget::EndOfWal,
 };
 
 type Fact = for<'a> fn(&'a Bench) -> BoxFuture<'a, ()>;

@@ -22,6 +22,7 @@ use crate::pipeline::artifact::{ArtifactReader, Keys};
 use crate::pipeline::verify::verify_stored;
 use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest};
+use crate::repository::wal;
 use crate::suite::{Backup, Engine, Fault};
 
 /// How an age file begins (age-encryption.org/v1, "Header").
@@ -151,7 +152,18 @@ pub(super) async fn retention(
                         .chain([manifest.key()])
                 })
                 .collect();
-            fact.orphans = there.difference(&named).cloned().collect();
+            // WAL from the oldest base backup on belongs to all of them.
+            let oldest = manifests.iter().filter_map(wal::start_of).min();
+            let continues = |key: &&String| {
+                let name = wal::Name::of_key(&backup.name, key).map(|(_, name)| name);
+                name.zip(oldest)
+                    .is_some_and(|(name, oldest)| !name.is_before(oldest))
+            };
+            fact.orphans = there
+                .difference(&named)
+                .filter(|key| !continues(key))
+                .cloned()
+                .collect();
             fact.broken.extend(named.difference(&there).cloned());
             evidence.retention.push(fact);
         }

@@ -8,14 +8,16 @@ use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
-use crate::evidence::{BackupFact, Evidence, RecoveryFact};
+use crate::evidence::{ArchiveFact, BackupFact, Evidence, Observation, RecoveryFact};
 use crate::fault::plant;
 use crate::pipeline::artifact::ArtifactReader;
 use crate::pipeline::{Fetched, Pipeline};
 use crate::repository::manifest::Manifest;
 use crate::service::Service;
 use crate::service::postgres::PostgresService;
-use crate::suite::{Backup, Component, ComponentKind, Fault, RestoreOptions, Strike};
+use crate::suite::{
+    Backup, Component, ComponentKind, Fault, Method, RecoveryTarget, RestoreOptions, Strike,
+};
 
 /// Recovers every component of the scenario in parallel, then observes what came back.
 pub(super) async fn recover(
@@ -27,7 +29,7 @@ pub(super) async fn recover(
     evidence: &mut Evidence,
 ) -> Result<()> {
     let declared = Stopwatch::start();
-    let taken = &evidence.backups;
+    let (taken, archived) = (&evidence.backups, &evidence.archives);
     let recoveries = backups.iter().map(|backup| async move {
         let lost = strikes
             .iter()
@@ -39,7 +41,7 @@ pub(super) async fn recover(
             lost,
             options,
             declared,
-            last_of(taken, &backup.name),
+            expected(taken, archived, &backup.name, &options.target),
         )
         .await
     });
@@ -63,14 +65,39 @@ pub(super) async fn recover(
                     fact.error.get_or_insert(words);
                 }
             }
+            let backup = backups.iter().find(|backup| backup.name == fact.backup);
+            if let (Some(backup), None) = (backup, &fact.error) {
+                let component = world.component(&fact.component)?;
+                let pipeline = pipeline(backup, component, world.fault)?;
+                match pipeline.inspect(&ctx, service.as_ref()).await {
+                    Ok(found) => fact.integrity = found,
+                    Err(error) => fact.error = Some(stop_or_note(error)?),
+                }
+            }
         }
     }
     evidence.recoveries = facts;
     Ok(())
 }
 
-fn last_of<'a>(facts: &'a [BackupFact], backup: &str) -> Option<&'a BackupFact> {
-    facts.iter().rev().find(|fact| fact.backup == backup)
+/// What the restore must bring back: the source when it was last backed up, or archived after that.
+fn expected(
+    taken: &[BackupFact],
+    archived: &[ArchiveFact],
+    backup: &str,
+    target: &RecoveryTarget,
+) -> Option<Observation> {
+    let taken = taken.iter().rev().find(|fact| fact.backup == backup);
+    let archived = archived
+        .iter()
+        .rev()
+        .find(|fact| fact.backup == backup && fact.error.is_none())
+        .filter(|_| *target != RecoveryTarget::Immediate)
+        .filter(|archived| taken.is_none_or(|taken| taken.at < archived.at));
+    match archived {
+        Some(archived) => archived.source.clone(),
+        None => taken.and_then(expected_of),
+    }
 }
 
 async fn one(
@@ -80,12 +107,12 @@ async fn one(
     lost: bool,
     options: &RestoreOptions,
     declared: Stopwatch,
-    taken: Option<&BackupFact>,
+    expected: Option<Observation>,
 ) -> Result<RecoveryFact> {
     let mut fact = RecoveryFact {
         component: backup.component.clone(),
         backup: backup.name.clone(),
-        expected: taken.and_then(expected_of),
+        expected,
         ..RecoveryFact::default()
     };
     let mut recovery = Recovery {
@@ -104,8 +131,8 @@ async fn one(
     Ok(fact)
 }
 
-/// What the restore must bring back: the source at backup time, less what the backup leaves out on purpose.
-fn expected_of(taken: &BackupFact) -> Option<crate::evidence::Observation> {
+/// The source at backup time, less what the backup leaves out on purpose.
+fn expected_of(taken: &BackupFact) -> Option<Observation> {
     let mut expected = taken.source.clone()?;
     if let Some(read) = &taken.readable {
         for key in &read.excluded {
@@ -165,6 +192,9 @@ impl Recovery<'_, '_> {
             pipeline
                 .restore(&fetching, &fetched, target.as_ref(), self.options)
                 .await?;
+            pipeline
+                .replay(&fetching, &fetched, target.as_ref(), self.options)
+                .await?;
             tidy(&fetching, target.as_ref(), &fetched).await?;
         }
         fact.target_before = Some(target.population(&phase(Phase::Provision)).await?);
@@ -206,6 +236,7 @@ impl Recovery<'_, '_> {
         let phase = |phase: Phase| self.ctx.within(phase, name);
 
         let watch = Stopwatch::start();
+        let mut replaying = 0.0;
         let restoring = phase(Phase::Restore);
         if !matches!(fault, Some(Fault::J14 | Fault::J15)) {
             fact.restore_ran = true;
@@ -213,6 +244,20 @@ impl Recovery<'_, '_> {
                 .restore(&restoring, fetched, target.as_ref(), self.options)
                 .await;
             restored.doing_with(|| format!("restore {}", id))?;
+            let before = watch.seconds();
+            let replayed = pipeline
+                .replay(
+                    &phase(Phase::Replay),
+                    fetched,
+                    target.as_ref(),
+                    self.options,
+                )
+                .await;
+            fact.replay = replayed.doing_with(|| format!("replay onto {}", id))?;
+            if fact.replay.is_some() {
+                replaying = watch.seconds() - before;
+                fact.phases.insert(Phase::Replay, replaying);
+            }
         }
         let database = swap.as_ref().map_or_else(
             || target.database().to_owned(),
@@ -228,7 +273,8 @@ impl Recovery<'_, '_> {
             fetched,
         )
         .await?;
-        fact.phases.insert(Phase::Restore, watch.seconds());
+        fact.phases
+            .insert(Phase::Restore, watch.seconds() - replaying);
 
         let watch = Stopwatch::start();
         target
@@ -263,7 +309,8 @@ impl Recovery<'_, '_> {
 
     /// A new server when the old one is lost; else a new database, or a new bucket, on the one that is left.
     async fn provision(&self, ctx: &Context) -> Result<(Arc<dyn Service>, Option<Swap>)> {
-        if self.lost {
+        // A physical backup is of the whole cluster: it takes a server of its own.
+        if self.lost || matches!(self.backup.method, Method::PgBasebackup { .. }) {
             let settings: BTreeMap<String, String> = match self.world.fault {
                 Some(Fault::D4 | Fault::D6) => {
                     BTreeMap::from([("appendonly".to_owned(), "yes".to_owned())])
@@ -343,17 +390,12 @@ struct Landing<'a> {
 
 /// Removes what was fetched: nothing decrypted stays behind.
 async fn tidy(ctx: &Context, target: &dyn Service, fetched: &Fetched) -> Result<()> {
-    for (_, path) in &fetched.files {
-        target
-            .server()
-            .tool("rm")
-            .arg("-f")
-            .arg(path)
-            .run(ctx)
-            .await?
-            .ok()?;
+    let paths: Vec<_> = fetched.files.iter().map(|(_, path)| path).collect();
+    if paths.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let remove = target.server().tool("rm").args(["-rf", "--"]).args(paths);
+    remove.run(ctx).await?.ok().map(drop)
 }
 
 /// Putting a restored database in the place of the damaged one, which is kept under another name.

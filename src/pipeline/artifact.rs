@@ -96,6 +96,49 @@ impl Origin {
     }
 }
 
+/// Where a backup goes, and with which keys.
+#[derive(Clone)]
+pub struct Destination {
+    /// The backup in the suite.
+    pub backup: String,
+    /// Its repositories, nearest first.
+    pub repositories: Vec<Arc<dyn Repository>>,
+    keys: Option<Keys>,
+}
+
+impl Destination {
+    /// The repositories of a backup, and the keys it is encrypted with.
+    pub fn new(
+        backup: impl Into<String>,
+        repositories: Vec<Arc<dyn Repository>>,
+        keys: Option<Keys>,
+    ) -> Self {
+        Self {
+            backup: backup.into(),
+            repositories,
+            keys,
+        }
+    }
+
+    /// Whether what is stored here is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Streams one object into some of the repositories.
+    pub async fn put(
+        &self,
+        ctx: &Context,
+        repositories: &[Arc<dyn Repository>],
+        key: &str,
+        metadata: &BTreeMap<String, String>,
+        body: Reading,
+    ) -> Result<stream::Kept> {
+        let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
+        stream::store(ctx, repositories, key, metadata, body, recipient).await
+    }
+}
+
 /// Writes one artifact to one or more repositories.
 pub struct ArtifactWriter {
     /// What is known before the first byte.
@@ -144,6 +187,15 @@ impl ArtifactWriter {
     /// The repositories it goes to, nearest first.
     pub fn repositories(&self) -> &[Arc<dyn Repository>] {
         &self.blobs.0.repositories
+    }
+
+    /// The same places and keys, for what belongs to the backup and to no single artifact.
+    pub fn destination(&self) -> Destination {
+        Destination::new(
+            &self.origin.backup,
+            self.blobs.0.repositories.clone(),
+            self.blobs.0.keys.clone(),
+        )
     }
 
     /// Where content that several artifacts share is stored.
@@ -399,13 +451,27 @@ impl ArtifactReader {
     /// Streams a file, decrypted. The stream ends in an error, not in an early end, when the stored bytes are not
     /// those of the manifest or do not decrypt.
     pub async fn open(&self, ctx: &Context, name: &str) -> Result<Reading> {
-        let file = self.file(name)?;
+        let encrypted = !self.manifest.recipients.is_empty();
+        self.open_file(ctx, self.file(name)?, encrypted).await
+    }
+
+    /// The same for a file of the backup that the manifest does not name. A hash that is empty is not known.
+    pub async fn open_file(
+        &self,
+        ctx: &Context,
+        file: &ManifestFile,
+        encrypted: bool,
+    ) -> Result<Reading> {
         let stored = || async {
             let stored = self.repository.get(ctx, &file.key).await?;
             let what = format!("{} in repository {}", file.key, self.repository.name());
-            Ok::<_, Error>(Checked::new(stored, what, file.bytes).sha256(&file.sha256))
+            let stored = Checked::new(stored, what, file.bytes);
+            Ok::<_, Error>(match file.sha256.as_str() {
+                "" => stored,
+                known => stored.sha256(known),
+            })
         };
-        if self.manifest.recipients.is_empty() {
+        if !encrypted {
             return Ok(Box::new(stored().await?));
         }
         let identity = self.keys.as_ref().and_then(|keys| keys.identity.clone());

@@ -5,7 +5,7 @@
 //! error unless the tool ended with 0, so that a failed dump is never committed; a restore stops at its first error, and what
 //! its tool called an error fails it whatever the exit code. Not here: what came back (see [`crate::check`]).
 
-mod whole;
+pub(in crate::pipeline) mod whole;
 mod words;
 
 use std::collections::BTreeMap;

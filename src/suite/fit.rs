@@ -19,7 +19,7 @@ pub fn strikes(strike: Strike) -> &'static [Engine] {
 /// The engines that a check judges.
 pub fn judges(check: Check) -> &'static [Engine] {
     match check {
-        Check::Catalogue | Check::Sequences => POSTGRES,
+        Check::Catalogue | Check::Sequences | Check::Replay | Check::Integrity => POSTGRES,
         Check::Expiry => REDIS,
         Check::Mirror | Check::MassDelete | Check::Metadata => BUCKET,
         Check::Artifact
@@ -47,6 +47,8 @@ pub fn needs_recovery(check: Check) -> bool {
     match check {
         Check::TargetEmpty
         | Check::Restore
+        | Check::Replay
+        | Check::Integrity
         | Check::Identity
         | Check::Content
         | Check::Catalogue
@@ -76,7 +78,7 @@ pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
     let engine = component.engine();
     match fault {
         Fault::A1 | Fault::A3 | Fault::A6 | Fault::A8 | Fault::A9 | Fault::A13 | Fault::A15 => {
-            engine == Engine::Postgres
+            matches!(backup.method, Method::PgDump { .. })
         }
         Fault::A2 => matches!(backup.method, Method::PgDump { compress: 1.., .. }),
         Fault::A2Uncompressed => {
@@ -99,7 +101,7 @@ pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
 pub fn needs(fault: Fault) -> &'static str {
     match fault {
         Fault::A1 | Fault::A3 | Fault::A6 | Fault::A8 | Fault::A9 | Fault::A13 | Fault::A15 => {
-            "a backup of a postgres component"
+            "a pg-dump of a postgres component"
         }
         Fault::A2 => "a pg-dump with compress = 1 or more",
         Fault::A2Uncompressed => "a pg-dump with format = \"custom\" and compress = 0",

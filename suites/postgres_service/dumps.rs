@@ -13,7 +13,7 @@ use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
 use redrill::service::postgres::PostgresService;
 use redrill::service::{Running, Service};
-use redrill::suite::{DumpFormat, RestoreOptions};
+use redrill::suite::{DumpFormat, RecoveryTarget, RestoreOptions};
 
 use crate::server::{Disk, TestServer};
 use crate::{Lab, differences, same};
@@ -366,5 +366,6 @@ fn options(owner: bool, acl: bool) -> RestoreOptions {
         jobs: 2,
         owner,
         acl,
+        target: RecoveryTarget::EndOfWal,
     }
 }

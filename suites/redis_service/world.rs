@@ -21,7 +21,7 @@ use redrill::repository::{Repository, Stored};
 use redrill::service::redis::RedisService;
 use redrill::service::redis::client::{Client, Cmd, Reply, cmd};
 use redrill::service::{Endpoint, Reading, Running, Service as _, Stop};
-use redrill::suite::{Engine, RestoreOptions};
+use redrill::suite::{Engine, RecoveryTarget, RestoreOptions};
 use tokio::io::AsyncReadExt as _;
 
 /// The password of every server here; searched for in logs.
@@ -161,6 +161,7 @@ impl World {
             jobs: 1,
             owner: true,
             acl: true,
+            target: RecoveryTarget::EndOfWal,
         };
         pipeline
             .restore(&self.ctx, &fetched, &target.service, &options)

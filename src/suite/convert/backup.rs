@@ -7,7 +7,8 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Component, DumpFormat, Encryption, Engine, Keep, Method, RepositorySpec, SizeRange,
+    Backup, BaseCompression, Component, DumpFormat, Encryption, Engine, Keep, Method,
+    RepositorySpec, SizeRange,
 };
 use super::Declared;
 
@@ -17,6 +18,12 @@ const KEEP: Duration = Duration::from_secs(7 * 86_400);
 const DEADLINE: Duration = Duration::from_secs(3_600);
 /// `compress` of `pg-dump` when a suite does not say: pg_dump's own default for zlib.
 const COMPRESS: u8 = 6;
+/// The physical method of Postgres, beside the default one.
+const PG_BASEBACKUP: &str = "pg-basebackup";
+/// `compress` of `pg-basebackup` when a suite does not say.
+const BASE_COMPRESSION: BaseCompression = BaseCompression::Gzip(1);
+/// `archive_timeout` of `pg-basebackup` when a suite does not say.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(300);
 /// `max_delete` of `bucket-sync` when a suite does not say.
 const MAX_DELETE: u8 = 50;
 
@@ -135,8 +142,9 @@ fn default_method(engine: Engine) -> Method {
 }
 
 /// The methods by their words, and what each backs up.
-const METHODS: [(&str, Engine); 3] = [
+const METHODS: [(&str, Engine); 4] = [
     ("pg-dump", Engine::Postgres),
+    (PG_BASEBACKUP, Engine::Postgres),
     ("redis-rdb", Engine::Redis),
     ("bucket-sync", Engine::Bucket),
 ];
@@ -153,12 +161,22 @@ fn method(value: &Value<'_>, engine: Option<Engine>) -> Option<Method> {
         };
         let of = method_word(method, &method.key, engine)?;
         let options = method.table_such_as("the method's options, such as { }")?;
-        let method = options_of(of, &options);
+        let method = match method.key.as_str() {
+            PG_BASEBACKUP => pg_basebackup(&options),
+            _ => options_of(of, &options),
+        };
         options.finish();
         Some(method)
     } else {
         let word = value.text(WHAT)?;
-        method_word(value, word, engine).map(default_method)
+        let of = method_word(value, word, engine)?;
+        Some(match word {
+            PG_BASEBACKUP => Method::PgBasebackup {
+                compress: BASE_COMPRESSION,
+                archive_timeout: ARCHIVE_TIMEOUT,
+            },
+            _ => default_method(of),
+        })
     }
 }
 
@@ -208,6 +226,36 @@ fn options_of(engine: Engine, options: &Table<'_>) -> Method {
                 .unwrap_or(MAX_DELETE),
         },
     }
+}
+
+fn pg_basebackup(options: &Table<'_>) -> Method {
+    Method::PgBasebackup {
+        compress: options
+            .get("compress")
+            .and_then(|value| base_compression(&value))
+            .unwrap_or(BASE_COMPRESSION),
+        archive_timeout: options
+            .get("archive_timeout")
+            .and_then(|value| value.duration())
+            .unwrap_or(ARCHIVE_TIMEOUT),
+    }
+}
+
+fn base_compression(value: &Value<'_>) -> Option<BaseCompression> {
+    const WHAT: &str = "\"none\", or \"gzip:1\" to \"gzip:9\", or \"zstd:1\" to \"zstd:19\"";
+    let text = value.text(WHAT)?;
+    let found = match text.split_once(':') {
+        None => (text == "none").then_some(BaseCompression::None),
+        Some((word, level)) => match (word, level.parse().unwrap_or(0)) {
+            ("gzip", level @ 1..=9) => Some(BaseCompression::Gzip(level)),
+            ("zstd", level @ 1..=19) => Some(BaseCompression::Zstd(level)),
+            _ => None,
+        },
+    };
+    if found.is_none() {
+        value.expected(WHAT);
+    }
+    found
 }
 
 fn format(value: &Value<'_>) -> DumpFormat {
