@@ -26,6 +26,8 @@ pub struct Evidence {
     pub ledger: Vec<LedgerEntry>,
     /// Every backup that was tried, in order.
     pub backups: Vec<BackupFact>,
+    /// Everything archived between backups, in order.
+    pub archives: Vec<ArchiveFact>,
     /// Every recovery that was tried.
     pub recoveries: Vec<RecoveryFact>,
     /// Loss declared to the last component's first verified read, in seconds.
@@ -220,6 +222,63 @@ pub struct ReadFact {
     pub excluded: BTreeSet<String>,
 }
 
+/// What was committed between two backups, brought into the repositories.
+#[derive(Debug, Clone, Default)]
+pub struct ArchiveFact {
+    /// The backup.
+    pub backup: String,
+    /// The component.
+    pub component: String,
+    /// Virtual instant.
+    pub at: DateTime<Utc>,
+    /// How long it took until every repository had it, in seconds.
+    pub seconds: f64,
+    /// Why it failed, when it did.
+    pub error: Option<String>,
+    /// The highest ledger number acknowledged by then (0 for none).
+    pub high_water: u64,
+    /// The source as it was then, where it is to be compared.
+    pub source: Option<Observation>,
+}
+
+/// How archived logs were replayed onto a restored base, by the recovered server's own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayFact {
+    /// Where it was told to stop.
+    pub target: String,
+    /// Where it says that it stopped, and why.
+    pub stopped: String,
+    /// In which way that is not where it was told to stop.
+    pub missed: Option<String>,
+    /// The timeline that it replayed up to, and the newest that the repository has.
+    pub timelines: (u32, u32),
+    /// The cluster's identity, and that of the base backup.
+    pub identities: (String, String),
+    /// Data checksums are on, as far as the base backup's source had them.
+    pub checksums: bool,
+    /// What would tie it to other servers or write into their archive: settings and connections, by name.
+    pub ties: Vec<String>,
+}
+
+/// How sound a recovered cluster is on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IntegrityFact {
+    /// Databases looked at.
+    pub databases: u64,
+    /// Relations of which every page was read.
+    pub relations: u64,
+    /// Pages read.
+    pub pages: u64,
+    /// Indexes checked against their tables.
+    pub indexes: u64,
+    /// What is not sound, by database and relation, with the server's words.
+    pub damaged: BTreeMap<String, String>,
+    /// Indexes that could not be asked anything, and why.
+    pub unchecked: BTreeMap<String, String>,
+    /// Databases that could not be looked at as they should be, and why.
+    pub unable: BTreeMap<String, String>,
+}
+
 /// One recovery of one component.
 #[derive(Debug, Clone, Default)]
 pub struct RecoveryFact {
@@ -251,6 +310,10 @@ pub struct RecoveryFact {
     pub restored: Option<Observation>,
     /// Answers to the smoke questions.
     pub smoke: Vec<SmokeFact>,
+    /// How archived logs were replayed, where the method does.
+    pub replay: Option<ReplayFact>,
+    /// How sound the whole cluster is, where the method brings one back.
+    pub integrity: Option<IntegrityFact>,
     /// The lost data set was kept aside under another name, when that is how the recovery works.
     pub kept_aside: Option<bool>,
     /// Backups and artifacts that were restored onto the same target before this one: definitions before their rows.

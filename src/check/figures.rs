@@ -10,7 +10,7 @@ use crate::context::Phase;
 use crate::evidence::{BackupFact, Evidence, RecoveryFact, Sample};
 use crate::outcome::{RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
-use crate::suite::Check;
+use crate::suite::{Check, Method};
 
 /// What was lost of one component.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,20 @@ pub struct Exposure {
 /// projected to the production size: a schedule is exposed for its period *and* its own duration.
 pub fn exposure(evidence: &Evidence, terms: &Terms<'_>, backup: &str) -> Option<Exposure> {
     let spec = terms.backup(backup)?;
+    if let Method::PgBasebackup {
+        archive_timeout, ..
+    } = &spec.method
+    {
+        let period = archive_timeout.as_secs_f64();
+        let duration = archiving_duration(evidence, backup)?;
+        return Some(Exposure {
+            seconds: period + duration,
+            period,
+            duration,
+            projected: false,
+            grain: period / 10.0,
+        });
+    }
     let period = plan::period(&spec.schedule).ok()?.as_secs_f64();
     let (duration, projected) = backup_duration(evidence, terms, backup)?;
     Some(Exposure {
@@ -86,6 +100,22 @@ pub fn exposure(evidence: &Evidence, terms: &Terms<'_>, backup: &str) -> Option<
         projected,
         grain: period / 60.0,
     })
+}
+
+/// The longest that it took until what was committed was archived in every repository, in seconds. It takes as long for
+/// a large cluster as for a small one: it is of the commits of one archive timeout.
+fn archiving_duration(evidence: &Evidence, backup: &str) -> Option<f64> {
+    let archives = evidence.archives.iter();
+    let done = archives.filter(|fact| fact.backup == backup && fact.error.is_none());
+    done.map(|fact| fact.seconds).reduce(f64::max)
+}
+
+/// How long after its instant a strike at the worst moment comes: what exposes the backup lasts that much longer.
+pub fn worst_delay(evidence: &Evidence, terms: &Terms<'_>, backup: &str) -> Option<f64> {
+    match terms.backup(backup)?.method {
+        Method::PgBasebackup { .. } => archiving_duration(evidence, backup),
+        _ => backup_duration(evidence, terms, backup).map(|(seconds, _)| seconds),
+    }
 }
 
 /// How long the backup takes: projected to the production size where one is known, else as measured, in seconds.
@@ -345,10 +375,12 @@ pub(super) fn seconds_behind(check: Check, evidence: &Evidence, only: Option<&st
         | Check::Retention => backups.map(|fact| fact.seconds).sum(),
         Check::MassDelete => evidence.guards.iter().map(|fact| fact.seconds).sum(),
         Check::Restore | Check::TargetEmpty => phase(Phase::Fetch) + phase(Phase::Restore),
+        Check::Replay => phase(Phase::Replay),
         Check::Smoke => phase(Phase::Verify),
         Check::Rto | Check::Rpo => evidence.recovery_seconds.unwrap_or(0.0),
         Check::Teardown => steps(Phase::Teardown),
         Check::Encryption
+        | Check::Integrity
         | Check::Identity
         | Check::Content
         | Check::Catalogue

@@ -163,6 +163,42 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     ("restore-skipped", "the restore step never ran"),
     (
+        "archiving-failed",
+        "what was committed between two backups could not be archived in every repository",
+    ),
+    (
+        "target-missed",
+        "recovery did not stop where it was told to, by the recovered server's own words",
+    ),
+    (
+        "older-timeline",
+        "recovery followed a timeline that is not the newest in the repository",
+    ),
+    (
+        "another-cluster",
+        "the recovered cluster is not the one that was backed up",
+    ),
+    (
+        "checksums-off",
+        "the source had data checksums on, and the recovered cluster has not",
+    ),
+    (
+        "still-tied",
+        "the recovered server archives, replicates or runs jobs as if it were the source",
+    ),
+    (
+        "relation-damaged",
+        "a relation of the recovered cluster cannot be read, or an index does not agree with its table",
+    ),
+    (
+        "index-not-checked",
+        "an index of a kind that amcheck does not know could not be asked anything either",
+    ),
+    (
+        "integrity-not-checked",
+        "an extension that integrity is checked with is not installed with the server",
+    ),
+    (
         "not-the-newest",
         "an older artifact was restored although a newer one is committed",
     ),

@@ -16,6 +16,7 @@ mod objectives;
 mod process;
 mod promise;
 mod protection;
+mod replay;
 
 /// What a drill is judged against: its suite and itself.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +114,9 @@ impl<'a> Terms<'a> {
             | Check::Content
             | Check::RecordBound => true,
             Check::Catalogue => engines.iter().any(|engine| *engine != Engine::Bucket),
+            Check::Replay | Check::Integrity => backups
+                .iter()
+                .any(|backup| matches!(backup.method, Method::PgBasebackup { .. })),
             Check::Size => backups.iter().any(|backup| backup.size.is_some()),
             Check::Mirror | Check::Metadata => engines.contains(&Engine::Bucket),
             Check::MassDelete => {
@@ -184,6 +188,8 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         Check::MassDelete => artifact::mass_delete(&facts),
         Check::TargetEmpty => process::target_empty(&facts),
         Check::Restore => process::restore(&facts),
+        Check::Replay => replay::replay(&facts),
+        Check::Integrity => replay::integrity(&facts),
         Check::Identity => comparison::identity(&facts),
         Check::Content => comparison::content(&facts),
         Check::Catalogue => comparison::catalogue(&facts),

@@ -7,7 +7,7 @@ use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Error, Kind, Result};
-use crate::evidence::{BackupFact, Observation};
+use crate::evidence::{ArchiveFact, BackupFact, Observation};
 use crate::pipeline::Taken;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Origin};
 use crate::repository::manifest::{Manifest, SCHEMA_VERSION};
@@ -87,6 +87,40 @@ pub(super) async fn take(
     Ok(fact)
 }
 
+/// Archives what was committed since the last time. A failure is a fact; only an interruption is an error.
+pub(super) async fn archive(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    high_water: u64,
+    look: Look,
+) -> Result<ArchiveFact> {
+    let ctx = ctx.within(Phase::Backup, &backup.component);
+    let source = world.service(&backup.component)?;
+    let mut fact = ArchiveFact {
+        backup: backup.name.clone(),
+        component: backup.component.clone(),
+        at: ctx.clock.now(),
+        high_water,
+        ..ArchiveFact::default()
+    };
+    if look == Look::Whole {
+        let ctx = ctx.within(Phase::Observe, &backup.component);
+        match source.observe(&ctx).await {
+            Ok(observation) => fact.source = Some(observation),
+            Err(error) => fact.error = Some(stop_or_note(error)?),
+        }
+    }
+    let pipeline = pipeline(backup, world.component(&backup.component)?, world.fault)?;
+    let watch = Stopwatch::start();
+    let destination = world.destination(backup);
+    if let Err(error) = pipeline.archive(&ctx, source.as_ref(), &destination).await {
+        fact.error = Some(stop_or_note(error)?);
+    }
+    fact.seconds = watch.seconds();
+    Ok(fact)
+}
+
 /// An interruption ends the drill; everything else is noted.
 pub(super) fn stop_or_note(error: Error) -> Result<String> {
     if error.kind() == Kind::Interrupted {
@@ -112,6 +146,7 @@ async fn write(
     let engine = format!("{} {}", server.engine(), server.version());
     let compression = match &backup.method {
         Method::PgDump(dump) => dump.compress.to_string(),
+        Method::PgBasebackup { compress, .. } => compress.to_string(),
         Method::RedisRdb { .. } => "rdb".to_owned(),
         Method::BucketSync { .. } => "none".to_owned(),
     };

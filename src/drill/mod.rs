@@ -306,8 +306,8 @@ fn worst_moment(terms: &Terms<'_>, evidence: &Evidence) -> Duration {
     terms
         .backups()
         .iter()
-        .filter_map(|backup| figures::backup_duration(evidence, terms, &backup.name))
-        .map(|(seconds, _)| Duration::from_secs_f64(seconds))
+        .filter_map(|backup| figures::worst_delay(evidence, terms, &backup.name))
+        .map(Duration::from_secs_f64)
         .max()
         .unwrap_or_default()
 }

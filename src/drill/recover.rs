@@ -8,7 +8,7 @@ use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
-use crate::evidence::{BackupFact, Evidence, RecoveryFact};
+use crate::evidence::{ArchiveFact, BackupFact, Evidence, Observation, RecoveryFact};
 use crate::fault::plant;
 use crate::pipeline::artifact::ArtifactReader;
 use crate::pipeline::{Fetched, Pipeline};
@@ -16,7 +16,10 @@ use crate::repository::manifest::Manifest;
 use crate::service::Service;
 use crate::service::postgres::PostgresService;
 use crate::suite::brought::half;
-use crate::suite::{Backup, Component, ComponentKind, Engine, Fault, Only, RestoreOptions, Strike};
+use crate::suite::{
+    Backup, Component, ComponentKind, Engine, Fault, Method, Only, RecoveryTarget, RestoreOptions,
+    Strike,
+};
 
 /// Recovers every component of the scenario in parallel, then observes what came back.
 pub(super) async fn recover(
@@ -28,7 +31,7 @@ pub(super) async fn recover(
     evidence: &mut Evidence,
 ) -> Result<()> {
     let declared = Stopwatch::start();
-    let taken = &evidence.backups;
+    let (taken, archived) = (&evidence.backups, &evidence.archives);
     let recoveries = by_component(backups)
         .into_iter()
         .map(|(before, backup)| async move {
@@ -45,7 +48,7 @@ pub(super) async fn recover(
                 options,
                 declared,
             };
-            recovery.carry_out(taken).await
+            recovery.carry_out(taken, archived).await
         });
     let mut facts = futures::future::try_join_all(recoveries).await?;
     if facts.iter().all(|fact| fact.seconds.is_some()) {
@@ -55,23 +58,40 @@ pub(super) async fn recover(
             .reduce(f64::max);
     }
     if world.fault != Some(Fault::J11) {
-        let looks = facts.iter_mut().map(|fact| observe(ctx, world, fact));
+        let looks = facts
+            .iter_mut()
+            .map(|fact| observe(ctx, world, backups, fact));
         futures::future::try_join_all(looks).await?;
     }
     evidence.recoveries = facts;
     Ok(())
 }
 
-/// Reads everything that came back of one component.
-async fn observe(ctx: &Context, world: &World<'_>, fact: &mut RecoveryFact) -> Result<()> {
+/// Reads everything that came back of one component, and has its pipeline look at how whole the server is.
+async fn observe(
+    ctx: &Context,
+    world: &World<'_>,
+    backups: &[&Backup],
+    fact: &mut RecoveryFact,
+) -> Result<()> {
     let ctx = ctx.within(Phase::Observe, &fact.component);
-    if let Ok(service) = world.service(&fact.component) {
-        match service.observe(&ctx).await {
-            Ok(observation) => fact.restored = Some(observation),
-            Err(error) => {
-                let words = stop_or_note(error)?;
-                fact.error.get_or_insert(words);
-            }
+    let Ok(service) = world.service(&fact.component) else {
+        return Ok(());
+    };
+    match service.observe(&ctx).await {
+        Ok(observation) => fact.restored = Some(observation),
+        Err(error) => {
+            let words = stop_or_note(error)?;
+            fact.error.get_or_insert(words);
+        }
+    }
+    let backup = backups.iter().find(|backup| backup.name == fact.backup);
+    if let (Some(backup), None) = (backup, &fact.error) {
+        let component = world.component(&fact.component)?;
+        let pipeline = pipeline(backup, component, world.fault)?;
+        match pipeline.inspect(&ctx, service.as_ref()).await {
+            Ok(found) => fact.integrity = found,
+            Err(error) => fact.error = Some(stop_or_note(error)?),
         }
     }
     Ok(())
@@ -79,6 +99,26 @@ async fn observe(ctx: &Context, world: &World<'_>, fact: &mut RecoveryFact) -> R
 
 fn last_of<'a>(facts: &'a [BackupFact], backup: &str) -> Option<&'a BackupFact> {
     facts.iter().rev().find(|fact| fact.backup == backup)
+}
+
+/// What the restore must bring back: the source when it was last backed up, or archived after that.
+fn expected(
+    taken: &[BackupFact],
+    archived: &[ArchiveFact],
+    backup: &str,
+    target: &RecoveryTarget,
+) -> Option<Observation> {
+    let taken = last_of(taken, backup);
+    let archived = archived
+        .iter()
+        .rev()
+        .find(|fact| fact.backup == backup && fact.error.is_none())
+        .filter(|_| *target != RecoveryTarget::Immediate)
+        .filter(|archived| taken.is_none_or(|taken| taken.at < archived.at));
+    match archived {
+        Some(archived) => archived.source.clone(),
+        None => taken.and_then(expected_of),
+    }
 }
 
 /// The backups of each component in the order in which they are restored, definitions before rows: those before the
@@ -105,8 +145,8 @@ fn by_component<'b>(backups: &[&'b Backup]) -> Vec<(Vec<&'b Backup>, &'b Backup)
         .collect()
 }
 
-/// What the restore must bring back: the source at backup time, less what the backup leaves out on purpose.
-fn expected_of(taken: &BackupFact) -> Option<crate::evidence::Observation> {
+/// The source at backup time, less what the backup leaves out on purpose.
+fn expected_of(taken: &BackupFact) -> Option<Observation> {
     let mut expected = taken.source.clone()?;
     if let Some(read) = &taken.readable {
         for key in &read.excluded {
@@ -136,8 +176,12 @@ fn beside(database: &str) -> String {
 }
 
 impl Recovery<'_, '_> {
-    async fn carry_out(&self, taken: &[BackupFact]) -> Result<RecoveryFact> {
-        let mut expected = last_of(taken, &self.backup.name).and_then(expected_of);
+    async fn carry_out(
+        &self,
+        taken: &[BackupFact],
+        archived: &[ArchiveFact],
+    ) -> Result<RecoveryFact> {
+        let mut expected = expected(taken, archived, &self.backup.name, &self.options.target);
         if let (Some(expected), Some(first)) = (&mut expected, self.before.first()) {
             // The definitions are those of the moment when they were dumped.
             let schema = last_of(taken, &first.name).and_then(|fact| fact.source.as_ref());
@@ -218,6 +262,9 @@ impl Recovery<'_, '_> {
             pipeline
                 .restore(&fetching, &fetched, target.as_ref(), self.options)
                 .await?;
+            pipeline
+                .replay(&fetching, &fetched, target.as_ref(), self.options)
+                .await?;
             tidy(&fetching, target.as_ref(), &fetched).await?;
         }
         fact.target_before = Some(target.population(&phase(Phase::Provision)).await?);
@@ -262,6 +309,7 @@ impl Recovery<'_, '_> {
         let phase = |phase: Phase| self.ctx.within(phase, name);
 
         let watch = Stopwatch::start();
+        let mut replaying = 0.0;
         let restoring = phase(Phase::Restore);
         if !matches!(fault, Some(Fault::J14 | Fault::J15)) {
             fact.restore_ran = true;
@@ -269,6 +317,20 @@ impl Recovery<'_, '_> {
                 .restore(&restoring, fetched, target.as_ref(), self.options)
                 .await;
             restored.doing_with(|| format!("restore {}", id))?;
+            let before = watch.seconds();
+            let replayed = pipeline
+                .replay(
+                    &phase(Phase::Replay),
+                    fetched,
+                    target.as_ref(),
+                    self.options,
+                )
+                .await;
+            fact.replay = replayed.doing_with(|| format!("replay onto {}", id))?;
+            if fact.replay.is_some() {
+                replaying = watch.seconds() - before;
+                fact.phases.insert(Phase::Replay, replaying);
+            }
         }
         let database = swap.as_ref().map_or_else(
             || target.database().to_owned(),
@@ -284,7 +346,7 @@ impl Recovery<'_, '_> {
             fetched,
         )
         .await?;
-        *fact.phases.entry(Phase::Restore).or_default() += watch.seconds();
+        *fact.phases.entry(Phase::Restore).or_default() += watch.seconds() - replaying;
 
         let watch = Stopwatch::start();
         target
@@ -319,7 +381,8 @@ impl Recovery<'_, '_> {
 
     /// A new server when the old one is lost; else a new database, or a new bucket, on the one that is left.
     async fn provision(&self, ctx: &Context) -> Result<(Arc<dyn Service>, Option<Swap>)> {
-        if self.lost {
+        // A physical backup is of the whole cluster: it takes a server of its own.
+        if self.lost || matches!(self.backup.method, Method::PgBasebackup { .. }) {
             let settings: BTreeMap<String, String> = match self.world.fault {
                 Some(Fault::D4 | Fault::D6) => {
                     BTreeMap::from([("appendonly".to_owned(), "yes".to_owned())])
@@ -410,17 +473,12 @@ struct Landing<'a> {
 
 /// Removes what was fetched: nothing decrypted stays behind.
 async fn tidy(ctx: &Context, target: &dyn Service, fetched: &Fetched) -> Result<()> {
-    for (_, path) in &fetched.files {
-        target
-            .server()
-            .tool("rm")
-            .arg("-rf")
-            .arg(path)
-            .run(ctx)
-            .await?
-            .ok()?;
+    let paths: Vec<_> = fetched.files.iter().map(|(_, path)| path).collect();
+    if paths.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let remove = target.server().tool("rm").args(["-rf", "--"]).args(paths);
+    remove.run(ctx).await?.ok().map(drop)
 }
 
 /// Putting a restored database in the place of the damaged one, which is kept under another name.

@@ -27,7 +27,14 @@ pub(super) async fn play(
     teller: &Teller<'_>,
 ) -> Result<()> {
     let happenings = &world.drill.timeline.happenings;
-    let last_run = last_runs(happenings);
+    let last_run = last_of(happenings, |happening| match happening {
+        Happening::Backup(name) => Some(name),
+        _ => None,
+    });
+    let last_archiving = last_of(happenings, |happening| match happening {
+        Happening::Archive(name) => Some(name),
+        _ => None,
+    });
     let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
     for (done, (at, happening)) in happenings.iter().enumerate() {
         ctx.go_on()?;
@@ -60,6 +67,17 @@ pub(super) async fn play(
                 .await?;
                 evidence.backups.push(fact);
             }
+            Happening::Archive(name) => {
+                let Some(backup) = backups.iter().find(|backup| backup.name == *name) else {
+                    continue;
+                };
+                let high_water = numbers.get(&backup.component).copied().unwrap_or(0);
+                let last = last_archiving.get(name) == Some(at);
+                let compared = last && world.drill.timeline.strike.is_some();
+                let look = if compared { Look::Whole } else { Look::Skip };
+                let fact = backup::archive(ctx, world, backup, high_water, look).await?;
+                evidence.archives.push(fact);
+            }
             Happening::Prune(name) => {
                 let Some(backup) = backups.iter().find(|backup| backup.name == *name) else {
                     continue;
@@ -75,14 +93,14 @@ pub(super) async fn play(
     Ok(())
 }
 
-/// When each backup runs for the last time.
-fn last_runs(happenings: &[(DateTime<Utc>, Happening)]) -> BTreeMap<String, DateTime<Utc>> {
+/// When something happens for the last time, by the name of the backup.
+fn last_of(
+    happenings: &[(DateTime<Utc>, Happening)],
+    which: impl Fn(&Happening) -> Option<&String>,
+) -> BTreeMap<String, DateTime<Utc>> {
     happenings
         .iter()
-        .filter_map(|(at, happening)| match happening {
-            Happening::Backup(name) => Some((name.clone(), *at)),
-            _ => None,
-        })
+        .filter_map(|(at, happening)| Some((which(happening)?.clone(), *at)))
         .collect()
 }
 

@@ -7,8 +7,9 @@ use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{ServiceFact, TeardownFact, product};
 use crate::pipeline::Pipeline;
-use crate::pipeline::artifact::Keys;
+use crate::pipeline::artifact::{Destination, Keys};
 use crate::pipeline::bucket_sync::BucketSync;
+use crate::pipeline::pg_basebackup::PgBasebackup;
 use crate::pipeline::pg_dump::PgDump;
 use crate::pipeline::redis::RedisRdb;
 use crate::plan::{Drill, DrillKind};
@@ -87,8 +88,13 @@ impl<'a> World<'a> {
         let this = &*self;
         let components = wanted.into_iter().map(|component| async move {
             let ctx = ctx.within(Phase::Prepare, &component.name);
+            let mut pipelines = Vec::new();
+            for backup in backups.iter().filter(|b| b.component == component.name) {
+                pipelines.push(pipeline(backup, component, this.fault)?);
+            }
+            let settings = pipelines.iter().flat_map(|p| p.source_settings()).collect();
             let service = this
-                .start(&ctx, component, "source", None, &BTreeMap::new())
+                .start(&ctx, component, "source", None, &settings)
                 .await?;
             service.create(&ctx).await?;
             // A retention rehearsal takes hundreds of backups, and only their number and age matter.
@@ -100,6 +106,9 @@ impl<'a> World<'a> {
                 .plant(&ctx, nonce, canary)
                 .await
                 .doing_with(|| format!("plant the nonce in {}", component.name))?;
+            for pipeline in pipelines {
+                pipeline.prepare(&ctx, service.as_ref()).await?;
+            }
             lock(&this.services).insert(component.name.clone(), service);
             Ok::<(), Error>(())
         });
@@ -231,6 +240,15 @@ impl<'a> World<'a> {
         backup.encrypt.and(self.keys.clone())
     }
 
+    /// Where what belongs to a backup goes.
+    pub fn destination(&self, backup: &Backup) -> Destination {
+        Destination::new(
+            &backup.name,
+            self.repositories(backup),
+            self.keys_of(backup),
+        )
+    }
+
     /// The keys that are left to the operators after the disaster.
     pub fn keys_left(&self, ctx: &Context, backup: &Backup) -> Option<Keys> {
         let keys = self.keys_of(backup)?;
@@ -340,6 +358,11 @@ pub(super) fn pipeline(
                 }
                 _ => {}
             }
+            pipeline.deadline = backup.deadline;
+            Arc::new(pipeline)
+        }
+        Method::PgBasebackup { compress, .. } => {
+            let mut pipeline = PgBasebackup::new(*compress);
             pipeline.deadline = backup.deadline;
             Arc::new(pipeline)
         }

@@ -95,6 +95,49 @@ impl Origin {
     }
 }
 
+/// Where a backup goes, and with which keys.
+#[derive(Clone)]
+pub struct Destination {
+    /// The backup in the suite.
+    pub backup: String,
+    /// Its repositories, nearest first.
+    pub repositories: Vec<Arc<dyn Repository>>,
+    keys: Option<Keys>,
+}
+
+impl Destination {
+    /// The repositories of a backup, and the keys it is encrypted with.
+    pub fn new(
+        backup: impl Into<String>,
+        repositories: Vec<Arc<dyn Repository>>,
+        keys: Option<Keys>,
+    ) -> Self {
+        Self {
+            backup: backup.into(),
+            repositories,
+            keys,
+        }
+    }
+
+    /// Whether what is stored here is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Streams one object into some of the repositories.
+    pub async fn put(
+        &self,
+        ctx: &Context,
+        repositories: &[Arc<dyn Repository>],
+        key: &str,
+        metadata: &BTreeMap<String, String>,
+        body: Reading,
+    ) -> Result<stream::Kept> {
+        let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
+        stream::store(ctx, repositories, key, metadata, body, recipient).await
+    }
+}
+
 /// Writes one artifact to one or more repositories.
 pub struct ArtifactWriter {
     /// What is known before the first byte.
@@ -143,6 +186,15 @@ impl ArtifactWriter {
     /// The repositories it goes to, nearest first.
     pub fn repositories(&self) -> &[Arc<dyn Repository>] {
         &self.blobs.0.repositories
+    }
+
+    /// The same places and keys, for what belongs to the backup and to no single artifact.
+    pub fn destination(&self) -> Destination {
+        Destination::new(
+            &self.origin.backup,
+            self.blobs.0.repositories.clone(),
+            self.blobs.0.keys.clone(),
+        )
     }
 
     /// Where content that several artifacts share is stored.
@@ -422,18 +474,42 @@ impl ArtifactReader {
     /// Streams a file, decrypted. The stream ends in an error, not in an early end, when the stored bytes are not
     /// those of the manifest or do not decrypt.
     pub async fn open(&self, ctx: &Context, name: &str) -> Result<Reading> {
-        let file = self.file(name)?;
-        // Without its key nothing is fetched.
-        self.identity(file)?;
-        let stored = self.repository.get(ctx, &file.key).await?;
-        self.plain(file, stored).await
+        let encrypted = !self.manifest.recipients.is_empty();
+        self.open_file(ctx, self.file(name)?, encrypted).await
     }
 
-    /// The content of a file from its stored bytes, as [`ArtifactReader::open`] gives it.
-    pub async fn plain(&self, file: &ManifestFile, stored: Reading) -> Result<Reading> {
+    /// The same for a file of the backup that the manifest does not name. A hash that is empty is not known.
+    pub async fn open_file(
+        &self,
+        ctx: &Context,
+        file: &ManifestFile,
+        encrypted: bool,
+    ) -> Result<Reading> {
+        // Without its key nothing is fetched.
+        self.identity(file, encrypted)?;
+        let stored = self.repository.get(ctx, &file.key).await?;
+        self.plain(file, stored, encrypted).await
+    }
+
+    /// The content of a file that the manifest names from its stored bytes, as [`ArtifactReader::open`] gives it.
+    pub async fn content_of(&self, file: &ManifestFile, stored: Reading) -> Result<Reading> {
+        let encrypted = !self.manifest.recipients.is_empty();
+        self.plain(file, stored, encrypted).await
+    }
+
+    /// The content of a file from its stored bytes.
+    async fn plain(
+        &self,
+        file: &ManifestFile,
+        stored: Reading,
+        encrypted: bool,
+    ) -> Result<Reading> {
         let what = format!("{} in repository {}", file.key, self.repository.name());
-        let mut stored = Checked::new(stored, what, file.bytes).sha256(&file.sha256);
-        let Some(identity) = self.identity(file)? else {
+        let mut stored = Checked::new(stored, what, file.bytes);
+        if !file.sha256.is_empty() {
+            stored = stored.sha256(&file.sha256);
+        }
+        let Some(identity) = self.identity(file, encrypted)? else {
             return Ok(Box::new(stored));
         };
         let plain = match decrypted_small(&mut stored, file.bytes, &identity).await {
@@ -450,8 +526,8 @@ impl ArtifactReader {
     }
 
     /// What opens a file; `None` when it is stored in the clear.
-    fn identity(&self, file: &ManifestFile) -> Result<Option<age::x25519::Identity>> {
-        if self.manifest.recipients.is_empty() {
+    fn identity(&self, file: &ManifestFile, encrypted: bool) -> Result<Option<Identity>> {
+        if !encrypted {
             return Ok(None);
         }
         let identity = self.keys.as_ref().and_then(|keys| keys.identity.clone());

@@ -11,13 +11,14 @@ use async_trait::async_trait;
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::evidence::ReadFact;
-use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter};
+use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
+use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::service::Service;
 use crate::suite::RestoreOptions;
 
 pub mod artifact;
 pub mod bucket_sync;
+pub mod pg_basebackup;
 pub mod pg_dump;
 pub mod redis;
 pub mod search;
@@ -36,6 +37,26 @@ pub struct Taken {
 /// Takes backups of one component and puts them back.
 #[async_trait]
 pub trait Pipeline: Send + Sync {
+    /// Settings that the server of a source must be started with.
+    fn source_settings(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// Sets a source up for its backups, once, before the first of them.
+    async fn prepare(&self, _ctx: &Context, _source: &dyn Service) -> Result<()> {
+        Ok(())
+    }
+
+    /// Between two backups: brings what was committed until now to where the backups go.
+    async fn archive(
+        &self,
+        _ctx: &Context,
+        _source: &dyn Service,
+        _destination: &Destination,
+    ) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes a backup, writing its files to `artifact`; the caller commits it.
     async fn backup(
         &self,
@@ -61,6 +82,27 @@ pub trait Pipeline: Send + Sync {
         options: &RestoreOptions,
     ) -> Result<()>;
 
+    /// Replays archived logs onto what was restored; `None` where the method has none.
+    async fn replay(
+        &self,
+        _ctx: &Context,
+        _fetched: &Fetched,
+        _target: &dyn Service,
+        _options: &RestoreOptions,
+    ) -> Result<Option<ReplayFact>> {
+        Ok(None)
+    }
+
+    /// Reads everything that came back as only this method can tell it: physically. `None` where there is nothing
+    /// but what [`Service::observe`] reads.
+    async fn inspect(
+        &self,
+        _ctx: &Context,
+        _target: &dyn Service,
+    ) -> Result<Option<IntegrityFact>> {
+        Ok(None)
+    }
+
     /// Reads the whole artifact with the engine's own tool, without a server's data being touched.
     async fn read_through(
         &self,
@@ -81,4 +123,6 @@ pub struct Fetched {
     pub metadata: BTreeMap<String, String>,
     /// The artifact itself, for a restore that streams from the repository instead of from files.
     pub artifact: Option<Arc<ArtifactReader>>,
+    /// Archived WAL that continues a base backup.
+    pub wal: Option<pg_basebackup::Wal>,
 }

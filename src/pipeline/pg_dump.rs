@@ -13,7 +13,7 @@
 mod gate;
 mod stage;
 mod statistics;
-mod whole;
+pub(in crate::pipeline) mod whole;
 mod words;
 
 use std::collections::BTreeMap;

@@ -162,7 +162,7 @@ async fn read_file(
         let both = async {
             let (stored, body) = repository.open(&ctx, &file.key).await?;
             let (watch, body) = Watch::over(body, &needle);
-            let content = artifact.plain(&file, body).await?;
+            let content = artifact.content_of(&file, body).await?;
             let plain = Sums::of(content).await.doing("read it")?;
             Ok::<_, Error>(seen(stored, &needle, &watch, Some(plain)))
         };

@@ -106,6 +106,8 @@ pub enum Happening {
     Backup(String),
     /// A backup's artifacts are pruned.
     Prune(String),
+    /// What was committed since the last time is archived, for a backup that does so continuously.
+    Archive(String),
     /// A ledger entry is written to a component.
     Write(String),
 }

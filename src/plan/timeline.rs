@@ -8,7 +8,8 @@
 //! Of every backup only the last two runs before the strike are taken, each followed by a prune: earlier ones
 //! would be superseded, so the drill fast-forwards to these. Each recovered component gets sixty writes per
 //! period of its backup, and one at the instant of every backup and just after it, which is the oldest that the
-//! strike then loses: an hourly dump struck 58 minutes later really loses 58 minutes.
+//! strike then loses: an hourly dump struck 58 minutes later really loses 58 minutes. Where WAL is archived
+//! continuously, the archive timeout is what a strike loses, and writes are finest before it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use chrono::{DateTime, Utc};
 use super::{Happening, Timeline};
 use crate::error::{Error, Result};
 use crate::suite::schedule::{Schedule, first_day};
-use crate::suite::{Backup, RetentionRehearsal, StrikeTime, Suite};
+use crate::suite::{Backup, Method, RetentionRehearsal, StrikeTime, Suite};
 
 /// The hour of the first day from which the runs that a strike hangs on are looked for.
 const ANCHOR_HOUR: i64 = 14;
@@ -26,6 +27,11 @@ const ANCHOR_HOUR: i64 = 14;
 const WRITES_PER_PERIOD: i32 = 60;
 /// Runs of each backup that are taken before the strike.
 const RUNS_TAKEN: usize = 2;
+/// Writes over the whole time of a backup whose WAL is archived: each may have a segment switched.
+const WRITES_ARCHIVED: i32 = 20;
+/// Writes per archive timeout of a backup whose WAL is archived, and how many timeouts before the strike have so many.
+const WRITES_PER_TIMEOUT: i32 = 10;
+const FINE_TIMEOUTS: i32 = 2;
 
 /// The longest time between two consecutive runs of a schedule. A backup that starts every `period` and takes
 /// some time to complete leaves a system exposed for both together.
@@ -54,6 +60,15 @@ pub(super) fn struck(suite: &Suite, recover: &[String], at: &StrikeTime) -> Resu
         let (Some(newest), Some(oldest)) = (runs.first(), runs.last()) else {
             continue;
         };
+        if let Method::PgBasebackup {
+            archive_timeout, ..
+        } = &backup.method
+        {
+            let timeout = chrono::Duration::from_std(*archive_timeout);
+            let timeout = timeout.unwrap_or(strike - *oldest);
+            archive(&mut all, backup, &runs, strike, timeout);
+            continue;
+        }
         let next = schedule.after(*newest).unwrap_or(strike);
         let interval = (next - *newest).max(*newest - *oldest) / WRITES_PER_PERIOD;
         let mut write = *oldest - interval;
@@ -71,6 +86,54 @@ pub(super) fn struck(suite: &Suite, recover: &[String], at: &StrikeTime) -> Resu
         happenings: all.into_iter().collect(),
         strike: Some(strike),
     })
+}
+
+/// A backup whose WAL is archived: twenty writes from its oldest run to the strike, and ten a timeout in the last two,
+/// each archiving there being followed by one at once, which is the oldest that a strike then loses.
+///
+/// What was written is archived a timeout after the last archiving (a base backup brings its own WAL along), as a server
+/// does by itself.
+fn archive(
+    all: &mut BTreeSet<(DateTime<Utc>, Happening)>,
+    backup: &Backup,
+    runs: &[DateTime<Utc>],
+    strike: DateTime<Utc>,
+    timeout: chrono::Duration,
+) {
+    let second = chrono::Duration::seconds(1);
+    let oldest = runs.iter().min().copied().unwrap_or(strike);
+    let fine = (strike - timeout * FINE_TIMEOUTS).max(oldest);
+    let steps = [
+        (oldest, (strike - oldest) / WRITES_ARCHIVED),
+        (fine, timeout / WRITES_PER_TIMEOUT),
+    ];
+    let mut instants: BTreeSet<DateTime<Utc>> = runs.iter().copied().collect();
+    for (from, step) in steps {
+        let times = std::iter::successors(Some(from), |at| Some(*at + step.max(second)));
+        instants.extend(times.take_while(|at| *at < strike));
+    }
+    let (mut last, mut due) = (oldest, None);
+    while let Some(at) = instants.pop_first() {
+        if let Some(due) = due.take_if(|due| *due <= at && !runs.contains(due)) {
+            all.insert((due, Happening::Archive(backup.name.clone())));
+            last = due;
+            if due >= fine && due < at {
+                instants.insert(at);
+                instants.insert(due);
+                continue;
+            }
+        }
+        if runs.contains(&at) {
+            all.insert((at, Happening::Backup(backup.name.clone())));
+            all.insert((at, Happening::Prune(backup.name.clone())));
+            (last, due) = (at, None);
+        }
+        all.insert((at, Happening::Write(backup.component.clone())));
+        due.get_or_insert((last + timeout).max(at + second));
+    }
+    if let Some(due) = due.filter(|due| *due < strike) {
+        all.insert((due, Happening::Archive(backup.name.clone())));
+    }
 }
 
 /// The timeline of a retention rehearsal: every run of its backups over its days, pruned at the end of each day, and

@@ -337,8 +337,8 @@ impl Command {
     }
 }
 
-/// Shell quoting, for reading only.
-fn quoted(word: &str) -> String {
+/// A word as a POSIX shell reads it.
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -8,7 +8,7 @@ pub mod local;
 mod locate;
 pub mod object_store;
 pub mod port;
-mod ready;
+pub(crate) mod ready;
 pub mod reap;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,13 @@
 //! Repositories: where artifacts are kept. Plain named bytes, and the manifest that commits an artifact.
 //!
 //! Layout: `<backup>/<artifact>/<file>`, `<backup>/<artifact>/manifest.json`, and for backups that store content
-//! once, `<backup>/blobs/<name>`. Not here: what the bytes are (see [`crate::pipeline`]).
+//! once, `<backup>/blobs/<name>`; archived WAL: [`wal`]. Not here: what the bytes are (see [`crate::pipeline`]).
 
 pub mod local;
 pub mod manifest;
 pub mod retention;
 pub mod s3;
+pub mod wal;
 
 pub use local::LocalRepository;
 pub use s3::S3Repository;

@@ -2,7 +2,8 @@
 //!
 //! [`decide`] is the policy, pure: it takes `now` and gives every artifact its reason. [`prune`] applies it so that
 //! a crash at any moment leaves no artifact that looks complete and is not: an artifact's manifest goes first,
-//! then its files, then shared content that no remaining manifest names.
+//! then its files, then shared content that no remaining manifest names, and archived WAL that is older than what the
+//! oldest remaining base backup needs.
 //!
 //! Backups and prunes of one backup must not run at once; different backups may. The pruner does not lock: it
 //! touches nothing of an artifact without a manifest (it may be on its way) unless a manifest of the same backup
@@ -22,6 +23,7 @@ use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::repository::manifest::{self, FILE_NAME, Manifest};
+use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
 use crate::suite::Keep;
 
@@ -143,6 +145,8 @@ struct Known {
     taken_at: DateTime<Utc>,
     parent: Option<String>,
     good: bool,
+    /// The first segment of WAL that its recovery reads, where it is one that WAL continues.
+    wal: Option<Segment>,
 }
 
 /// What this prune has removed.
@@ -210,6 +214,7 @@ async fn prune_now(
                 };
                 let good = !manifest.files.is_empty() && manifest.files.iter().all(whole);
                 known.push(Known {
+                    wal: wal::start_of(&manifest),
                     id: manifest.id,
                     taken_at: manifest.taken_at,
                     parent: manifest.parent,
@@ -266,6 +271,25 @@ async fn prune_now(
         &pruned.broken,
     )
     .await?;
+    let stays = known
+        .iter()
+        .filter(|artifact| !gone.ids.contains(&artifact.id));
+    let oldest = stays.filter_map(|artifact| artifact.wal).min();
+    // What a broken manifest needs is not known: then all WAL stays.
+    if let (Some(oldest), true) = (oldest, pruned.broken.is_empty()) {
+        let useless = |stored: &&Stored| {
+            Name::of_key(backup, &stored.key).is_some_and(|(_, name)| name.is_before(oldest))
+        };
+        let keys: Vec<String> = listing
+            .iter()
+            .filter(useless)
+            .map(|stored| stored.key.clone())
+            .collect();
+        if !keys.is_empty() {
+            repository.delete(ctx, &keys).await?;
+            pruned.swept.extend(keys);
+        }
+    }
     Ok(pruned)
 }
 
@@ -309,6 +333,7 @@ async fn sweep(
     let mut orphans: Vec<String> = listing
         .iter()
         .filter(|stored| !stored.key.starts_with(&blobs) && ended(stored))
+        .filter(|stored| !stored.key.starts_with(&wal::prefix(backup)))
         .filter(|stored| {
             let own = stored.key.rsplit_once('/').map(|(own, _)| own);
             own.is_some_and(|own| !committed.contains(format!("{own}/").as_str()))

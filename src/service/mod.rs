@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evidence::{Observation, SmokeFact};
 use crate::process::Command;
 use crate::suite::{Engine, Smoke};
@@ -68,12 +68,22 @@ pub trait Running: Send + Sync {
     /// (PGHOST, PGPORT, PGUSER, PGPASSWORD; REDISCLI_AUTH plus `-h`/`-p` arguments): a caller names no host,
     /// port or password.
     fn tool(&self, program: &str) -> Command;
-    /// The server's data directory, as its tools see it.
+    /// The server's data directory, as its tools see it. Its tools can make more directories beside it, on the same
+    /// file system: they belong to the server and are lost with it.
     fn data_dir(&self) -> PathBuf;
     /// A directory that its tools can read and write, as they see it: for dumps on their way in.
     fn staging(&self) -> PathBuf;
     /// Ends the server and starts it again on the same data and address, ready when this returns.
     async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()>;
+    /// Ends the server as a crash does, puts a directory that lies beside its data in the data's place, and starts the
+    /// server on that, at its own address, ready when this returns.
+    async fn replace_data(&self, _ctx: &Context, prepared: &Path) -> Result<()> {
+        Err(Error::refused(format!(
+            "{} cannot be started on {}",
+            self.engine(),
+            prepared.display()
+        )))
+    }
     /// The disaster: kills the server and removes its data.
     async fn lose(&self, ctx: &Context) -> Result<()>;
     /// Ends the server and removes everything of it. Idempotent.

@@ -87,6 +87,6 @@ impl Brought {
 pub fn half(backup: &Backup) -> Option<Only> {
     match &backup.method {
         Method::PgDump(dump) => dump.only,
-        Method::RedisRdb { .. } | Method::BucketSync { .. } => None,
+        Method::PgBasebackup { .. } | Method::RedisRdb { .. } | Method::BucketSync { .. } => None,
     }
 }

@@ -19,7 +19,7 @@ pub fn strikes(strike: Strike) -> &'static [Engine] {
 /// The engines that a check judges.
 pub fn judges(check: Check) -> &'static [Engine] {
     match check {
-        Check::Catalogue | Check::Sequences => POSTGRES,
+        Check::Catalogue | Check::Sequences | Check::Replay | Check::Integrity => POSTGRES,
         Check::Expiry => REDIS,
         Check::Mirror | Check::MassDelete | Check::Metadata => BUCKET,
         Check::Artifact
@@ -47,6 +47,8 @@ pub fn needs_recovery(check: Check) -> bool {
     match check {
         Check::TargetEmpty
         | Check::Restore
+        | Check::Replay
+        | Check::Integrity
         | Check::Identity
         | Check::Content
         | Check::Catalogue

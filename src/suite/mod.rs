@@ -28,8 +28,11 @@
 //! Not here: how a suite unfolds into drills (see [`crate::plan`]), or anything that runs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 pub mod brought;
 mod convert;
@@ -227,6 +230,13 @@ pub struct Backup {
 pub enum Method {
     /// `pg_dump`, and `pg_dumpall` for the roles.
     PgDump(Dump),
+    /// `pg_basebackup` of the whole cluster, and its WAL archived continuously.
+    PgBasebackup {
+        /// How the base backup is compressed.
+        compress: BaseCompression,
+        /// No commit waits longer than this to be archived (`archive_timeout`, on the drill's clock).
+        archive_timeout: Duration,
+    },
     /// `BGSAVE` and the RDB file; with the AOF directory when asked for.
     RedisRdb {
         /// Whether the append-only directory is kept beside the RDB.
@@ -239,6 +249,27 @@ pub enum Method {
         /// A run that would drop more than this share of the previous run's objects is refused (0 to 100).
         max_delete_percent: u8,
     },
+}
+
+/// How `pg_basebackup` compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseCompression {
+    /// Not at all.
+    None,
+    /// gzip, 1 to 9.
+    Gzip(u8),
+    /// zstd, 1 to 19.
+    Zstd(u8),
+}
+
+impl fmt::Display for BaseCompression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Gzip(level) => write!(f, "gzip:{level}"),
+            Self::Zstd(level) => write!(f, "zstd:{level}"),
+        }
+    }
 }
 
 /// How long artifacts are kept.
@@ -312,6 +343,39 @@ pub struct RestoreOptions {
     pub acl: bool,
     /// The version of the new server that is restored onto, when it is not the component's own.
     pub version: Option<String>,
+    /// How far archived WAL is replayed.
+    pub target: RecoveryTarget,
+}
+
+/// How far archived WAL is replayed onto a base backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RecoveryTarget {
+    /// Everything that the repository has.
+    #[default]
+    EndOfWal,
+    /// Up to the first segment that is missing or damaged: what is later is given up.
+    Unbroken,
+    /// Only until the base backup is consistent.
+    Immediate,
+    /// Everything committed up to this instant of the server's own clock.
+    Time(DateTime<Utc>),
+    /// Everything before this place in the log (`0/3000028`).
+    Lsn(String),
+    /// Up to a restore point of this name.
+    Name(String),
+}
+
+impl fmt::Display for RecoveryTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndOfWal => f.write_str("the end of the archived WAL"),
+            Self::Unbroken => f.write_str("the end of the unbroken WAL"),
+            Self::Immediate => f.write_str("the end of the base backup"),
+            Self::Time(at) => write!(f, "the time {}", at.to_rfc3339()),
+            Self::Lsn(lsn) => write!(f, "LSN {lsn}"),
+            Self::Name(name) => write!(f, "the restore point {name:?}"),
+        }
+    }
 }
 
 /// The pruner at work over many virtual days, on a small source.

@@ -67,6 +67,8 @@ words! {
         MassDelete = "mass-delete", "a backup of an emptied or mostly emptied source is refused instead of wiping the mirror";
         TargetEmpty = "target-empty", "the target of the restore was empty before it, and was started by this run";
         Restore = "restore", "every step of the recovery ended well, strictly: no ignored error, no refused start, no skipped step";
+        Replay = "replay", "archived WAL was replayed to exactly where it was told to, on the newest timeline, and the recovered server is tied to no other";
+        Integrity = "integrity", "every page of every relation of the recovered cluster can be read, and every index agrees with its table";
         Identity = "identity", "the recovered data carries this run's nonce: it is this system's data of this run, not a leftover or another database";
         Content = "content", "per table, Redis database or object: the count and the content fingerprint equal the source's at backup time";
         Catalogue = "catalogue", "every definition (columns, constraints, indexes, views, functions, grants, …) equals the source's";

@@ -366,6 +366,6 @@ fn options(owner: bool, acl: bool) -> RestoreOptions {
         jobs: 2,
         owner,
         acl,
-        version: None,
+        ..RestoreOptions::default()
     }
 }

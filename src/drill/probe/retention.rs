@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::evidence::{Evidence, RetentionFact};
 use crate::fault::plant;
 use crate::repository::manifest::Manifest;
+use crate::repository::wal;
 use crate::suite::{Backup, Fault};
 
 /// What the pruner left of every backup in every repository.
@@ -66,7 +67,18 @@ pub(in crate::drill) async fn retention(
                         .chain([manifest.key()])
                 })
                 .collect();
-            fact.orphans = there.difference(&named).cloned().collect();
+            // WAL from the oldest base backup on belongs to all of them.
+            let oldest = manifests.iter().filter_map(wal::start_of).min();
+            let continues = |key: &&String| {
+                let name = wal::Name::of_key(&backup.name, key).map(|(_, name)| name);
+                name.zip(oldest)
+                    .is_some_and(|(name, oldest)| !name.is_before(oldest))
+            };
+            fact.orphans = there
+                .difference(&named)
+                .filter(|key| !continues(key))
+                .cloned()
+                .collect();
             fact.broken.extend(named.difference(&there).cloned());
             evidence.retention.push(fact);
         }

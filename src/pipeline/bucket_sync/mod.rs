@@ -254,10 +254,9 @@ impl Pipeline for BucketSync {
                 )));
             }
             let fetched = Fetched {
-                metadata: Default::default(),
-                files: Vec::new(),
                 stored_bytes: artifact.manifest.stored_bytes(),
                 artifact: Some(Arc::new(artifact.clone())),
+                ..Fetched::default()
             };
             Ok((fetched, format!("{found} objects")))
         };

@@ -72,6 +72,85 @@ fn lost(timeline: &Timeline, backup: &str, component: &str) -> Duration {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// What a timeline archives continuously, by the fixed day's clock.
+fn archived(at: &str) -> Timeline {
+    let suite = suite(&format!(
+        "[component.db]
+kind = \"postgres\"
+[backup.base]
+schedule = \"0 2 * * *\"
+method = {{ pg-basebackup = {{ archive_timeout = \"5m\" }} }}
+[scenario.lost]
+strike = [{{ fault = \"server-lost\" }}]
+at = \"{at}\"
+"
+    ));
+    let at = if at == "worst" { "@worst" } else { "" };
+    let plan = plan(&suite);
+    let drills = plan.drills.into_iter();
+    let mut drills =
+        drills.filter(|drill| drill.id.starts_with("shop/lost") && drill.id.contains(at));
+    drills.next().expect("a drill").timeline
+}
+
+/// How long each write waits until a backup or an archiving brings it off the server, up to the strike.
+fn waits(timeline: &Timeline) -> Vec<Duration> {
+    let strike = timeline.strike.expect("a strike");
+    let all = &timeline.happenings;
+    let writes = all.iter().enumerate();
+    writes
+        .filter(|(_, (_, what))| matches!(what, Happening::Write(_)))
+        .map(|(index, (at, _))| {
+            let taken = all[index..]
+                .iter()
+                .find(|(_, what)| matches!(what, Happening::Backup(_) | Happening::Archive(_)));
+            let until = taken.map_or(strike, |(until, _)| *until);
+            (until - *at).to_std().expect("after it")
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_written_between_base_backups_is_archived_within_the_archive_timeout() {
+    for at in ["7h after base", "worst"] {
+        let timeline = archived(at);
+        let longest = waits(&timeline).into_iter().max().expect("writes");
+        assert!(
+            longest <= 5 * MINUTE + Duration::from_secs(1),
+            "{longest:?}"
+        );
+        let archive = Happening::Archive("base".to_owned());
+        let archivings = instants(&timeline, &archive).len();
+        assert!((10..60).contains(&archivings), "{archivings}");
+        assert_eq!(
+            instants(&timeline, &Happening::Backup("base".to_owned())).len(),
+            2
+        );
+    }
+}
+
+#[test]
+fn struck_at_worst_an_archived_backup_loses_nearly_its_archive_timeout() {
+    let timeline = archived("worst");
+    let writes = waits(&timeline);
+    let strike = timeline.strike.expect("a strike");
+    let last = timeline
+        .happenings
+        .iter()
+        .rposition(|(_, what)| matches!(what, Happening::Archive(_)))
+        .expect("an archiving");
+    let (oldest, _) = timeline.happenings[last..]
+        .iter()
+        .find(|(_, what)| matches!(what, Happening::Write(_)))
+        .expect("a write after it");
+    let lost = (strike - *oldest).to_std().expect("after it");
+    assert!(
+        lost > 4 * MINUTE && lost <= 5 * MINUTE,
+        "{lost:?} of {} writes",
+        writes.len()
+    );
+}
+
 #[test]
 fn deltacrown_unfolds_into_its_drills_in_order() {
     let suite = shipped("deltacrown");

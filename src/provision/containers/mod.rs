@@ -1,7 +1,7 @@
 //! Services in containers, through testcontainers. Tools run inside the service's container through the engine's
 //! command line, with standard input and output streamed, so that they are of the server's own version.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::RwLock;
 use std::time::Duration;
@@ -35,6 +35,9 @@ pub const RUN_LABEL: &str = "redrill.run";
 pub const OWNER_LABEL: &str = "redrill.owner";
 const STARTUP: Duration = Duration::from_secs(120);
 const ACCESS_KEY: &str = "redrill";
+const POSTGRES_DATA: &str = "/var/lib/postgresql/data/cluster";
+/// Swaps directories under a running server, which keeps to the one that it was started on until it is killed.
+const SWAP: &str = r#"mv -- "$1" "$1.replaced" && mv -- "$2" "$1""#;
 
 /// Starts services as containers.
 #[derive(Debug, Default)]
@@ -88,6 +91,7 @@ async fn start_postgres(ctx: &Context, wanted: &Wanted, image: &str) -> Result<A
         .with_password(&password)
         .with_name(name)
         .with_tag(tag)
+        .with_env_var("PGDATA", POSTGRES_DATA)
         .with_env_var(
             "POSTGRES_INITDB_ARGS",
             "--data-checksums --encoding=UTF8 --locale=C.UTF-8",
@@ -102,7 +106,8 @@ async fn start_postgres(ctx: &Context, wanted: &Wanted, image: &str) -> Result<A
         engine: Engine::Postgres,
         port: 5432,
         user: "postgres",
-        data: "/var/lib/postgresql/data",
+        // Below the volume, so that what lies beside the data is on the same file system.
+        data: POSTGRES_DATA,
         login: "postgres".to_owned(),
         password,
     };
@@ -385,6 +390,16 @@ impl<I: Image + 'static> Running for Contained<I> {
             .await?;
         self.docker(ctx, "start").await?;
         self.wait(ctx).await
+    }
+
+    async fn replace_data(&self, ctx: &Context, prepared: &Path) -> Result<()> {
+        let data = self.data_dir();
+        let swap = self.tool("sh").args(["-c", SWAP, "sh"]);
+        swap.arg(&data).arg(prepared).run(ctx).await?.ok()?;
+        self.restart(ctx, Stop::Kill).await?;
+        let remove = self.tool("rm").arg("-rf");
+        let replaced = data.with_extension("replaced");
+        remove.arg(replaced).run(ctx).await?.ok().map(drop)
     }
 
     async fn lose(&self, ctx: &Context) -> Result<()> {

@@ -48,6 +48,8 @@ impl Home {
     fn make(ctx: &Context, wanted: &Wanted, account: Option<Account>) -> Result<Self> {
         let dir = ctx.subdir(&format!("{}-{}", wanted.name, ctx.next_number()))?;
         let home = Self { dir, account };
+        // What its tools make beside the data belongs to the server.
+        home.own(&home.dir)?;
         home.give(&home.data())?;
         home.give(&home.staging())?;
         Ok(home)
@@ -100,6 +102,7 @@ impl Home {
         Ok(path)
     }
 
+    /// Removes everything of the server; the disaster leaves nothing either.
     fn remove(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.dir) {
             Ok(()) => Ok(()),
@@ -108,10 +111,12 @@ impl Home {
         }
     }
 
-    /// The disaster: the data directory is gone.
-    fn lose(&self) -> Result<()> {
-        std::fs::remove_dir_all(self.data())
-            .doing_with(|| format!("remove {}", self.data().display()))
+    /// Puts a directory that lies beside the data in its place.
+    fn replace_data(&self, prepared: &Path) -> Result<()> {
+        let data = self.data();
+        std::fs::remove_dir_all(&data).doing_with(|| format!("remove {}", data.display()))?;
+        std::fs::rename(prepared, &data)
+            .doing_with(|| format!("put {} in the place of the data", prepared.display()))
     }
 }
 

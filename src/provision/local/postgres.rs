@@ -1,6 +1,6 @@
 //! A local Postgres: `initdb`, data checksums on, fsync on, passwords required.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,9 +184,15 @@ impl Running for LocalPostgres {
         self.launch(ctx).await
     }
 
+    async fn replace_data(&self, ctx: &Context, prepared: &Path) -> Result<()> {
+        self.end(Stop::Kill).await;
+        self.home.replace_data(prepared)?;
+        self.launch(ctx).await
+    }
+
     async fn lose(&self, _ctx: &Context) -> Result<()> {
         self.end(Stop::Kill).await;
-        self.home.lose()
+        self.home.remove()
     }
 
     async fn remove(&self, _ctx: &Context) -> Result<()> {

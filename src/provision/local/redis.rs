@@ -157,7 +157,7 @@ impl Running for LocalRedis {
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {
         self.end(Stop::Kill).await;
-        self.home.lose()
+        self.home.remove()
     }
 
     async fn remove(&self, _ctx: &Context) -> Result<()> {

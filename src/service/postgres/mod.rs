@@ -23,6 +23,7 @@ use crate::suite::Smoke;
 
 pub mod catalogue;
 pub mod content;
+pub mod integrity;
 pub mod properties;
 pub mod script;
 pub mod sequences;

@@ -7,7 +7,8 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Component, Dump, Encryption, Engine, Keep, Method, RepositorySpec, SizeRange,
+    Backup, BaseCompression, Component, Dump, Encryption, Engine, Keep, Method, RepositorySpec,
+    SizeRange,
 };
 use super::{Declared, dump};
 
@@ -15,6 +16,12 @@ use super::{Declared, dump};
 const KEEP: Duration = Duration::from_secs(7 * 86_400);
 /// A backup's deadline when a suite does not say: an hour.
 const DEADLINE: Duration = Duration::from_secs(3_600);
+/// The physical method of Postgres, beside the default one.
+const PG_BASEBACKUP: &str = "pg-basebackup";
+/// `compress` of `pg-basebackup` when a suite does not say.
+const BASE_COMPRESSION: BaseCompression = BaseCompression::Gzip(1);
+/// `archive_timeout` of `pg-basebackup` when a suite does not say.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(300);
 /// `max_delete` of `bucket-sync` when a suite does not say.
 const MAX_DELETE: u8 = 50;
 
@@ -129,8 +136,9 @@ fn default_method(engine: Engine) -> Method {
 }
 
 /// The methods by their words, and what each backs up.
-const METHODS: [(&str, Engine); 3] = [
+const METHODS: [(&str, Engine); 4] = [
     ("pg-dump", Engine::Postgres),
+    (PG_BASEBACKUP, Engine::Postgres),
     ("redis-rdb", Engine::Redis),
     ("bucket-sync", Engine::Bucket),
 ];
@@ -147,12 +155,22 @@ fn method(value: &Value<'_>, engine: Option<Engine>, version: Option<&str>) -> O
         };
         let of = method_word(method, &method.key, engine)?;
         let options = method.table_such_as("the method's options, such as { }")?;
-        let method = options_of(of, &options, version);
+        let method = match method.key.as_str() {
+            PG_BASEBACKUP => pg_basebackup(&options),
+            _ => options_of(of, &options, version),
+        };
         options.finish();
         Some(method)
     } else {
         let word = value.text(WHAT)?;
-        method_word(value, word, engine).map(default_method)
+        let of = method_word(value, word, engine)?;
+        Some(match word {
+            PG_BASEBACKUP => Method::PgBasebackup {
+                compress: BASE_COMPRESSION,
+                archive_timeout: ARCHIVE_TIMEOUT,
+            },
+            _ => default_method(of),
+        })
     }
 }
 
@@ -193,6 +211,36 @@ fn options_of(engine: Engine, options: &Table<'_>, version: Option<&str>) -> Met
                 .unwrap_or(MAX_DELETE),
         },
     }
+}
+
+fn pg_basebackup(options: &Table<'_>) -> Method {
+    Method::PgBasebackup {
+        compress: options
+            .get("compress")
+            .and_then(|value| base_compression(&value))
+            .unwrap_or(BASE_COMPRESSION),
+        archive_timeout: options
+            .get("archive_timeout")
+            .and_then(|value| value.duration())
+            .unwrap_or(ARCHIVE_TIMEOUT),
+    }
+}
+
+fn base_compression(value: &Value<'_>) -> Option<BaseCompression> {
+    const WHAT: &str = "\"none\", or \"gzip:1\" to \"gzip:9\", or \"zstd:1\" to \"zstd:19\"";
+    let text = value.text(WHAT)?;
+    let found = match text.split_once(':') {
+        None => (text == "none").then_some(BaseCompression::None),
+        Some((word, level)) => match (word, level.parse().unwrap_or(0)) {
+            ("gzip", level @ 1..=9) => Some(BaseCompression::Gzip(level)),
+            ("zstd", level @ 1..=19) => Some(BaseCompression::Zstd(level)),
+            _ => None,
+        },
+    };
+    if found.is_none() {
+        value.expected(WHAT);
+    }
+    found
 }
 
 fn exclude(value: &Value<'_>) -> Vec<String> {

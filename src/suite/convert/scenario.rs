@@ -9,7 +9,8 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Brought, Component, Engine, Only, RestoreOptions, Scenario, Strike, StrikeTime,
+    Backup, Brought, Component, Engine, Only, RecoveryTarget, RestoreOptions, Scenario, Strike,
+    StrikeTime,
 };
 use super::{Known, component, titled};
 
@@ -270,6 +271,7 @@ impl Default for RestoreOptions {
             owner: true,
             acl: true,
             version: None,
+            target: RecoveryTarget::EndOfWal,
         }
     }
 }
@@ -300,9 +302,34 @@ fn restore(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -
             }
             Some(version.to_owned())
         }),
+        target: table
+            .get("target")
+            .map_or(usual.target, |value| target(&value)),
     };
     table.finish();
     options
+}
+
+/// How far WAL is replayed. A moment would have to be one of the server's own clock, which no suite can know beforehand.
+fn target(value: &Value<'_>) -> RecoveryTarget {
+    const ALL: [(&str, RecoveryTarget); 3] = [
+        ("end-of-wal", RecoveryTarget::EndOfWal),
+        ("unbroken", RecoveryTarget::Unbroken),
+        ("immediate", RecoveryTarget::Immediate),
+    ];
+    let Some(word) = value.text("how far WAL is replayed, such as \"end-of-wal\"") else {
+        return RecoveryTarget::EndOfWal;
+    };
+    let names = ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let found = ALL.into_iter().find(|(name, _)| *name == word);
+    found.map_or_else(
+        || {
+            let message = format!("there is no recovery target `{word}`");
+            value.wrong(message, did_you_mean(word, names));
+            RecoveryTarget::EndOfWal
+        },
+        |(_, target)| target,
+    )
 }
 
 /// One objective for every component that is recovered, or one for each.

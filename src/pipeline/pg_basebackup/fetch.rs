@@ -1,0 +1,245 @@
+//! Bringing a base backup and the WAL that continues it to where the target's tools see them, and what the server
+//! fetches it with in its recovery.
+//!
+//! What the repository has is listed once: the server's `restore_command` tells a name that is not in that list, at which
+//! recovery ends, from everything else that can go wrong, at which recovery must stop.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures::{StreamExt, TryStreamExt};
+use tokio::io::AsyncReadExt;
+
+use crate::context::Context;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::pipeline::artifact::ArtifactReader;
+use crate::repository::Stored;
+use crate::repository::manifest::ManifestFile;
+use crate::repository::wal::{self, Name, Segment};
+use crate::service::{Reading, Running, write_file};
+use crate::suite::RecoveryTarget;
+
+use super::Wal;
+use super::chain::{self, Base, Have};
+use super::ship::noted;
+
+const SCRIPT: &str = include_str!("fetch.sh");
+/// How many objects are asked for at once.
+const AT_ONCE: usize = 8;
+/// A timeline's history is a few lines; more is damage.
+const MAX_HISTORY: u64 = 1 << 20;
+
+/// A file of the archive in a repository.
+#[derive(Debug, Clone)]
+struct Found {
+    name: String,
+    kind: Name,
+    encrypted: bool,
+    file: ManifestFile,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Found {
+    fn of(name: &str, kind: Name, stored: Stored) -> Self {
+        let get = |key: &str| stored.metadata.get(key).cloned().unwrap_or_default();
+        let encrypted = stored.key.ends_with(".age");
+        let packed = get(noted::PACKED_SHA256);
+        let packed_bytes = get(noted::PACKED_BYTES).parse().unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            kind,
+            encrypted,
+            file: ManifestFile {
+                name: name.to_owned(),
+                key: stored.key,
+                bytes: if encrypted {
+                    stored.bytes
+                } else {
+                    packed_bytes
+                },
+                sha256: if encrypted {
+                    String::new()
+                } else {
+                    packed.clone()
+                },
+                plain_bytes: packed_bytes,
+                plain_sha256: packed,
+                shared: true,
+                metadata: BTreeMap::new(),
+            },
+            metadata: stored.metadata,
+        }
+    }
+
+    fn noted(&self, key: &str) -> &str {
+        self.metadata.get(key).map_or("", String::as_str)
+    }
+
+    /// Why it cannot be of use, as far as its description tells.
+    fn problem(&self, cluster: &str, size: u64) -> Option<String> {
+        let of = self.noted(noted::CLUSTER);
+        if of != cluster {
+            let of = if of.is_empty() {
+                "an unknown cluster"
+            } else {
+                of
+            };
+            return Some(format!("it is of cluster {of}, not of {cluster}"));
+        }
+        let bytes = self.noted(noted::BYTES);
+        if matches!(self.kind, Name::Segment(_)) && bytes != size.to_string() {
+            return Some(format!("it has {bytes} bytes where a segment has {size}"));
+        }
+        None
+    }
+}
+
+/// Stages all WAL that continues a base backup.
+pub(super) async fn wal(
+    ctx: &Context,
+    server: &dyn Running,
+    reader: &ArtifactReader,
+    base: Base,
+    cluster: &str,
+    dir: &Path,
+) -> Result<(Wal, u64)> {
+    let found = found(ctx, reader, base.start).await?;
+    let made = server.tool("mkdir").args(["-p", "-m", "700"]).arg(dir);
+    made.run(ctx).await?.ok()?;
+    let script = dir.join("fetch.sh");
+    write_file(ctx, server, &script, text(SCRIPT)).await?;
+    let mut have: BTreeMap<Segment, Have> = BTreeMap::new();
+    let mut histories = BTreeMap::new();
+    let mut entries = BTreeMap::new();
+    let mut bytes = 0;
+    for file in found {
+        let mut problem = file.problem(cluster, base.size);
+        if problem.is_none() {
+            match stage(ctx, server, reader, &file, dir).await {
+                Ok(history) => {
+                    bytes += file.file.bytes;
+                    if let (Name::History(timeline), Some(history)) = (file.kind, history) {
+                        histories.insert(timeline, history);
+                    }
+                }
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => problem = Some(format!("it cannot be used: {}", error.message())),
+            }
+        }
+        let line = match &problem {
+            None => format!("{} {}", file.noted(noted::BYTES), file.noted(noted::SHA256)),
+            Some(why) => format!("- {}", why.replace('\n', " ")),
+        };
+        entries.insert(file.name.clone(), line);
+        if let Name::Segment(segment) = file.kind {
+            let at = file.noted(noted::AT).to_owned();
+            have.insert(segment, Have { at, problem });
+        }
+    }
+    let chain = chain::follow(base, &have, &histories)?;
+    if let Some((segment, why)) = &chain.broken {
+        let known = entries.entry(segment.to_string());
+        known.or_insert_with(|| format!("- {why}"));
+    }
+    let wal = Wal {
+        dir: dir.to_owned(),
+        chain,
+        entries,
+        repository: reader.repository().name().to_owned(),
+    };
+    Ok((wal, bytes))
+}
+
+/// Everything of the archive that a recovery from `start` may want, in the order of its names.
+async fn found(ctx: &Context, reader: &ArtifactReader, start: Segment) -> Result<Vec<Found>> {
+    let repository = reader.repository();
+    let backup = &reader.manifest.backup;
+    let listing = repository.list(ctx, &wal::prefix(backup)).await?;
+    let wanted = listing.into_iter().filter_map(|stored| {
+        let (name, kind) = Name::of_key(backup, &stored.key)?;
+        let needed = matches!(kind, Name::Segment(_) | Name::History(_)) && !kind.is_before(start);
+        needed.then(|| (name.to_owned(), kind, stored.key.clone()))
+    });
+    futures::stream::iter(wanted.collect::<Vec<_>>())
+        .map(|(name, kind, key)| async move {
+            let head = repository.head(ctx, &key).await?;
+            let stored = head.ok_or_else(|| {
+                Error::failed(format!("{key} was listed, and is gone"))
+                    .hint("is something pruning this repository?")
+            })?;
+            Ok::<_, Error>(Found::of(&name, kind, stored))
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Brings one file of the archive to the server, as it was before encryption; a history's text too.
+async fn stage(
+    ctx: &Context,
+    server: &dyn Running,
+    reader: &ArtifactReader,
+    found: &Found,
+    dir: &Path,
+) -> Result<Option<String>> {
+    let path = dir.join(format!("{}.gz", found.name));
+    let input = reader.open_file(ctx, &found.file, found.encrypted).await?;
+    let doing = || format!("fetch {}", found.name);
+    let written = write_file(ctx, server, &path, input).await;
+    if written.is_err() {
+        let remove = server.tool("rm").arg("-f").arg(&path);
+        remove.run(&ctx.for_teardown()).await?.ok()?;
+    }
+    written.doing_with(doing)?;
+    if !matches!(found.kind, Name::History(_)) {
+        return Ok(None);
+    }
+    let unpack = server.tool("gzip").args(["-dc", "--"]).arg(path);
+    let unpacked = unpack.run(ctx).await?.ok().doing_with(doing)?;
+    let mut text = String::new();
+    let mut limited = unpacked.stdout.as_slice().take(MAX_HISTORY);
+    limited.read_to_string(&mut text).await.doing_with(doing)?;
+    Ok(Some(text))
+}
+
+/// Writes the list that the server's fetches go by, and returns the `restore_command`.
+pub(super) async fn listing(
+    ctx: &Context,
+    server: &dyn Running,
+    wal: &Wal,
+    target: &RecoveryTarget,
+) -> Result<String> {
+    let given_up = match (target, &wal.chain.broken) {
+        (RecoveryTarget::Unbroken, Some((segment, _))) => Some(*segment),
+        _ => None,
+    };
+    let given_up = |name: &str| {
+        let segment = match Name::parse(name) {
+            Some(Name::Segment(segment)) => segment,
+            _ => return false,
+        };
+        given_up.is_some_and(|first| segment.place() >= first.place())
+    };
+    let mut list = String::new();
+    for (name, line) in wal.entries.iter().filter(|(name, _)| !given_up(name)) {
+        list += &format!("{name} {line}\n");
+    }
+    list += "end\n";
+    write_file(ctx, server, &wal.dir.join("listing"), text(&list)).await?;
+    let script = super::archive::text(&wal.dir.join("fetch.sh"));
+    let dir = super::archive::text(&wal.dir);
+    let fetch = super::archive::command(&["sh", &script, "%f", "%p", &dir]);
+    // 1 to 125 mean "not there", and end the recovery: only one answer may. A shell that fails to start counts as trouble.
+    Ok(format!(
+        "{fetch}; case $? in 0) exit 0;; 10) exit 1;; *) exit 126;; esac"
+    ))
+}
+
+fn text(text: &str) -> Reading {
+    Box::new(std::io::Cursor::new(text.as_bytes().to_vec()))
+}
+
+/// Where the target keeps what it fetched.
+pub(super) fn directory(server: &dyn Running, name: &str) -> PathBuf {
+    server.data_dir().with_file_name(name)
+}

@@ -1,0 +1,375 @@
+//! Physical backups of PostgreSQL: `pg_basebackup` of the whole cluster, its WAL archived continuously into the
+//! repositories, and recovery to any moment in between.
+//!
+//! - [`archive`]: the source's side, up to a directory beside its data. - [`ship`]: from there into every repository.
+//! - [`base`]: the base backup as one stream. - [`chain`]: which WAL continues it, and what a gap costs.
+//! - [`fetch`]: both to the target, with what its `restore_command` runs. - [`replay`]: the recovery, on an address of
+//!   its own, up to its promotion; then it takes the place of the target's data. - [`point`]: where it stopped.
+//!
+//! Not here: when a segment is switched (see [`crate::plan`]), which WAL is kept ([`crate::repository::retention`]), or
+//! what came back ([`crate::check`]).
+
+mod archive;
+mod base;
+mod chain;
+mod fetch;
+mod point;
+mod replay;
+mod ship;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use crate::context::Context;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
+use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
+use crate::pipeline::stream::Sums;
+use crate::pipeline::{Fetched, Pipeline, Taken};
+use crate::repository::manifest::ManifestFile;
+use crate::repository::wal::{self, Lsn, Name};
+use crate::service::postgres::integrity;
+use crate::service::postgres::session::Session;
+use crate::service::{Running, Service, write_file};
+use crate::suite::{BaseCompression, RestoreOptions};
+
+pub use chain::{Base, Chain};
+
+/// Manifest metadata of a base backup, beside [`wal::START`].
+const BEGAN: &str = "began";
+const STOP: &str = "wal-stop";
+const SEGMENT: &str = "wal-segment-size";
+const CLUSTER: &str = "system-identifier";
+/// What the files of a [`Fetched`] are called.
+const BASE: &str = "base";
+const WAL: &str = "wal";
+
+/// `pg_basebackup`, `archive_command` and `restore_command`.
+#[derive(Debug, Clone)]
+pub struct PgBasebackup {
+    /// How the base backup is compressed.
+    pub compress: BaseCompression,
+    /// A tool that takes longer is ended, with its whole process group.
+    pub deadline: Duration,
+}
+
+/// The archived WAL that was fetched for a base backup.
+#[derive(Debug, Clone)]
+pub struct Wal {
+    /// Where it lies, as the target's tools see it.
+    dir: PathBuf,
+    /// What it continues, how far, and where it breaks off.
+    pub chain: Chain,
+    /// What the repository has by each name: bytes and SHA-256, or `-` and why it is of no use.
+    entries: BTreeMap<String, String>,
+    repository: String,
+}
+
+impl PgBasebackup {
+    /// Base backups compressed so, each tool within an hour.
+    pub fn new(compress: BaseCompression) -> Self {
+        Self {
+            compress,
+            deadline: Duration::from_secs(3600),
+        }
+    }
+
+    /// Streams the base backup into the artifact, and its WAL to where the artifact goes.
+    async fn take(
+        &self,
+        ctx: &Context,
+        server: &dyn Running,
+        artifact: &ArtifactWriter,
+    ) -> Result<()> {
+        let session = Session::open(ctx, server, "postgres").await?;
+        base::is_in_one_place(ctx, &session).await?;
+        archive::is_well(ctx, &session).await?;
+        let size = archive::segment_size(ctx, &session).await?;
+        let cluster = cluster(ctx, &session).await?;
+        let began = now(ctx, &session).await?;
+        let label = format!("redrill {}", artifact.id);
+        let name = base::file_name(self.compress);
+        let stream = base::command(server, self.compress, &label, self.deadline)?.stream(ctx)?;
+        let whole = super::pg_dump::whole::Whole::of(stream);
+        artifact
+            .file(ctx, name, Box::new(whole), BTreeMap::new())
+            .await?;
+        let note = base::Note::find(ctx, server, &label).await?;
+        let (first, last) = note.segments(size);
+        for (key, value) in [
+            (wal::START, first.to_string()),
+            (BEGAN, began.to_rfc3339()),
+            (STOP, note.stop.to_string()),
+            (SEGMENT, size.to_string()),
+            (CLUSTER, cluster.clone()),
+        ] {
+            artifact.describe(name, key, value);
+        }
+        let shipped = ship::ship(ctx, server, &artifact.destination(), &cluster).await?;
+        for (name, file) in shipped.named {
+            if matches!(name, Name::Segment(segment) if (first..=last).contains(&segment)) {
+                artifact.blobs().reuse(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks and verifies a base backup beside the data of `server`, and reads the WAL that it cannot do without.
+    async fn read(
+        &self,
+        ctx: &Context,
+        artifact: &ArtifactReader,
+        server: &dyn Running,
+    ) -> Result<ReadFact> {
+        let (staged, unpacked) = reading_places(server, artifact)?;
+        let input = artifact.open(ctx, &base_of(artifact)?.name).await?;
+        write_file(ctx, server, &staged, input).await?;
+        base::unpack(ctx, server, &staged, &unpacked, self.deadline).await?;
+        const LOOK: &str =
+            r#"grep -c '"Path"' "$1/backup_manifest"; grep "^START TIME: " "$1/backup_label""#;
+        let look = server.tool("sh").args(["-c", LOOK, "sh"]).arg(&unpacked);
+        let seen = look.run(ctx).await?.ok()?.text();
+        let mut lines = seen.lines();
+        let entries = lines.next().and_then(|count| count.parse().ok());
+        for file in artifact.manifest.files.iter().filter(|file| file.shared) {
+            let reading = artifact.open(ctx, &file.name).await?;
+            Sums::of(reading)
+                .await
+                .doing_with(|| format!("read {}", file.name))?;
+        }
+        Ok(ReadFact {
+            entries: entries.unwrap_or(0),
+            content_time: lines.next().and_then(started),
+            ..ReadFact::default()
+        })
+    }
+}
+
+#[async_trait]
+impl Pipeline for PgBasebackup {
+    fn source_settings(&self) -> BTreeMap<String, String> {
+        // The switches follow the drill's clock, not the server's.
+        [
+            ("wal_level", "replica"),
+            ("archive_mode", "on"),
+            ("archive_timeout", "0"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    async fn prepare(&self, ctx: &Context, source: &dyn Service) -> Result<()> {
+        let server = source.server();
+        archive::install(ctx, &*server)
+            .await
+            .doing("set up continuous archiving")
+    }
+
+    async fn archive(
+        &self,
+        ctx: &Context,
+        source: &dyn Service,
+        destination: &Destination,
+    ) -> Result<()> {
+        let server = source.server();
+        let work = async {
+            let session = Session::open(ctx, &*server, "postgres").await?;
+            archive::switch(ctx, &session).await?;
+            let cluster = cluster(ctx, &session).await?;
+            ship::ship(ctx, &*server, destination, &cluster)
+                .await
+                .map(drop)
+        };
+        work.await.doing("archive what was committed")
+    }
+
+    async fn backup(
+        &self,
+        ctx: &Context,
+        source: &dyn Service,
+        artifact: &mut ArtifactWriter,
+    ) -> Result<Taken> {
+        let server = source.server();
+        self.take(ctx, &*server, artifact)
+            .await
+            .doing("back up the cluster")?;
+        Ok(Taken {
+            tool: format!("pg_basebackup (PostgreSQL) {}", server.version()),
+            refused: None,
+        })
+    }
+
+    async fn fetch(
+        &self,
+        ctx: &Context,
+        artifact: &ArtifactReader,
+        target: &dyn Service,
+    ) -> Result<Fetched> {
+        let server = target.server();
+        let file = base_of(artifact)?;
+        let get = |key: &str| {
+            file.metadata.get(key).cloned().ok_or_else(|| {
+                Error::failed(format!(
+                    "the manifest of {} has no {key}",
+                    artifact.manifest.id
+                ))
+            })
+        };
+        let unreadable = || {
+            Error::failed(format!(
+                "the manifest of {} cannot be understood",
+                artifact.manifest.id
+            ))
+        };
+        let Some(Name::Segment(start)) = Name::parse(&get(wal::START)?) else {
+            return Err(unreadable());
+        };
+        let base = Base {
+            start,
+            began: DateTime::parse_from_rfc3339(&get(BEGAN)?)
+                .map_err(|_| unreadable())?
+                .to_utc(),
+            stop: Lsn::parse(&get(STOP)?).ok_or_else(unreadable)?,
+            size: get(SEGMENT)?.parse().map_err(|_| unreadable())?,
+        };
+        let staged = server
+            .staging()
+            .join(format!("{}-{}", ctx.next_number(), file.name));
+        let dir = fetch::directory(&*server, "wal-fetched");
+        let input = artifact.open(ctx, &file.name).await?;
+        write_file(ctx, &*server, &staged, input).await?;
+        let (wal, bytes) = fetch::wal(ctx, &*server, artifact, base, &get(CLUSTER)?, &dir).await?;
+        Ok(Fetched {
+            files: vec![(BASE.to_owned(), staged), (WAL.to_owned(), dir)],
+            stored_bytes: file.bytes + bytes,
+            metadata: file.metadata.clone(),
+            artifact: Some(Arc::new(artifact.clone())),
+            wal: Some(wal),
+        })
+    }
+
+    async fn restore(
+        &self,
+        ctx: &Context,
+        fetched: &Fetched,
+        target: &dyn Service,
+        options: &RestoreOptions,
+    ) -> Result<()> {
+        let server = target.server();
+        let wal = wal_of(fetched)?;
+        wal.chain.leads_to(&options.target, &wal.repository)?;
+        let base = fetched.files.iter().find(|(name, _)| name == BASE);
+        let (_, staged) = base.ok_or_else(|| Error::defect("no base backup was fetched"))?;
+        let into = fetch::directory(&*server, replay::PREPARED);
+        base::unpack(ctx, &*server, staged, &into, self.deadline).await
+    }
+
+    async fn replay(
+        &self,
+        ctx: &Context,
+        fetched: &Fetched,
+        target: &dyn Service,
+        options: &RestoreOptions,
+    ) -> Result<Option<ReplayFact>> {
+        let server = target.server();
+        let cluster = fetched.metadata.get(CLUSTER).cloned().unwrap_or_default();
+        replay::replay(
+            ctx,
+            &*server,
+            wal_of(fetched)?,
+            &options.target,
+            self.deadline,
+            cluster,
+        )
+        .await
+        .map(Some)
+    }
+
+    async fn inspect(&self, ctx: &Context, target: &dyn Service) -> Result<Option<IntegrityFact>> {
+        let server = target.server();
+        integrity::inspect(ctx, &*server).await.map(Some)
+    }
+
+    async fn read_through(
+        &self,
+        ctx: &Context,
+        artifact: &ArtifactReader,
+        source: &dyn Service,
+    ) -> Result<ReadFact> {
+        let server = source.server();
+        let read = self.read(ctx, artifact, &*server).await;
+        if let Ok((staged, unpacked)) = reading_places(&*server, artifact) {
+            let remove = server
+                .tool("rm")
+                .args(["-rf", "--"])
+                .args([staged, unpacked]);
+            remove.run(&ctx.for_teardown()).await?.ok()?;
+        }
+        let tool = "pg_verifybackup".to_owned();
+        match read {
+            Ok(fact) => Ok(ReadFact { tool, ..fact }),
+            Err(error) if error.kind() == Kind::Failed => Ok(ReadFact {
+                tool,
+                error: Some(error.message()),
+                ..ReadFact::default()
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn base_of(artifact: &ArtifactReader) -> Result<&ManifestFile> {
+    let mut files = artifact.manifest.files.iter();
+    files
+        .find(|file| file.name.starts_with("base.tar"))
+        .ok_or_else(|| {
+            Error::failed(format!(
+                "artifact {} has no base backup",
+                artifact.manifest.id
+            ))
+        })
+}
+
+fn wal_of(fetched: &Fetched) -> Result<&Wal> {
+    let wal = fetched.wal.as_ref();
+    wal.ok_or_else(|| Error::defect("no WAL was fetched"))
+}
+
+/// Where a base backup is read through: beside the data of a server, not in it.
+fn reading_places(server: &dyn Running, artifact: &ArtifactReader) -> Result<(PathBuf, PathBuf)> {
+    let name = format!("reading-{}", artifact.manifest.id);
+    let name = format!("{name}-{}", base_of(artifact)?.name);
+    Ok((
+        server.staging().join(&name),
+        fetch::directory(server, "reading"),
+    ))
+}
+
+/// The identity of a cluster, which its WAL carries.
+async fn cluster(ctx: &Context, session: &Session) -> Result<String> {
+    let cluster = session
+        .value(ctx, "select system_identifier from pg_control_system()")
+        .await?;
+    cluster.ok_or_else(|| Error::failed("the server does not say which cluster it is"))
+}
+
+/// The server's own clock.
+async fn now(ctx: &Context, session: &Session) -> Result<DateTime<Utc>> {
+    const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+    let now = session.value(ctx, NOW).await?;
+    now.and_then(|now| DateTime::from_timestamp_micros(now.parse().ok()?))
+        .ok_or_else(|| Error::failed("the server does not say what time it is"))
+}
+
+/// The instant in a backup label, when it is in UTC.
+fn started(line: &str) -> Option<DateTime<Utc>> {
+    let time = line.strip_prefix("START TIME: ")?;
+    let time = time.strip_suffix(" UTC").or(time.strip_suffix(" GMT"))?;
+    let time = NaiveDateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S").ok()?;
+    Some(time.and_utc())
+}

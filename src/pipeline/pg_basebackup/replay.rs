@@ -1,0 +1,357 @@
+//! The recovery: the unpacked base backup is started on a socket that only the server's user can reach, replays the WAL
+//! that was fetched, is promoted, asked where it stopped, and given the target's password. Then it takes the place of
+//! the target's data.
+//!
+//! It never touches the source's surroundings: archiving, replication and subscriptions are off before it first starts.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::evidence::ReplayFact;
+use crate::process::{Command, Daemon};
+use crate::provision::ready;
+use crate::repository::wal::{Name, Segment};
+use crate::service::Running;
+use crate::service::postgres::session::{Session, identifier, literal};
+use crate::suite::RecoveryTarget;
+
+use super::archive::text;
+use super::{Wal, chain, fetch, point};
+
+/// The directory beside the target's data in which the base backup is unpacked and recovered.
+pub(super) const PREPARED: &str = "recovered";
+/// Libraries that start jobs by themselves, which a recovered copy must not.
+const SCHEDULERS: [&str; 2] = ["pg_cron", "pg_partman_bgw"];
+/// All settings that name a target: the source's own must not meddle.
+const TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_time",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_xid",
+];
+/// Makes a base backup one that recovers: the target's own rules of access, and no ties to other servers.
+/// Arguments: the base backup, the target's data, the socket's directory, settings to add.
+const PREPARE: &str = r#"
+set -eu
+cd -- "$1"
+rm -f standby.signal
+: > recovery.signal
+cp -- "$2/pg_hba.conf" "$2/pg_ident.conf" .
+[ -e postgresql.conf ] || cp -- "$2/postgresql.conf" .
+printf '%s\n' "$4" >> postgresql.auto.conf
+echo 'local all all trust' > "$3/hba"
+"#;
+const PORT: &str = "5432";
+
+/// Replays, promotes, and puts the result in the place of the target's data.
+pub(super) async fn replay(
+    ctx: &Context,
+    server: &dyn Running,
+    wal: &Wal,
+    target: &RecoveryTarget,
+    deadline: Duration,
+    cluster: String,
+) -> Result<ReplayFact> {
+    let prepared = fetch::directory(server, PREPARED);
+    // The path of a socket must be short.
+    let made = server.tool("mktemp").args(["-d", "/tmp/redrill-XXXXXXXX"]);
+    let socket = made.run(ctx).await?.ok()?.text();
+    let mut recovery = Recovery {
+        server,
+        prepared: &prepared,
+        socket: PathBuf::from(&socket),
+        daemon: None,
+    };
+    let recovered = recovery.run(ctx, wal, target, deadline).await;
+    recovery.end(&ctx.for_teardown(), recovered.is_ok()).await?;
+    let mut fact = recovered?;
+    fact.identities.1 = cluster;
+    server
+        .replace_data(ctx, &prepared)
+        .await
+        .doing("start the target on the recovered cluster")?;
+    fact.ties = ties(ctx, server).await?;
+    Ok(fact)
+}
+
+struct Recovery<'a> {
+    server: &'a dyn Running,
+    prepared: &'a Path,
+    socket: PathBuf,
+    daemon: Option<Daemon>,
+}
+
+impl Recovery<'_> {
+    async fn run(
+        &mut self,
+        ctx: &Context,
+        wal: &Wal,
+        target: &RecoveryTarget,
+        deadline: Duration,
+    ) -> Result<ReplayFact> {
+        let restore_command = fetch::listing(ctx, self.server, wal, target).await?;
+        let checksums = self.setting(ctx, "data_checksums").await?;
+        self.prepare(ctx).await?;
+        self.daemon = Some(self.command(&restore_command, target).daemon(ctx)?);
+        if let Err(error) = self.wait(ctx, deadline).await {
+            return Err(match error.kind() {
+                Kind::Failed => explain(&self.log(), wal, target).unwrap_or(error),
+                _ => error,
+            }
+            .doing(format!("recover to {target}")));
+        }
+        let fact = self.ask(ctx, wal, target).await?;
+        self.set_password(ctx).await?;
+        Ok(ReplayFact {
+            checksums: fact.checksums || checksums != "on",
+            ..fact
+        })
+    }
+
+    /// A setting as the base backup has it, without a server.
+    async fn setting(&self, ctx: &Context, name: &str) -> Result<String> {
+        let ask = self.server.tool("postgres").args(["-C", name, "-D"]);
+        // A base backup made by pg_basebackup alone has a configuration unless the source keeps its elsewhere.
+        let asked = ask.arg(self.prepared).run(ctx).await?;
+        Ok(if asked.exit == Some(0) {
+            asked.text()
+        } else {
+            String::new()
+        })
+    }
+
+    async fn prepare(&self, ctx: &Context) -> Result<()> {
+        let mut settings = vec![
+            "archive_mode = off".to_owned(),
+            "archive_command = ''".to_owned(),
+            "primary_conninfo = ''".to_owned(),
+            "primary_slot_name = ''".to_owned(),
+            "max_logical_replication_workers = 0".to_owned(),
+        ];
+        let libraries = self.setting(ctx, "shared_preload_libraries").await?;
+        let all: Vec<&str> = libraries.split(',').map(str::trim).collect();
+        let stay: Vec<&str> = all
+            .iter()
+            .copied()
+            .filter(|library| !SCHEDULERS.contains(library))
+            .collect();
+        if stay != all {
+            settings.push(format!(
+                "shared_preload_libraries = {}",
+                literal(&stay.join(", "))
+            ));
+        }
+        let prepare = self
+            .server
+            .tool("sh")
+            .args(["-c", PREPARE, "sh"])
+            .arg(self.prepared)
+            .arg(self.server.data_dir())
+            .arg(&self.socket)
+            .arg(settings.join("\n"));
+        prepare.run(ctx).await?.ok().map(drop)
+    }
+
+    fn command(&self, restore_command: &str, target: &RecoveryTarget) -> Command {
+        let socket = text(&self.socket);
+        let mut settings = vec![
+            ("listen_addresses", String::new()),
+            ("unix_socket_directories", socket.clone()),
+            ("port", PORT.to_owned()),
+            ("hba_file", format!("{socket}/hba")),
+            // Nobody is let in before the promotion: ready then means recovered.
+            ("hot_standby", "off".to_owned()),
+            ("fsync", "on".to_owned()),
+            ("ssl", "off".to_owned()),
+            ("log_destination", "stderr".to_owned()),
+            ("logging_collector", "off".to_owned()),
+            ("log_min_messages", "warning".to_owned()),
+            ("log_line_prefix", String::new()),
+            // A password is set on it.
+            ("log_statement", "none".to_owned()),
+            ("log_min_duration_statement", "-1".to_owned()),
+            ("log_min_error_statement", "panic".to_owned()),
+            ("log_timezone", "UTC".to_owned()),
+            ("timezone", "UTC".to_owned()),
+            ("lc_messages", "C".to_owned()),
+            ("restore_command", restore_command.to_owned()),
+            ("recovery_target_timeline", "latest".to_owned()),
+            ("recovery_target_action", "promote".to_owned()),
+        ];
+        settings.extend(TARGETS.map(|name| (name, String::new())));
+        settings.extend(point::settings(target));
+        let settings = settings
+            .into_iter()
+            .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+        self.server
+            .tool("postgres")
+            .arg("-D")
+            .arg(self.prepared)
+            .args(settings)
+    }
+
+    async fn wait(&mut self, ctx: &Context, deadline: Duration) -> Result<()> {
+        let Some(daemon) = &mut self.daemon else {
+            return Err(Error::defect("the recovery was not started"));
+        };
+        let log = daemon.log().to_owned();
+        let gone = || {
+            daemon
+                .ended()
+                .map(|status| format!("{status}\n{}", daemon.last_words()))
+        };
+        ready::until(ctx, "the recovery", deadline, gone, || async {
+            let said = tokio::fs::read(&log).await.doing("read the server's log")?;
+            if String::from_utf8_lossy(&said).contains("ready to accept connections") {
+                return Ok(());
+            }
+            let last = String::from_utf8_lossy(&said);
+            let last = last.lines().last().unwrap_or_default().to_owned();
+            Err(Error::failed(last))
+        })
+        .await
+    }
+
+    fn log(&self) -> String {
+        let log = self.daemon.as_ref().map(Daemon::log);
+        let said = log.and_then(|log| std::fs::read(log).ok());
+        String::from_utf8_lossy(&said.unwrap_or_default()).into_owned()
+    }
+
+    fn psql(&self) -> Command {
+        self.server
+            .tool("psql")
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1"])
+            .arg(format!("--host={}", self.socket.display()))
+            .arg(format!("--port={PORT}"))
+            .arg(format!("--username={}", self.server.endpoint().user))
+            .arg("--dbname=template1")
+    }
+
+    /// Asks the recovered server what it is and where it stopped.
+    async fn ask(&self, ctx: &Context, wal: &Wal, target: &RecoveryTarget) -> Result<ReplayFact> {
+        const IS: &str = "select pg_is_in_recovery(), system_identifier, current_setting('data_checksums'), \
+             pg_walfile_name(pg_current_wal_insert_lsn()) from pg_control_system()";
+        let is = self.psql().args(["-c", IS]).run(ctx).await?.ok();
+        let is = is.doing("ask the recovered cluster what it is")?.text();
+        let words: Vec<&str> = is.split('|').collect();
+        let [recovering, identity, checksums, segment] = words[..] else {
+            return Err(Error::defect(format!("the recovered cluster says {is:?}")));
+        };
+        if recovering != "f" {
+            return Err(Error::failed("the recovered cluster was not promoted"));
+        }
+        let Some(Name::Segment(Segment { timeline, .. })) = Name::parse(segment) else {
+            return Err(Error::defect(format!("the server writes to {segment:?}")));
+        };
+        let history = format!("select pg_read_file('pg_wal/{timeline:08X}.history')");
+        let history = self.psql().args(["-c", &history]).run(ctx).await?.ok();
+        let history = history.doing("ask the recovered cluster where it stopped")?;
+        let left = chain::history(&history.text()).and_then(|mut left| left.pop());
+        let left = left.ok_or_else(|| Error::failed("its timeline has no history"))?;
+        let at = self
+            .log()
+            .lines()
+            .find_map(|line| line.split_once("last completed transaction was at log time "))
+            .map_or(String::new(), |(_, at)| {
+                format!("; the last commit that came back is of {}", at.trim())
+            });
+        Ok(ReplayFact {
+            target: target.to_string(),
+            stopped: format!("{}: {}{at}", left.at, left.why.trim()),
+            missed: point::reached(target, &left).err(),
+            timelines: (left.timeline, wal.chain.timeline),
+            identities: (identity.to_owned(), String::new()),
+            checksums: checksums == "on",
+            ties: Vec::new(),
+        })
+    }
+
+    /// The cluster came with its source's password: it gets that of the server whose place it takes.
+    async fn set_password(&self, ctx: &Context) -> Result<()> {
+        let endpoint = self.server.endpoint();
+        if endpoint.password.is_empty() {
+            return Ok(());
+        }
+        let set = format!(
+            "alter role {} password {};\n",
+            identifier(&endpoint.user),
+            literal(&endpoint.password)
+        );
+        let set = self.psql().feed(ctx, set.as_bytes()).await?.ok();
+        set.map(drop)
+            .doing("give the recovered cluster the target's password")
+    }
+
+    /// Ends the recovered server, as an operator does when all is well.
+    async fn end(&mut self, ctx: &Context, clean: bool) -> Result<()> {
+        let mut ended = Ok(());
+        if let Some(mut daemon) = self.daemon.take() {
+            if daemon.ended().is_none() {
+                let mode = if clean { "fast" } else { "immediate" };
+                let stop = self
+                    .server
+                    .tool("pg_ctl")
+                    .args(["stop", "-w", "-m", mode, "-D"]);
+                let stopped = stop.arg(self.prepared).run(ctx).await;
+                ended = stopped.and_then(|stopped| stopped.ok()).map(drop);
+            }
+            daemon.kill().await;
+        }
+        let remove = self.server.tool("rm").args(["-rf", "--"]).arg(&self.socket);
+        remove.run(ctx).await?.ok()?;
+        if clean { ended } else { Ok(()) }
+    }
+}
+
+/// Why a recovery stopped, from its log: what is lost, up to which commit, and what can be done.
+fn explain(log: &str, wal: &Wal, target: &RecoveryTarget) -> Option<Error> {
+    let said = |words: &str| log.lines().rev().find(|line| line.contains(words));
+    if let Some(line) = said("redrill: ") {
+        let (_, words) = line.split_once("redrill: ")?;
+        let (name, why) = words.split_once(' ')?;
+        let why = why.strip_prefix("is needed, but ").unwrap_or(why);
+        return Some(match Name::parse(name) {
+            Some(Name::Segment(segment)) => wal.chain.lost(segment, why, &wal.repository),
+            _ => Error::failed(format!("{name} in the archive {why}")),
+        });
+    }
+    if said("recovery ended before configured recovery target was reached").is_some() {
+        let error = wal.chain.beyond(target, &wal.repository);
+        return Some(match &wal.chain.broken {
+            Some((segment, why)) => wal.chain.lost(*segment, why, &wal.repository),
+            None => error,
+        });
+    }
+    if said("recovery stop point is before consistent recovery point").is_some() {
+        return Some(
+            Error::failed(format!(
+                "{target} lies before the end of the base backup at {}: no earlier state can be had from it",
+                wal.chain.base.stop
+            ))
+            .hint("recover from the base backup before this one"),
+        );
+    }
+    said("No space left on device").map(|line| {
+        Error::failed(line.trim().to_owned())
+            .hint("the target's disk is full: the recovery needs the cluster's size and the WAL that is replayed")
+    })
+}
+
+/// What ties the server, as it runs now, to others.
+async fn ties(ctx: &Context, server: &dyn Running) -> Result<Vec<String>> {
+    const TIES: &str = "
+select 'archive_mode is ' || current_setting('archive_mode') where current_setting('archive_mode') <> 'off'
+union all select 'it follows a primary: ' || status from pg_stat_wal_receiver
+union all select 'it sends WAL to ' || application_name from pg_stat_replication
+union all select 'a subscription is at work: ' || subname from pg_stat_subscription where pid is not null
+union all select 'a replication slot holds WAL: ' || slot_name from pg_replication_slots
+union all select 'it preloads ' || current_setting('shared_preload_libraries')
+  where current_setting('shared_preload_libraries') ~ 'pg_cron|pg_partman_bgw'";
+    let session = Session::open(ctx, server, "template1").await?;
+    let rows = session.rows(ctx, TIES).await?;
+    Ok(rows.into_iter().flatten().flatten().collect())
+}

@@ -1,0 +1,93 @@
+//! Base backups, archived WAL and recovery to a moment, against real PostgreSQL servers: good days and bad ones.
+//!
+//! One source is backed up once and writes on, a restore point and several segments long. Every test recovers from a copy
+//! of that repository, damaged in its own way, onto a server of its own. Services are those of `REDRILL_SERVICES`
+//! (`local` or `containers`); where there are none every test is ignored, with that reason, and with
+//! `REDRILL_REQUIRE_SERVICES` that is a failure.
+
+#[path = "physical/bad_days.rs"]
+mod bad_days;
+#[path = "physical/good_days.rs"]
+mod good_days;
+#[path = "physical/lab.rs"]
+mod lab;
+#[path = "physical/source_side.rs"]
+mod source_side;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::sync::OnceCell;
+
+use lab::Lab;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each test starts servers of its own.
+    arguments.test_threads.get_or_insert(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let runtime = Arc::new(runtime);
+    let home = tempfile::Builder::new()
+        .prefix("redrill-physical-")
+        .tempdir()
+        .expect("a directory");
+    let missing = runtime.block_on(lab::missing(home.path()));
+    if let Some(why) = &missing
+        && std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some()
+    {
+        panic!("services are required: {why}");
+    }
+    let lab: Arc<OnceCell<Result<Lab, String>>> = Arc::default();
+    let path = home.path().to_owned();
+
+    let mut trials = Vec::new();
+    macro_rules! trials {
+        ($($module:ident::$test:ident),+ $(,)?) => {$({
+            let (runtime, lab, path) = (runtime.clone(), lab.clone(), path.clone());
+            let trial = Trial::test(stringify!($test), move || {
+                runtime.block_on(async {
+                    let lab = lab.get_or_init(|| async {
+                        Lab::set_up(&path).await.map_err(|error| error.to_string())
+                    });
+                    let lab = lab.await.as_ref().map_err(Failed::from)?;
+                    let done = $module::$test(lab).await;
+                    lab.clear().await?;
+                    done
+                })
+            });
+            let small = stringify!($test).contains("full_disk") || stringify!($test).contains("falls_behind");
+            let why = missing.clone().or(lab::no_small_disks().filter(|_| small));
+            trials.push(trial.with_ignored_flag(why.is_some()).with_kind(why.unwrap_or_default()));
+        })+};
+    }
+    trials![
+        good_days::everything_archived_comes_back_and_the_server_is_its_own,
+        good_days::recovery_stops_at_an_lsn_a_time_a_name_and_the_end_of_the_base_backup,
+        good_days::an_encrypted_repository_in_s3_gives_the_same,
+        good_days::a_base_backup_alone_is_read_through_and_a_damaged_one_is_noticed,
+        good_days::pruning_takes_wal_with_the_oldest_base_backup_and_never_under_a_kept_one,
+        good_days::a_recovered_server_archives_on_and_the_fork_is_followed,
+        good_days::damage_that_no_query_shows_is_found_page_by_page,
+        bad_days::a_missing_segment_stops_recovery_and_says_what_is_lost,
+        bad_days::a_short_and_an_altered_segment_stop_recovery,
+        bad_days::a_segment_of_another_cluster_is_not_replayed,
+        bad_days::an_archive_that_cannot_be_read_in_mid_recovery_stops_it,
+        bad_days::a_target_before_the_end_of_the_base_backup_is_refused,
+        bad_days::a_target_after_the_last_wal_is_refused,
+        bad_days::a_full_disk_at_the_target_is_said,
+        source_side::the_archiver_is_idempotent_and_never_overwrites,
+        source_side::an_archiver_that_falls_behind_is_said,
+        source_side::a_repository_keeps_its_own_segment_against_another_cluster,
+    ];
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(Ok(lab)) = lab.get() {
+        runtime
+            .block_on(lab.tear_down())
+            .expect("everything that was started is removed");
+    }
+    conclusion.exit_code()
+}

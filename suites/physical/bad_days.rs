@@ -1,0 +1,195 @@
+//! What must stop a recovery, and what it then says.
+
+use libtest_mimic::Failed;
+use redrill::error::Error;
+use redrill::service::Service;
+use redrill::suite::RecoveryTarget;
+
+use crate::lab::{Copy, Lab};
+
+/// What a recovery that must fail says, in full.
+async fn refused(lab: &Lab, copy: &Copy, to: RecoveryTarget) -> Result<String, Failed> {
+    match lab.recover(copy, to.clone()).await {
+        Err(error) => Ok(error.to_string()),
+        Ok((server, fact)) => {
+            let back = lab.back(&server).await?;
+            Err(format!("recovered to {to}: {back:?}, {fact:?}").into())
+        }
+    }
+}
+
+fn has(said: &str, words: &[&str]) -> Result<(), Failed> {
+    for word in words {
+        if !said.contains(word) {
+            return Err(format!("{word:?} is not in: {said}").into());
+        }
+    }
+    Ok(())
+}
+
+pub async fn a_missing_segment_stops_recovery_and_says_what_is_lost(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("missing");
+    let all = copy.segments();
+    // Writes 5, 6 and 7 are in the last three.
+    let (path, name) = copy.segment(all.len() - 2);
+    std::fs::remove_file(path)?;
+    let said = refused(lab, &copy, RecoveryTarget::EndOfWal).await?;
+    has(
+        &said,
+        &[
+            &name,
+            "is missing",
+            "what was committed after",
+            "up to",
+            "unbroken",
+        ],
+    )?;
+    lab.clear().await?;
+    // A moment that the gap does not let it reach is no reason to promote early either.
+    let said = refused(lab, &copy, RecoveryTarget::Time(lab.writes[6].at)).await?;
+    has(&said, &[&name, "is missing"])?;
+    lab.clear().await?;
+    // Before the gap all is well, and giving up what is later is a decision that can be made.
+    let before = RecoveryTarget::Lsn(lab.writes[3].lsn.clone());
+    let (server, _) = lab.recover(&copy, before).await?;
+    assert_eq!(lab.back(&server).await?, [1, 2, 3, 4]);
+    lab.clear().await?;
+    let (server, fact) = lab.recover(&copy, RecoveryTarget::Unbroken).await?;
+    assert_eq!(lab.back(&server).await?, [1, 2, 3, 4, 5], "{fact:?}");
+    Ok(())
+}
+
+pub async fn a_short_and_an_altered_segment_stop_recovery(lab: &Lab) -> Result<(), Failed> {
+    for (how, words) in [("short", "cut short"), ("altered", "content changed")] {
+        let copy = lab.copy(how);
+        let all = copy.segments();
+        let (path, name) = copy.segment(all.len() - 2);
+        let mut bytes = std::fs::read(&path)?;
+        if how == "short" {
+            bytes.truncate(bytes.len() - 100);
+        } else {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        std::fs::write(&path, bytes)?;
+        let said = refused(lab, &copy, RecoveryTarget::EndOfWal).await?;
+        has(&said, &[&name, words, "what was committed after"])?;
+        lab.clear().await?;
+    }
+    Ok(())
+}
+
+pub async fn a_segment_of_another_cluster_is_not_replayed(lab: &Lab) -> Result<(), Failed> {
+    let copy = lab.copy("foreign");
+    let all = copy.segments();
+    let (path, name) = copy.segment(all.len() - 2);
+    let sidecar = path.with_file_name(format!(".{name}.gz.meta"));
+    let noted = std::fs::read_to_string(&sidecar)?;
+    let cluster = &lab.manifest.files[0].metadata["system-identifier"];
+    assert!(noted.contains(cluster.as_str()));
+    std::fs::write(
+        &sidecar,
+        noted.replace(cluster.as_str(), "7000000000000000001"),
+    )?;
+    let said = refused(lab, &copy, RecoveryTarget::EndOfWal).await?;
+    has(&said, &[&name, "7000000000000000001", cluster])
+}
+
+pub async fn an_archive_that_cannot_be_read_in_mid_recovery_stops_it(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("unreachable");
+    let reader = lab.reader(copy.repository(), None);
+    let name = copy.segments().pop().ok_or("no segment")?;
+    for (what, damage, words) in [
+        ("gone", "rm -- \"$1/$2.gz\"", "cannot be read"),
+        (
+            "no script",
+            "rm -- \"$1/fetch.sh\"",
+            "could not restore file",
+        ),
+    ] {
+        let target = lab.target().await?;
+        let fetched = lab.fetch(&reader, &target).await?;
+        let (_, dir) = fetched
+            .files
+            .iter()
+            .find(|(name, _)| name == "wal")
+            .ok_or("no WAL")?;
+        let server = target.server();
+        let damaged = server.tool("sh").args(["-c", damage, "sh"]);
+        let damaged = damaged.arg(dir).arg(&name).run(&lab.ctx).await?;
+        damaged.ok()?;
+        let error: Error = match lab
+            .replay(&fetched, &target, RecoveryTarget::EndOfWal)
+            .await
+        {
+            Err(error) => error,
+            Ok(fact) => return Err(format!("{what}: recovered: {fact:?}").into()),
+        };
+        has(&error.to_string(), &[words])?;
+        lab.clear().await?;
+    }
+    Ok(())
+}
+
+pub async fn a_target_before_the_end_of_the_base_backup_is_refused(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("early");
+    let lsn = RecoveryTarget::Lsn(lab.writes[0].lsn.clone());
+    for (target, words) in [
+        (lsn, "lies before the end of the base backup"),
+        (
+            RecoveryTarget::Time(lab.writes[0].at),
+            "lies before the base backup began",
+        ),
+    ] {
+        let said = refused(lab, &copy, target).await?;
+        has(&said, &[words, "the base backup before this one"])?;
+        lab.clear().await?;
+    }
+    Ok(())
+}
+
+pub async fn a_target_after_the_last_wal_is_refused(lab: &Lab) -> Result<(), Failed> {
+    let copy = lab.copy("late");
+    let last = copy.segments().pop().ok_or("no segment")?;
+    let write = lab.writes[7].clone();
+    for target in [
+        RecoveryTarget::Lsn("FF/0".to_owned()),
+        RecoveryTarget::Time(write.at + chrono::TimeDelta::hours(1)),
+        RecoveryTarget::Name("never made".to_owned()),
+    ] {
+        let said = refused(lab, &copy, target).await?;
+        has(
+            &said,
+            &[
+                "lies after the last WAL",
+                &last,
+                "archived at 2026-03-01T12:",
+            ],
+        )?;
+        lab.clear().await?;
+    }
+    Ok(())
+}
+
+pub async fn a_full_disk_at_the_target_is_said(lab: &Lab) -> Result<(), Failed> {
+    let copy = lab.copy("full");
+    let target = lab.target().await?;
+    let server = target.server();
+    let fetched = lab
+        .fetch(&lab.reader(copy.repository(), None), &target)
+        .await?;
+    let place = server.data_dir().with_file_name("recovered");
+    let small = crate::lab::SmallDisk::mount(&lab.ctx, &*server, &place).await?;
+    let said = lab
+        .replay(&fetched, &target, RecoveryTarget::EndOfWal)
+        .await;
+    small.unmount(&lab.ctx).await?;
+    let said = said.err().ok_or("it fitted")?.to_string();
+    has(&said, &["No space left on device"])
+}

@@ -1,0 +1,269 @@
+//! What comes back when nothing is wrong.
+
+use std::sync::Arc;
+
+use libtest_mimic::Failed;
+use redrill::pipeline::Pipeline;
+use redrill::pipeline::artifact::Keys;
+use redrill::provision::Wanted;
+use redrill::repository::manifest::Manifest;
+use redrill::repository::retention::prune;
+use redrill::repository::{Repository, S3Repository};
+use redrill::service::Service;
+use redrill::service::s3::S3Client;
+use redrill::suite::{Engine, Keep, RecoveryTarget};
+
+use crate::lab::{BACKUP, DATABASE, Lab, pipeline};
+
+pub async fn everything_archived_comes_back_and_the_server_is_its_own(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("whole");
+    let (target, fact) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    assert_eq!(lab.back(&target).await?, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(fact.missed, None, "{fact:?}");
+    assert_eq!(fact.identities.0, fact.identities.1);
+    assert_eq!(fact.timelines, (1, 1));
+    assert!(fact.checksums);
+    assert_eq!(fact.ties, [""; 0]);
+    // Everything but the ledger is what the source holds.
+    let (mut before, mut after) = (
+        lab.source.observe(&lab.ctx).await?,
+        target.observe(&lab.ctx).await?,
+    );
+    for found in [&mut before, &mut after] {
+        found.parts.remove("redrill.ledger");
+    }
+    assert_eq!(before.parts, after.parts);
+    assert_eq!(before.catalogue, after.catalogue);
+    let sound = pipeline().inspect(&lab.ctx, &target).await?;
+    let sound = sound.ok_or("nothing was inspected")?;
+    assert_eq!(
+        (&sound.damaged, &sound.unable),
+        (&Default::default(), &Default::default())
+    );
+    assert!(
+        sound.databases >= 3 && sound.relations > 300 && sound.pages > 500,
+        "{sound:?}"
+    );
+    for index in ["item_name", "item_tags", "item_brin"] {
+        let unchecked = sound.unchecked.keys().find(|name| name.contains(index));
+        assert_eq!(unchecked, None, "{sound:?}");
+    }
+    // It is a server like any other: it takes writes, and starts again.
+    target.write(&lab.ctx, 9).await?;
+    let server = target.server();
+    server
+        .restart(&lab.ctx, redrill::service::Stop::Clean)
+        .await?;
+    assert!(lab.back(&target).await?.contains(&9));
+    Ok(())
+}
+
+pub async fn recovery_stops_at_an_lsn_a_time_a_name_and_the_end_of_the_base_backup(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("targets");
+    let write = |number: usize| lab.writes[number - 1].clone();
+    for (target, back) in [
+        (RecoveryTarget::Lsn(write(5).lsn), vec![1, 2, 3, 4, 5]),
+        (RecoveryTarget::Time(write(2).at), vec![1, 2]),
+        (
+            RecoveryTarget::Name("before deploy".to_owned()),
+            vec![1, 2, 3],
+        ),
+        (RecoveryTarget::Immediate, vec![1]),
+    ] {
+        let (server, fact) = lab.recover(&copy, target.clone()).await?;
+        assert_eq!(lab.back(&server).await?, back, "{target}: {fact:?}");
+        assert_eq!(fact.missed, None, "{fact:?}");
+        lab.clear().await?;
+    }
+    Ok(())
+}
+
+pub async fn an_encrypted_repository_in_s3_gives_the_same(lab: &Lab) -> Result<(), Failed> {
+    let wanted = Wanted {
+        name: "s3".to_owned(),
+        engine: Engine::Bucket,
+        version: None,
+        settings: Default::default(),
+    };
+    let server = redrill::provision::Provisioner::start(
+        &redrill::provision::local::Local,
+        &lab.ctx,
+        &wanted,
+    )
+    .await?;
+    let bucket = S3Repository::new("offsite", S3Client::new(&server.endpoint()), "offsite");
+    bucket.create(&lab.ctx).await?;
+    let bucket: Arc<dyn Repository> = Arc::new(bucket);
+    let keys = Keys::generate(&lab.ctx);
+    let manifest = lab
+        .backup(std::slice::from_ref(&bucket), Some(keys.clone()))
+        .await?;
+    lab.archive(std::slice::from_ref(&bucket), Some(keys.clone()))
+        .await?;
+    for stored in bucket.list(&lab.ctx, "").await? {
+        let sealed = stored.key.ends_with(".age") || stored.key.ends_with("manifest.json");
+        assert!(sealed, "{} is in the clear", stored.key);
+    }
+    let target = lab.target().await?;
+    let reader = redrill::pipeline::artifact::ArtifactReader::new(
+        manifest,
+        bucket.clone(),
+        Some(keys.clone()),
+    );
+    let fetched = lab.fetch(&reader, &target).await?;
+    lab.replay(&fetched, &target, RecoveryTarget::EndOfWal)
+        .await?;
+    assert!(
+        lab.back(&target)
+            .await?
+            .starts_with(&[1, 2, 3, 4, 5, 6, 7, 8])
+    );
+    server.remove(&lab.ctx).await?;
+    Ok(())
+}
+
+pub async fn a_base_backup_alone_is_read_through_and_a_damaged_one_is_noticed(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("read");
+    let reader = lab.reader(copy.repository(), None);
+    let read = pipeline()
+        .read_through(&lab.ctx, &reader, &lab.source)
+        .await?;
+    assert_eq!(read.error, None);
+    assert!(read.entries > 500, "{}", read.entries);
+    assert!(read.content_time.is_some());
+    // A byte of the stored base backup: the manifest's SHA-256 is the first to see it.
+    let file = copy.root.join(&lab.manifest.files[0].key);
+    let mut bytes = std::fs::read(&file)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes)?;
+    let read = pipeline()
+        .read_through(&lab.ctx, &reader, &lab.source)
+        .await?;
+    assert!(read.error.is_some());
+    Ok(())
+}
+
+pub async fn pruning_takes_wal_with_the_oldest_base_backup_and_never_under_a_kept_one(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    use chrono::TimeDelta;
+    use redrill::clock::Clock;
+    let copy = lab.copy("pruned");
+    let repository = copy.repository();
+    let before = copy.segments();
+    let keep = Keep {
+        within: std::time::Duration::from_secs(7 * 86_400),
+    };
+    let now = lab.clock.now();
+    prune(&lab.ctx, &repository, BACKUP, &keep, now).await?;
+    assert_eq!(
+        copy.segments(),
+        before[1..],
+        "what was archived before the base backup began is of no use"
+    );
+    lab.clock.advance_to(now + TimeDelta::minutes(1));
+    let later = lab.backup(std::slice::from_ref(&repository), None).await?;
+    let now = lab.clock.now() + TimeDelta::days(7);
+    prune(&lab.ctx, &repository, BACKUP, &keep, now).await?;
+    let (left, _) = Manifest::list(&lab.ctx, &repository, BACKUP).await?;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, later.id);
+    let start = left[0].files[0].metadata["wal-start"].clone();
+    let segments = copy.segments();
+    assert_eq!(segments.first(), Some(&start));
+    assert!(!segments.is_empty() && segments.len() < before.len());
+    Ok(())
+}
+
+pub async fn a_recovered_server_archives_on_and_the_fork_is_followed(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("fork");
+    let repository = copy.repository();
+    // The first disaster: recovered to write 5, so that 6 and 7 are left aside on timeline 1.
+    let target = RecoveryTarget::Lsn(lab.writes[4].lsn.clone());
+    let (first, _) = lab.recover(&copy, target).await?;
+    let server = first.server();
+    lab.sql_on(&first, "alter system set archive_mode = on")
+        .await?;
+    server
+        .restart(&lab.ctx, redrill::service::Stop::Clean)
+        .await?;
+    pipeline().prepare(&lab.ctx, &first).await?;
+    first.write(&lab.ctx, 50).await?;
+    let destination =
+        redrill::pipeline::artifact::Destination::new(BACKUP, vec![repository.clone()], None);
+    pipeline().archive(&lab.ctx, &first, &destination).await?;
+    lab.clear().await?;
+    // The second one: the same base backup, over the fork.
+    let (second, fact) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    assert_eq!(lab.back(&second).await?, [1, 2, 3, 4, 5, 50], "{fact:?}");
+    assert_eq!(fact.timelines, (2, 2));
+    lab.clear().await?;
+    // Segments of a timeline of which nobody knows where it left its parent.
+    std::fs::remove_file(copy.wal().join("00000002.history.gz"))?;
+    let error = lab.recover(&copy, RecoveryTarget::EndOfWal).await.err();
+    let error = error.ok_or("recovered without the history")?;
+    assert!(error.message().contains("00000002.history"), "{error}");
+    Ok(())
+}
+
+/// Damage that a server takes for granted: it starts, counts and answers.
+pub async fn damage_that_no_query_shows_is_found_page_by_page(lab: &Lab) -> Result<(), Failed> {
+    let copy = lab.copy("sound");
+    for (what, relation, sql) in [
+        ("a flipped page of an index", "item_pkey", ""),
+        (
+            "an index that lost its entries",
+            "item_name",
+            "set local allow_system_table_mods = on; update pg_catalog.pg_index set indisready = false, indislive = true where indexrelid = 'item_name'::regclass",
+        ),
+    ] {
+        let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+        let server = target.server();
+        let session =
+            redrill::service::postgres::session::Session::open(&lab.ctx, &*server, DATABASE)
+                .await?;
+        if sql.is_empty() {
+            let path = format!("select pg_relation_filepath('public.{relation}')");
+            let path = session.value(&lab.ctx, &path).await?.ok_or("no path")?;
+            drop(session);
+            let file = server.data_dir().join(path);
+            let flip = server.tool("dd").arg(format!("of={}", file.display()));
+            let flip = flip.args(["bs=1", "seek=20000", "conv=notrunc", "status=none"]);
+            flip.feed(&lab.ctx, &b"damage"[..]).await?.ok()?;
+            server
+                .restart(&lab.ctx, redrill::service::Stop::Clean)
+                .await?;
+        } else {
+            // Rows come that the index does not hear of.
+            let sql = sql.replace("'item_name'", "'public.item_name'");
+            session
+                .run(&lab.ctx, &format!("begin; {sql}; commit"))
+                .await?;
+            let add = "insert into public.item select n + 20000, 'item ' || n, null from generate_series(1, 20000) n";
+            session.run(&lab.ctx, add).await?;
+            let back = sql.replace("indisready = false", "indisready = true");
+            session
+                .run(&lab.ctx, &format!("begin; {back}; commit"))
+                .await?;
+        }
+        assert_eq!(lab.back(&target).await?, [1, 2, 3, 4, 5, 6, 7], "{what}");
+        let sound = pipeline().inspect(&lab.ctx, &target).await?;
+        let sound = sound.ok_or("nothing was inspected")?;
+        let damaged: Vec<&String> = sound.damaged.keys().collect();
+        assert!(
+            damaged.iter().any(|name| name.contains(relation)),
+            "{what}: {sound:?}"
+        );
+        lab.clear().await?;
+    }
+    Ok(())
+}
