@@ -158,7 +158,7 @@ impl Bed {
             component: "bench".to_owned(),
             taken_at: SystemClock.now(),
             engine: format!("postgres {}", self.server.version()),
-            compression: format!("zlib:{}", pipeline.compress),
+            compression: pipeline.dump.compress.to_string(),
         };
         let mut writer = ArtifactWriter::new(&self.ctx, origin, vec![repository.clone()], None);
         pipeline
@@ -238,6 +238,7 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
             jobs,
             owner: false,
             acl: false,
+            version: None,
         };
         group.bench_function(format!("custom, {jobs} jobs"), |bencher| {
             bencher.iter_custom(|rounds| {
@@ -284,6 +285,7 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
         jobs: 1,
         owner: false,
         acl: false,
+        version: None,
     };
     group.bench_function("plain", |bencher| {
         bencher.iter_custom(|rounds| {

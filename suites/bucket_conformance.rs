@@ -35,6 +35,7 @@ const OPTIONS: RestoreOptions = RestoreOptions {
     jobs: 1,
     owner: false,
     acl: false,
+    version: None,
 };
 
 type Fact = for<'a> fn(&'a Bench) -> BoxFuture<'a, ()>;

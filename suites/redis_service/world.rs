@@ -161,6 +161,7 @@ impl World {
             jobs: 1,
             owner: true,
             acl: true,
+            version: None,
         };
         pipeline
             .restore(&self.ctx, &fetched, &target.service, &options)
