@@ -13,9 +13,7 @@ use crate::outcome::{
     DrillResult, Finding, Outcome, RpoFigure, RtoFigure, ThroughputFigure, Verdict,
 };
 use crate::plan::{Drill, DrillKind, Timeline};
-use crate::suite::{
-    Check, Fault, RecoveryTarget, RestoreOptions, Scenario, Strike, StrikeTime, Suite, Test,
-};
+use crate::suite::{Check, Fault, RestoreOptions, Scenario, Strike, StrikeTime, Suite, Test};
 
 pub const SEED: u64 = 20_250_112;
 
@@ -109,10 +107,7 @@ pub fn deltacrown() -> Suite {
             recover: vec![],
             restore: RestoreOptions {
                 jobs: 1,
-                owner: true,
-                acl: true,
-                version: None,
-                target: RecoveryTarget::EndOfWal,
+                ..RestoreOptions::default()
             },
             rpo: BTreeMap::from([("db".to_owned(), minutes(1440))]),
             rto: Some(minutes(120)),

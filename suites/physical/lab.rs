@@ -278,12 +278,12 @@ impl Lab {
 
 /// Something to damage in every kind of file: tables, indexes of several kinds, a large value.
 const FILL: &str = "
-create table item (id int primary key, name text, tags int[]);
-insert into item select n, 'item ' || n, array[n % 7, n % 11] from generate_series(1, 20000) n;
-create index item_name on item using hash (name);
-create index item_tags on item using gin (tags);
-create index item_brin on item using brin (id);
-create table big as select 1 as id, repeat('x', 1000000) as text;
+create table public.item (id int primary key, name text, tags int[]);
+insert into public.item select n, 'item ' || n, array[n % 7, n % 11] from generate_series(1, 20000) n;
+create index item_name on public.item using hash (name);
+create index item_tags on public.item using gin (tags);
+create index item_brin on public.item using brin (id);
+create table public.big as select 1 as id, repeat('x', 1000000) as text;
 checkpoint";
 
 pub fn start() -> DateTime<Utc> {

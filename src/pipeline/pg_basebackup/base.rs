@@ -36,12 +36,7 @@ pub(super) fn command(
         .args(["--no-password", "--verbose"])
         .arg(format!("--label={label}"))
         .deadline(deadline);
-    let major: u32 = server
-        .version()
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok())
-        .unwrap_or_default();
+    let major = major(server);
     Ok(match compress {
         BaseCompression::None => command,
         BaseCompression::Gzip(level) if major < 15 => command.arg(format!("--compress={level}")),
@@ -54,6 +49,14 @@ pub(super) fn command(
         }
         compress => command.arg(format!("--compress=client-{compress}")),
     })
+}
+
+/// The first number of the server's version.
+pub(super) fn major(server: &dyn Running) -> u32 {
+    let first = server.version().split('.').next();
+    first
+        .and_then(|major| major.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Fails on a cluster that does not fit into one stream.

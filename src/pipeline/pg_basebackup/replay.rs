@@ -18,7 +18,7 @@ use crate::service::postgres::session::{Session, identifier, literal};
 use crate::suite::RecoveryTarget;
 
 use super::archive::text;
-use super::{Wal, chain, fetch, point};
+use super::{Wal, base, chain, fetch, point};
 
 /// The directory beside the target's data in which the base backup is unpacked and recovered.
 pub(super) const PREPARED: &str = "recovered";
@@ -181,6 +181,10 @@ impl Recovery<'_> {
             ("recovery_target_timeline", "latest".to_owned()),
             ("recovery_target_action", "promote".to_owned()),
         ];
+        if base::major(self.server) >= 15 {
+            // Looking ahead asks for segments beyond the target, and what is amiss with them is none of its business.
+            settings.push(("recovery_prefetch", "off".to_owned()));
+        }
         settings.extend(TARGETS.map(|name| (name, String::new())));
         settings.extend(point::settings(target));
         let settings = settings

@@ -19,20 +19,20 @@ use super::archive::{directory, home};
 
 const PACK: &str = include_str!("pack.sh");
 
-/// Metadata of an archived file in a repository.
+/// Metadata of an archived file in a repository; names without `-`, which not every S3 server tells from `_`.
 pub(super) mod noted {
     /// Bytes as the server wrote them.
-    pub const BYTES: &str = "wal-bytes";
+    pub const BYTES: &str = "wal_bytes";
     /// SHA-256 as the server wrote them.
-    pub const SHA256: &str = "wal-sha256";
+    pub const SHA256: &str = "wal_sha256";
     /// Bytes before encryption.
-    pub const PACKED_BYTES: &str = "packed-bytes";
+    pub const PACKED_BYTES: &str = "packed_bytes";
     /// SHA-256 before encryption.
-    pub const PACKED_SHA256: &str = "packed-sha256";
+    pub const PACKED_SHA256: &str = "packed_sha256";
     /// The cluster that wrote it.
-    pub const CLUSTER: &str = "system-identifier";
+    pub const CLUSTER: &str = "system_identifier";
     /// When it was archived, on the drill's clock.
-    pub const AT: &str = "archived-at";
+    pub const AT: &str = "archived_at";
 }
 
 /// One file of the archive, compressed.
