@@ -4,7 +4,7 @@ use super::{Facts, figures, unobserved};
 use crate::clock::readable;
 use crate::outcome::{Finding, Outcome};
 use crate::plan::DrillKind;
-use crate::suite::{Check, StrikeTime};
+use crate::suite::{Check, Method, StrikeTime};
 
 pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
@@ -76,10 +76,19 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
             }
         }
         if let (true, Some(exposure)) = (schedule_cannot, exposure) {
+            let archives = facts
+                .terms
+                .backup(&recovery.backup)
+                .is_some_and(|backup| matches!(backup.method, Method::PgBasebackup { .. }));
+            let (does, remedy) = if archives {
+                ("archives", "set `archive_timeout` to at most")
+            } else {
+                ("runs", "archive continuously, or back up at least every")
+            };
             findings.push(Finding::warning(
                 "schedule-cannot-keep-rpo",
                 format!(
-                    "{component}: `{}` every {} is exposed for that long and its own duration ({}{}): {} at worst, the objective is {}",
+                    "{component}: `{}` {does} every {}, and is exposed for that long and its own duration ({}{}): {} at worst, the objective is {}",
                     recovery.backup,
                     readable(exposure.period),
                     readable(exposure.duration),
@@ -88,7 +97,7 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
                     readable(objective)
                 ),
                 format!(
-                    "back up at least every {}, or archive continuously",
+                    "{remedy} {}",
                     readable((objective - exposure.duration).max(0.0))
                 ),
             )
