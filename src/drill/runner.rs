@@ -14,7 +14,7 @@ use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::event::{Event, Observer};
 use crate::evidence::{LeakSearch, Sample};
-use crate::outcome::{DrillResult, Verdict};
+use crate::outcome::DrillResult;
 use crate::plan::{Drill, DrillKind};
 use crate::provision::{Provisioner, reap};
 use crate::suite::Suite;
@@ -101,7 +101,7 @@ fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
         .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))
 }
 
-/// What the drills of each suite have measured so far: the more sizes and times, the better the later ones project.
+/// What the calibration of each suite has measured, for the others to project from.
 #[derive(Default)]
 struct Samples(Mutex<BTreeMap<String, Vec<Sample>>>);
 
@@ -114,20 +114,12 @@ impl Samples {
         self.lock().get(&suite.name).cloned().unwrap_or_default()
     }
 
-    /// Planted faults, and what did not pass, measure nothing.
     fn learn(&self, suite: &Suite, result: &DrillResult) {
         let drill = &result.drill;
-        let measures = matches!(
-            drill.kind,
-            DrillKind::Calibration { .. } | DrillKind::Scenario { .. }
-        );
-        if measures && result.verdict == Verdict::Passed {
+        if matches!(drill.kind, DrillKind::Calibration { .. }) {
             let terms = Terms { suite, drill };
             let measured = figures::samples_of(&result.evidence, &terms);
-            self.lock()
-                .entry(suite.name.clone())
-                .or_default()
-                .extend(measured);
+            self.lock().insert(suite.name.clone(), measured);
         }
     }
 }
