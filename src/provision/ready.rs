@@ -59,8 +59,13 @@ where
 
 /// The deadline in force: `REDRILL_READY_SECONDS`, or a minute.
 pub fn deadline() -> Duration {
+    deadline_or(DEADLINE)
+}
+
+/// The deadline in force: `REDRILL_READY_SECONDS`, or what this kind of server needs.
+pub fn deadline_or(usual: Duration) -> Duration {
     std::env::var("REDRILL_READY_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .map_or(DEADLINE, Duration::from_secs)
+        .map_or(usual, Duration::from_secs)
 }

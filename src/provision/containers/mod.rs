@@ -33,6 +33,7 @@ pub use images::{Available, available_image, present};
 pub const RUN_LABEL: &str = "redrill.run";
 /// The label that carries the pid of the process that owns the container and its start time: `pid/ticks`.
 pub const OWNER_LABEL: &str = "redrill.owner";
+/// How long a container may take to be ready: some start a whole system of servers, and all of them a new machine's.
 const STARTUP: Duration = Duration::from_secs(120);
 const ACCESS_KEY: &str = "redrill";
 const POSTGRES_DATA: &str = "/var/lib/postgresql/data/cluster";
@@ -159,7 +160,11 @@ async fn start_s3(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn
     let request = match flavour {
         S3Flavour::Rgw => generic
             .with_env_var("RGW_ACCESS_KEY", ACCESS_KEY)
-            .with_env_var("RGW_SECRET_KEY", &secret),
+            .with_env_var("RGW_SECRET_KEY", &secret)
+            .with_env_var(
+                "RGW_READY",
+                ready::deadline_or(STARTUP).as_secs().to_string(),
+            ),
         S3Flavour::Minio => generic
             .with_env_var("MINIO_ROOT_USER", ACCESS_KEY)
             .with_env_var("MINIO_ROOT_PASSWORD", &secret)
@@ -285,7 +290,7 @@ impl<I: Image + 'static> Contained<I> {
         ready::until(
             ctx,
             what,
-            ready::deadline(),
+            ready::deadline_or(STARTUP),
             || None,
             || async {
                 match self.inside.engine {
