@@ -18,7 +18,8 @@ setup:
 drill: setup
 	@cargo run --quiet -- drill deltacrown $(if $(REDRILL_SERVICES),,--services local) $(ARGS)
 
-test: setup
+test:
+	@.ci/setup --tests
 	REDRILL_REQUIRE_SERVICES=1 REDRILL_SERVICES=$(or $(REDRILL_SERVICES),local) cargo test $(ARGS)
 
 images:

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Phase, Step};
-use crate::suite::{Engine, Smoke, Strike};
+use crate::suite::{Coordinate, Engine, RecoveryTarget, Smoke, Strike};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -68,12 +68,40 @@ pub struct ServiceFact {
 }
 
 /// The disaster as it happened.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StrikeFact {
-    /// Virtual instant.
+    /// Virtual instant at which it was noticed.
     pub at: DateTime<Utc>,
+    /// Virtual instant at which it happened: the same, unless it went unnoticed for a while.
+    pub done: DateTime<Utc>,
     /// What was struck, and the symptom that was then really observed (empty when the strike showed none).
     pub struck: Vec<(String, Strike, String)>,
+    /// By component, the moment just before it, where a recovery can be told of one.
+    pub moments: BTreeMap<String, Moment>,
+    /// By component, what it would hold had it not been struck, where all of that can come back.
+    pub whole: BTreeMap<String, Observation>,
+}
+
+/// A moment of a server, in each way in which a recovery can be told to stop there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// By the server's own clock.
+    pub at: DateTime<Utc>,
+    /// The place in its log where everything that was committed before has ended.
+    pub lsn: String,
+    /// A restore point that was made then.
+    pub name: String,
+}
+
+impl Moment {
+    /// The moment as a recovery target.
+    pub fn by(&self, coordinate: Coordinate) -> RecoveryTarget {
+        match coordinate {
+            Coordinate::Time => RecoveryTarget::Time(self.at),
+            Coordinate::Lsn => RecoveryTarget::Lsn(self.lsn.clone()),
+            Coordinate::Name => RecoveryTarget::Name(self.name.clone()),
+        }
+    }
 }
 
 /// A write that a service acknowledged.
@@ -254,10 +282,8 @@ pub struct ReplayFact {
     pub timelines: (u32, u32),
     /// The cluster's identity, and that of the base backup.
     pub identities: (String, String),
-    /// Data checksums are on, as far as the base backup's source had them.
+    /// The base backup has data checksums.
     pub checksums: bool,
-    /// What would tie it to other servers or write into their archive: settings and connections, by name.
-    pub ties: Vec<String>,
 }
 
 /// How sound a recovered cluster is on disk.
@@ -277,6 +303,10 @@ pub struct IntegrityFact {
     pub unchecked: BTreeMap<String, String>,
     /// Databases that could not be looked at as they should be, and why.
     pub unable: BTreeMap<String, String>,
+    /// Data checksums are on.
+    pub checksums: bool,
+    /// What would tie it to other servers or write into their archive: settings and connections, by name.
+    pub ties: Vec<String>,
 }
 
 /// One recovery of one component.
@@ -316,11 +346,33 @@ pub struct RecoveryFact {
     pub integrity: Option<IntegrityFact>,
     /// The lost data set was kept aside under another name, when that is how the recovery works.
     pub kept_aside: Option<bool>,
+    /// Starting the server again was tried first: that it then answered, or why it did not do.
+    pub restart: Option<std::result::Result<(), String>>,
+    /// The artifact that was made of what was left, before it was dropped.
+    pub emergency: Option<String>,
+    /// Newer artifacts that were tried before, and why each was of no use.
+    pub skipped: Vec<SkippedFact>,
     /// Backups and artifacts that were restored onto the same target before this one: definitions before their rows.
     pub before: Vec<(String, String)>,
 }
 
+/// An artifact that a recovery tried and left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedFact {
+    /// Its backup.
+    pub backup: String,
+    /// The artifact.
+    pub artifact: String,
+    /// Why it was of no use.
+    pub why: String,
+}
+
 impl RecoveryFact {
+    /// Whether the server came back by being started again, so that nothing was restored.
+    pub fn is_restarted(&self) -> bool {
+        matches!(self.restart, Some(Ok(())))
+    }
+
     /// Whether something was restored from this backup.
     pub fn used(&self, backup: &str) -> bool {
         self.backup == backup || self.before.iter().any(|(name, _)| name == backup)
@@ -360,6 +412,15 @@ impl SmokeFact {
                 .is_ok_and(|answer| question.expect.holds(answer)),
             answer,
         }
+    }
+
+    /// What was asked, what came and what was expected.
+    pub fn in_words(&self) -> String {
+        let got = match &self.answer {
+            Ok(value) => format!("answered `{value}`"),
+            Err(words) => format!("could not be answered: {words}"),
+        };
+        format!("\"{}\" {got}, expected {}", self.name, self.expected)
     }
 }
 
@@ -452,10 +513,8 @@ pub struct Sample {
     pub component: String,
     /// Bytes of the source as the server reports them.
     pub bytes: u64,
-    /// Seconds of all phases of the recovery.
-    pub recovery_seconds: f64,
-    /// Seconds of the restore phase.
-    pub restore_seconds: f64,
+    /// Seconds of those phases of the recovery that grow with the data.
+    pub moving_seconds: f64,
     /// Seconds that the backup took.
     pub backup_seconds: f64,
 }

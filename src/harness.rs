@@ -3,20 +3,25 @@
 //! (`REDRILL_REQUIRE_SERVICES=1`).
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Conclusion, Failed, Trial};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId};
+use crate::drill::floor::Floor;
 use crate::drill::runner::{self, Run};
 use crate::error::{Doing, Result};
 use crate::event::Collected;
+use crate::origin::Origin;
 use crate::outcome::{DrillResult, Outcome, Severity, Verdict};
 use crate::plan::{self, Drill, DrillKind};
 use crate::provision::choose::{self, Mode};
+use crate::record::format::RpoSpread;
+use crate::record::{self, Record};
 use crate::suite::{self, Suite};
 
 /// The scale of drills run as tests, unless `REDRILL_SCALE` says otherwise: small, as every check runs every time.
@@ -48,14 +53,111 @@ pub fn run(arguments: &Arguments) -> Result<Conclusion> {
         suites,
         plans.into_iter().flat_map(|plan| plan.drills).collect(),
     )?);
-    let trials = stage
-        .drills
-        .iter()
-        .enumerate()
-        .flat_map(|(index, drill)| trials(&stage, index, drill))
-        .collect();
+    // One trial of every drill comes first, and the others, which share its result, after them all: so the threads run
+    // different drills, and do not wait for the same one.
+    let (mut first, mut others) = (Vec::new(), Vec::new());
+    for (index, drill) in stage.drills.iter().enumerate() {
+        let mut trials = trials(&stage, index, drill).into_iter();
+        first.extend(trials.next());
+        others.extend(trials);
+    }
+    let mut trials: Vec<Trial> = first.into_iter().chain(others).collect();
+    if std::env::var_os("NEXTEST").is_none() {
+        trials.extend(over_all(&stage));
+    }
     let conclusion = libtest_mimic::run(arguments, trials);
     Ok(conclusion)
+}
+
+/// What only all drills of a suite or of a scenario show together: that every check fails because of some fault, and that
+/// what is typically lost is within its objective.
+fn over_all(stage: &Arc<Stage>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for suite in &stage.suites {
+        let drills = |wanted: &dyn Fn(&DrillKind) -> bool| -> Vec<usize> {
+            let own = stage.drills.iter().enumerate();
+            let own = own.filter(|(_, drill)| drill.suite == suite.name && wanted(&drill.kind));
+            own.map(|(index, _)| index).collect()
+        };
+        let planted = drills(&|kind| matches!(kind, DrillKind::Detection { fault: Some(_), .. }));
+        if !planted.is_empty() {
+            let name = format!("{}::every_check_is_made_to_fail_by_some_fault", suite.name);
+            trials.push(together(stage, name, suite, planted, |record| {
+                let mut silent = record.suites.iter().flat_map(|it| record.silent(it));
+                silent
+                    .next()
+                    .map(|check| format!("no planted fault makes `{check}` fail"))
+            }));
+        }
+        let typical: Vec<&str> = suite
+            .scenarios
+            .iter()
+            .filter(|scenario| !scenario.rpo_typical.is_empty())
+            .map(|scenario| scenario.name.as_str())
+            .collect();
+        let struck = drills(&|kind| match kind {
+            DrillKind::Scenario { scenario, .. } => typical.contains(&scenario.as_str()),
+            _ => false,
+        });
+        if !struck.is_empty() {
+            let name = format!(
+                "{}::what_is_typically_lost_is_within_its_objective",
+                suite.name
+            );
+            trials.push(together(stage, name, suite, struck, |record| {
+                let wrong = |it: &&RpoSpread| {
+                    let verdict = it.verdict();
+                    verdict.is_some_and(|verdict| verdict != record::Verdict::Passed)
+                };
+                record.rpo.iter().find(wrong).map(|it| format!("{it:?}"))
+            }));
+        }
+    }
+    trials
+}
+
+/// A trial over several drills at once, told by the record of them.
+fn together(
+    stage: &Arc<Stage>,
+    name: String,
+    suite: &Suite,
+    drills: Vec<usize>,
+    wrong: fn(&Record) -> Option<String>,
+) -> Trial {
+    let (stage, suite) = (stage.clone(), suite.clone());
+    Trial::ignorable_test(name, move || {
+        if let Err(reason) = stage.services() {
+            return without_services(reason);
+        }
+        let run = RunId::fresh(SystemClock.now());
+        let mut record = Record::new(&record::Start {
+            run: &run,
+            at: SystemClock.now(),
+            mode: "",
+            reason: "",
+            command: String::new(),
+            suites: std::slice::from_ref(&suite),
+            drills: &[],
+            origin: &Origin::default(),
+        });
+        for index in drills {
+            let result = stage.result(index).as_ref();
+            record.push(result.map_err(|error| Failed::from(error.clone()))?);
+        }
+        match wrong(&record) {
+            Some(words) => Err(Failed::from(words)),
+            None => Ok(Completion::Completed),
+        }
+    })
+}
+
+/// A trial that cannot run is ignored, and fails where services are required.
+fn without_services(reason: &str) -> std::result::Result<Completion, Failed> {
+    if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() {
+        return Err(Failed::from(reason.to_owned()));
+    }
+    let first = reason.lines().next().unwrap_or("no services");
+    Ok(Completion::ignored_with(first.to_owned()))
 }
 
 /// What the trials share.
@@ -63,8 +165,10 @@ struct Stage {
     suites: Vec<Suite>,
     drills: Vec<Drill>,
     results: Vec<OnceLock<std::result::Result<DrillResult, String>>>,
-    /// One drill at a time: recovery times must not be measured beside another drill.
-    turn: Mutex<()>,
+    /// How many drills may run at once.
+    turns: Arc<Semaphore>,
+    /// What is timed runs alone.
+    floor: Floor,
     services: OnceLock<std::result::Result<choose::Chosen, String>>,
     runtime: Runtime,
     folder: tempfile::TempDir,
@@ -77,7 +181,8 @@ impl Stage {
             results: drills.iter().map(|_| OnceLock::new()).collect(),
             suites,
             drills,
-            turn: Mutex::new(()),
+            turns: Arc::new(Semaphore::new(runner::usual_jobs().into())),
+            floor: Floor::default(),
             services: OnceLock::new(),
             runtime: Runtime::new().doing("start the runtime")?,
             folder: tempfile::tempdir().doing("make a folder for logs")?,
@@ -116,7 +221,7 @@ impl Stage {
     /// The result of a drill, run when it is first asked for.
     fn result(&self, index: usize) -> &std::result::Result<DrillResult, String> {
         self.results[index].get_or_init(|| {
-            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = self.runtime.block_on(self.turns.acquire());
             let Ok(chosen) = self.services() else {
                 return Err("no services".to_owned());
             };
@@ -130,6 +235,7 @@ impl Stage {
                 provisioner: chosen.provisioner.as_ref(),
                 folder,
                 jobs: 1,
+                floor: self.floor.clone(),
                 keep: false,
                 observer: &observer,
                 cancel: self.cancel.clone(),
@@ -137,7 +243,6 @@ impl Stage {
             let mut result = None;
             let ended = self.runtime.block_on(runner::run(&run, &mut |drilled| {
                 result = Some(drilled);
-                Ok(())
             }));
             ended.map_err(|error| error.to_string())?;
             result.ok_or_else(|| "the drill gave no result".to_owned())
@@ -156,13 +261,7 @@ fn trials(stage: &Arc<Stage>, index: usize, drill: &Drill) -> Vec<Trial> {
         let stage = stage.clone();
         Trial::ignorable_test(name, move || {
             if let Err(reason) = stage.services() {
-                return if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() {
-                    Err(Failed::from(reason.clone()))
-                } else {
-                    Ok(Completion::ignored_with(
-                        reason.lines().next().unwrap_or("no services").to_owned(),
-                    ))
-                };
+                return without_services(reason);
             }
             let result = stage
                 .result(index)

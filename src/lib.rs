@@ -9,7 +9,7 @@
 //! ```text
 //! suite ─► plan ─► drill { provision ─► service ─► pipeline ⇄ repository ─► fault ─► recover } ─► evidence
 //!                                                                                                  │
-//!                                     report ◄─ record ◄─ outcome ◄─ check ◄───────────────────────┘
+//!                        report | history | gate ◄─ record ◄─ outcome ◄─ check ◄───────────────────┘
 //! ```
 //!
 //! Events leave sideways to observers; nothing flows back.
@@ -18,13 +18,13 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] | std, chrono; tokio in context and process only |
+//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] | std, chrono; tokio in context and process only |
 //! | words and facts | [`suite`] [`plan`] [`evidence`] | ground |
 //! | world | [`service`] [`provision`] [`repository`] [`pipeline`] [`fault`] | the two above |
 //! | judgement | [`check`] [`outcome`] [`event`] | words and facts; no I/O, clock or async |
 //! | drive | [`drill`] | all of the above |
-//! | telling | [`record`] [`report`] | judgement and below, never the world |
-//! | doors | [`cli`] [`harness`] | everything, with no logic of their own |
+//! | telling | [`record`] [`history`] [`seal`] [`gate`] [`report`] [`announce`] | judgement and below, never the world |
+//! | doors | [`cli`] [`harness`] [`schedule`] | everything, with no logic of their own |
 //!
 //! World and judgement never see each other. `suites/layers.rs` reads `src/` and holds every module to this table.
 //!
@@ -37,6 +37,8 @@
 //! - Time and chance come only through [`clock::Clock`] and the drill's seed; what must not be guessed (passwords, keys,
 //!   run ids, canaries) comes from the system's random numbers.
 //! - What observed nothing cannot pass ([`outcome::Outcome::of`]).
+//! - Telling comes after the verdict and changes none: not a full disk, not a webhook that hangs.
+//! - The gate fails closed: only a record that can be read and holds opens it.
 //! - Everything started carries the run id, and can be reaped by it.
 //! - A restore only ever writes to a server that this run started.
 
@@ -44,6 +46,7 @@ pub mod clock;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod origin;
 pub mod process;
 
 pub mod evidence;
@@ -62,8 +65,13 @@ pub mod outcome;
 
 pub mod drill;
 
+pub mod announce;
+pub mod gate;
+pub mod history;
 pub mod record;
 pub mod report;
+pub mod seal;
 
 pub mod cli;
 pub mod harness;
+pub mod schedule;

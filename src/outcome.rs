@@ -3,8 +3,10 @@
 use crate::suite::Check;
 
 mod result;
+mod spread;
 
 pub use result::{DrillResult, RpoFigure, RtoFigure, ThroughputFigure};
+pub use spread::Spread;
 
 /// The result of a check, a drill or a run. The order is the order of badness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

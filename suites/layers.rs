@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "ground",
-        &["exit", "error", "clock", "context", "process"],
+        &["exit", "error", "clock", "context", "process", "origin"],
         &[],
     ),
     ("words", &["suite", "plan", "evidence"], &["ground"]),
@@ -28,12 +28,12 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "telling",
-        &["record", "report"],
+        &["record", "history", "seal", "gate", "report", "announce"],
         &["ground", "words", "judgement"],
     ),
     (
         "doors",
-        &["cli", "harness", "main", "lib"],
+        &["cli", "harness", "schedule", "main", "lib"],
         &["ground", "words", "world", "judgement", "drive", "telling"],
     ),
 ];
@@ -42,18 +42,26 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("aws_sdk_s3", &["service/s3"]),
     ("s3s", &["provision/object_store"]),
-    ("hyper", &["provision/object_store"]),
+    ("hyper", &["provision/object_store", "report/serve"]),
     ("tokio_postgres", &["service/postgres/"]),
     ("age", &["pipeline/"]),
     ("testcontainers_modules", &["provision/containers"]),
-    ("croner", &["suite/", "plan/"]),
+    ("croner", &["suite/schedule"]),
+    ("chrono_tz", &["suite/"]),
     ("globset", &["suite/", "pipeline/bucket_sync/exclude"]),
     ("tabled", &["report/"]),
+    ("tar", &["fault/plant/base"]),
     ("indicatif", &["report/"]),
     ("clap", &["cli/"]),
     ("libtest_mimic", &["harness"]),
-    ("toml", &["suite/", "provision/containers/images"]),
+    ("toml", &["suite/"]),
     ("nix", &["process/", "provision/"]),
+    ("ed25519_dalek", &["seal"]),
+    ("ureq", &["announce/http"]),
+    ("rustls", &["announce/http"]),
+    ("lettre", &["announce/email"]),
+    ("maud", &["report/html"]),
+    ("quick_junit", &["report/junit"]),
     ("socket2", &["provision/port"]),
 ];
 

@@ -9,6 +9,8 @@
 mod bad_days;
 #[path = "physical/good_days.rs"]
 mod good_days;
+#[path = "physical/killed.rs"]
+mod killed;
 #[path = "physical/lab.rs"]
 mod lab;
 #[path = "physical/source_side.rs"]
@@ -79,6 +81,10 @@ fn main() -> ExitCode {
         bad_days::a_target_before_the_end_of_the_base_backup_is_refused,
         bad_days::a_target_after_the_last_wal_is_refused,
         bad_days::a_full_disk_at_the_target_is_said,
+        killed::a_source_killed_in_mid_backup_commits_nothing_and_the_next_backup_is_whole,
+        killed::a_source_killed_before_and_in_archiving_loses_no_acknowledged_write,
+        killed::a_server_killed_in_mid_replay_is_an_error_and_the_next_recovery_has_it_all,
+        killed::a_server_killed_after_its_recovery_has_everything_and_what_was_written_since,
         source_side::the_archiver_is_idempotent_and_never_overwrites,
         source_side::an_archiver_that_falls_behind_is_said,
         source_side::a_repository_keeps_its_own_segment_against_another_cluster,

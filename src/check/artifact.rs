@@ -189,7 +189,7 @@ pub(super) fn fresh(facts: &Facts<'_>) -> Outcome {
             .evidence
             .recoveries
             .iter()
-            .find(|fact| fact.backup == *name)
+            .find(|fact| fact.backup == *name && fact.skipped.is_empty())
             .filter(|fact| facts.terms.brought(&fact.component).has_rows());
         if let Some(restored) = recovery.and_then(|fact| fact.restored.as_ref()) {
             observed += 1;

@@ -215,8 +215,19 @@ pub fn projected_recovery(evidence: &Evidence, terms: &Terms<'_>) -> Option<Proj
     all.max_by(|a, b| a.seconds.total_cmp(&b.seconds))
 }
 
-/// One component's recovery carried to its production size, from this drill's size and the calibration's. A part of a
-/// component has no production size.
+/// The phases of a recovery that grow with the data; the others (a server started, a name swapped) do not.
+const MOVING: [Phase; 4] = [Phase::Fetch, Phase::Restore, Phase::Replay, Phase::Verify];
+
+/// Seconds of the phases that grow with the data; `None` of a recovery without a restore.
+fn moving(recovery: &RecoveryFact) -> Option<f64> {
+    recovery.phases.get(&Phase::Restore)?;
+    let seconds = MOVING.iter().filter_map(|phase| recovery.phases.get(phase));
+    Some(seconds.sum())
+}
+
+/// One component's recovery carried to its production size, from this drill's size and the calibration's: what grows
+/// with the data by the line through both, and the rest as it was measured. A part of a component has no production
+/// size.
 fn project_component(
     evidence: &Evidence,
     terms: &Terms<'_>,
@@ -231,10 +242,12 @@ fn project_component(
         .production_size
         .filter(|_| is_whole(terms, recovery))?;
     let mut points: Vec<(f64, f64)> = samples(evidence, &component.name)
-        .map(|s| (s.bytes as f64, s.recovery_seconds))
+        .map(|s| (s.bytes as f64, s.moving_seconds))
         .collect();
-    points.push((recovery.expected.as_ref()?.bytes as f64, recovery.seconds?));
-    let seconds = project(&points, bytes as f64)?;
+    let moving = moving(recovery)?;
+    points.push((recovery.expected.as_ref()?.bytes as f64, moving));
+    let fixed = (recovery.seconds? - moving).max(0.0);
+    let seconds = fixed + project(&points, bytes as f64)?;
     Some(Projection {
         component: component.name.clone(),
         bytes,
@@ -263,8 +276,7 @@ pub fn samples_of(evidence: &Evidence, terms: &Terms<'_>) -> Vec<Sample> {
             Some(Sample {
                 component: recovery.component.clone(),
                 bytes: recovery.expected.as_ref()?.bytes,
-                recovery_seconds: recovery.seconds?,
-                restore_seconds: recovery.phases.get(&Phase::Restore).copied()?,
+                moving_seconds: moving(recovery)?,
                 backup_seconds: taken.seconds,
             })
         })
@@ -300,6 +312,8 @@ pub fn of_drill(
                 window: seconds(loss.window),
                 objective: scenario
                     .and_then(|scenario| scenario.rpo.get(&recovery.component).copied()),
+                typical: scenario
+                    .and_then(|scenario| scenario.rpo_typical.get(&recovery.component).copied()),
             })
         })
         .collect();

@@ -98,6 +98,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "part-extra",
         "a table, Redis database or object came back that the source did not have",
     ),
+    (
+        "unlogged-table-empty",
+        "an unlogged table is empty after a replay, as it must be",
+    ),
     ("part-unreadable", "the server cannot read what it restored"),
     (
         "count-differs",
@@ -148,6 +152,26 @@ pub const FINDINGS: &[(&str, &str)] = &[
     (
         "projected-rto-missed",
         "carried to the production size, the recovery takes longer than the objective",
+    ),
+    (
+        "artifact-skipped",
+        "a newer artifact was tried first, and was of no use",
+    ),
+    (
+        "restart-not-tried",
+        "the recovery began with a restore although a restart was to be tried first",
+    ),
+    (
+        "restart-failed",
+        "the server was started again first, and did not come back as it should",
+    ),
+    (
+        "no-emergency-backup",
+        "a struck database was dropped before it was backed up",
+    ),
+    (
+        "past-the-strike",
+        "a recovery to just before the strike brought back what came after it",
     ),
     (
         "target-not-empty",

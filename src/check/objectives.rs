@@ -44,8 +44,15 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
             ));
         }
         let exposure = figures::exposure(facts.evidence, facts.terms, &recovery.backup);
+        // Where the server is left, its log is too: the schedule exposes nothing.
+        let kept = facts
+            .evidence
+            .strike
+            .as_ref()
+            .is_some_and(|strike| strike.whole.contains_key(component));
         // A calibration is too small for a word about the schedule: what it measures is told where it is projected.
         let schedule_cannot = !facts.terms.calibrates()
+            && !kept
             && exposure
                 .as_ref()
                 .is_some_and(|exposure| exposure.seconds > objective);

@@ -5,13 +5,18 @@ use std::collections::BTreeSet;
 use super::{Facts, Terms, judge, unobserved};
 use crate::evidence::RecoveryFact;
 use crate::outcome::{Finding, Outcome};
-use crate::suite::Check;
+use crate::suite::{Check, Mode};
 
 pub(super) fn target_empty(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
     let mut findings = Vec::new();
     for recovery in facts.recoveries() {
         let component = &recovery.component;
+        if recovery.is_restarted() {
+            // Nothing was restored: there was no target that could have held anything.
+            observed += 1;
+            continue;
+        }
         let Some(before) = recovery.target_before else {
             findings.push(unobserved(
                 facts,
@@ -41,9 +46,27 @@ pub(super) fn target_empty(facts: &Facts<'_>) -> Outcome {
 pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
     let mut findings = Vec::new();
+    let scenario = facts.terms.scenario();
     for recovery in facts.recoveries() {
         let component = &recovery.component;
         observed += 1;
+        findings.extend(recovery.skipped.iter().map(|skipped| {
+            Finding::warning(
+                "artifact-skipped",
+                format!(
+                    "{component}: {} {} was tried and left: {}",
+                    skipped.backup, skipped.artifact, skipped.why
+                ),
+                "find out since when the backups carry this damage, and why nobody was told",
+            )
+        }));
+        if scenario.is_some_and(|scenario| scenario.restart) && recovery.restart.is_none() {
+            findings.push(Finding::error(
+                "restart-not-tried",
+                format!("{component}: the server was not started again first"),
+                "a restore takes longer and loses more than a restart: try that first",
+            ));
+        }
         if let Some(error) = &recovery.error {
             findings.push(Finding::error(
                 "restore-failed",
@@ -52,7 +75,22 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
             ));
             continue;
         }
-        if !recovery.restore_ran {
+        let replaces = scenario.is_some_and(|scenario| scenario.mode == Mode::Replace);
+        if replaces && recovery.emergency.is_none() {
+            findings.push(Finding::error(
+                "no-emergency-backup",
+                format!("{component}: what was left was dropped, and no emergency backup of it was taken"),
+                "it may hold what no backup does: back it up before it is dropped",
+            ));
+        }
+        if let Some(Err(why)) = &recovery.restart {
+            findings.push(Finding::warning(
+                "restart-failed",
+                format!("{component}: started again first, the server did not come back: {why}"),
+                "it was recovered instead",
+            ));
+        }
+        if !recovery.restore_ran && !recovery.is_restarted() {
             findings.push(Finding::error(
                 "restore-skipped",
                 format!("{component}: the restore step never ran"),
@@ -116,16 +154,9 @@ pub(super) fn smoke(facts: &Facts<'_>) -> Outcome {
         for answer in &recovery.smoke {
             observed += 1;
             if !answer.holds {
-                let got = match &answer.answer {
-                    Ok(value) => format!("answered `{value}`"),
-                    Err(words) => format!("could not be answered: {words}"),
-                };
                 findings.push(Finding::error(
                     "smoke-failed",
-                    format!(
-                        "{}: \"{}\" {got}, expected {}",
-                        recovery.component, answer.name, answer.expected
-                    ),
+                    format!("{}: {}", recovery.component, answer.in_words()),
                     "the recovered service is up but its data is not what the application needs",
                 ));
             }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::{Observation, Part};
+use crate::evidence::{Observation, Part, RecoveryFact};
 use crate::suite::Brought;
 use crate::suite::brought::Scope;
 
@@ -34,6 +34,59 @@ const FOREIGN_KINDS: [&str; 5] = [
     "statistics ",
     "option statistics ",
 ];
+
+/// How far the log lets a sequence run ahead, so that it need not be written for every value.
+const LOGGED_AHEAD: i64 = 32;
+
+/// Whether the server came back by replaying its log.
+fn is_replayed(recovery: &RecoveryFact) -> bool {
+    recovery.replay.is_some() || recovery.is_restarted()
+}
+
+/// How many values a sequence may be ahead of its source.
+pub(super) fn sequences_ahead(recovery: &RecoveryFact) -> i64 {
+    if is_replayed(recovery) {
+        LOGGED_AHEAD
+    } else {
+        0
+    }
+}
+
+/// Tables with rows that no log holds: a replay leaves them empty.
+pub(super) fn unlogged<'o>(
+    recovery: &RecoveryFact,
+    source: &'o Observation,
+) -> impl Iterator<Item = (&'o String, &'o Part)> {
+    let replayed = is_replayed(recovery);
+    source.parts.iter().filter(move |(name, part)| {
+        let definition = source.catalogue.get(&format!("table {name}"));
+        let is_unlogged = definition.is_some_and(|definition| definition.starts_with("unlogged"));
+        replayed && is_unlogged && part.count > 0
+    })
+}
+
+/// The source as a replay of its log leaves it.
+pub(super) fn after_replay<'o>(
+    recovery: &RecoveryFact,
+    source: &'o Observation,
+) -> Cow<'o, Observation> {
+    let emptied: Vec<&String> = unlogged(recovery, source).map(|(name, _)| name).collect();
+    if emptied.is_empty() {
+        return Cow::Borrowed(source);
+    }
+    let mut left = source.clone();
+    for name in emptied {
+        left.parts.insert(name.clone(), empty());
+    }
+    Cow::Owned(left)
+}
+
+fn empty() -> Part {
+    Part {
+        count: 0,
+        hash: NO_ROWS.to_owned(),
+    }
+}
 
 /// What was expected and what came back, each narrowed to what was promised.
 pub(super) fn narrowed<'o>(
@@ -99,10 +152,7 @@ fn rows(brought: &Brought, source: &Observation) -> BTreeMap<String, Part> {
         let part = if is_in(&brought.rows, name) {
             part.clone()
         } else if is_in(&brought.schema, name) && name != LARGE_OBJECTS {
-            Part {
-                count: 0,
-                hash: NO_ROWS.to_owned(),
-            }
+            empty()
         } else {
             return None;
         };
@@ -300,6 +350,35 @@ mod tests {
         let (want, got) = narrowed(&Brought::by([&whole]), &source, &source);
         assert_eq!(*want, source);
         assert_eq!(*got, source);
+    }
+
+    #[test]
+    fn a_replay_may_empty_unlogged_tables_and_a_dump_may_not() {
+        let mut source = source();
+        let unlogged = "unlogged; using heap".to_owned();
+        source
+            .catalogue
+            .insert("table core.teams".to_owned(), unlogged);
+        let restored = RecoveryFact::default();
+        let replayed = RecoveryFact {
+            replay: Some(crate::evidence::ReplayFact::default()),
+            ..RecoveryFact::default()
+        };
+        let restarted = RecoveryFact {
+            restart: Some(Ok(())),
+            ..RecoveryFact::default()
+        };
+        assert_eq!(*after_replay(&restored, &source), source);
+        assert_eq!(sequences_ahead(&restored), 0);
+        for recovery in [replayed, restarted] {
+            let left = after_replay(&recovery, &source);
+            assert_eq!(left.parts["core.teams"], empty());
+            assert_eq!(
+                left.parts["core.\"Odd.One\""],
+                source.parts["core.\"Odd.One\""]
+            );
+            assert_eq!(sequences_ahead(&recovery), 32);
+        }
     }
 
     #[test]

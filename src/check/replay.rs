@@ -1,6 +1,9 @@
 //! Was archived WAL there, was it replayed to where it should be, and is the cluster sound that came of it?
 
+use std::collections::BTreeSet;
+
 use super::{Facts, unobserved};
+use crate::evidence::RecoveryFact;
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Method};
 
@@ -29,6 +32,12 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
             continue;
         }
         let component = &recovery.component;
+        if recovery.is_restarted() {
+            // A server that is started again replays its own log.
+            observed += 1;
+            continue;
+        }
+        findings.extend(past_the_strike(facts, recovery));
         let Some(replay) = &recovery.replay else {
             findings.push(unobserved(
                 facts,
@@ -60,14 +69,21 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                 "this is another system's data: see which server's directory was backed up",
             ));
         }
-        if !replay.checksums {
+        let Some(stands) = &recovery.integrity else {
+            findings.push(unobserved(
+                facts,
+                &format!("{component}: the recovered server was not asked what ties it to others"),
+            ));
+            continue;
+        };
+        if replay.checksums && !stands.checksums {
             findings.push(Finding::error(
                 "checksums-off",
                 format!("{component}: data checksums are off, and were on in the base backup"),
                 "turn them on again with pg_checksums --enable before going live, and find out what turned them off",
             ));
         }
-        for tie in &replay.ties {
+        for tie in &stands.ties {
             findings.push(Finding::error(
                 "still-tied",
                 format!("{component}: {tie}"),
@@ -76,6 +92,25 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
         }
     }
     Outcome::of(Check::Replay, observed, findings)
+}
+
+/// Told to stop just before the strike, a recovery brings back nothing that came after it.
+fn past_the_strike(facts: &Facts<'_>, recovery: &RecoveryFact) -> Option<Finding> {
+    facts.terms.scenario()?.before_strike?;
+    let done = facts.evidence.strike.as_ref()?.done;
+    let entries = facts.evidence.ledger.iter();
+    let before = entries.filter(|it| it.component == recovery.component && it.at <= done);
+    let before: BTreeSet<u64> = before.map(|entry| entry.number).collect();
+    let came_back = &recovery.restored.as_ref()?.ledger;
+    let first = came_back.difference(&before).next()?;
+    Some(Finding::error(
+        "past-the-strike",
+        format!(
+            "{}: write {first}, which came after the strike, came back: the damage did too",
+            recovery.component
+        ),
+        "recover to an earlier moment: see in the log (pg_waldump) where the damage begins",
+    ))
 }
 
 /// How many damaged relations are named.
@@ -121,4 +156,76 @@ pub(super) fn integrity(facts: &Facts<'_>) -> Outcome {
         }
     }
     Outcome::of(Check::Integrity, observed, findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use chrono::{DateTime, TimeDelta};
+
+    use super::*;
+    use crate::check::{Terms, judge};
+    use crate::evidence::{
+        Evidence, IntegrityFact, LedgerEntry, Observation, ReplayFact, StrikeFact,
+    };
+    use crate::plan::{Options, expand};
+
+    /// What `replay` says of a recovery that was told to stop just before a strike, by the writes that came back.
+    fn kinds(came_back: &[u64]) -> Vec<&'static str> {
+        let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
+                    [scenario.s]\nstrike = { fault = \"rows-deleted\" }\nrestore = { target = \"before-strike\" }\n";
+        let suite = crate::suite::parse(text, std::path::Path::new("s.toml")).expect("is a suite");
+        let plan = expand(&suite, &Options::default()).expect("unfolds");
+        let terms = Terms {
+            suite: &suite,
+            drill: &plan.drills[0],
+        };
+        let at = |minute| DateTime::UNIX_EPOCH + TimeDelta::minutes(minute);
+        let write = |number: u64| LedgerEntry {
+            component: "db".to_owned(),
+            number,
+            at: at(number.cast_signed()),
+            coordinate: String::new(),
+        };
+        let evidence = Evidence {
+            strike: Some(StrikeFact {
+                at: at(9),
+                done: at(3),
+                ..StrikeFact::default()
+            }),
+            ledger: (1..=5).map(write).collect(),
+            recoveries: vec![RecoveryFact {
+                component: "db".to_owned(),
+                backup: "b".to_owned(),
+                replay: Some(ReplayFact::default()),
+                integrity: Some(IntegrityFact::default()),
+                restored: Some(Observation {
+                    ledger: came_back.iter().copied().collect(),
+                    parts: BTreeMap::new(),
+                    ..Observation::default()
+                }),
+                ..RecoveryFact::default()
+            }],
+            ..Evidence::default()
+        };
+        let outcome = judge(Check::Replay, &evidence, &terms, None);
+        outcome
+            .findings
+            .iter()
+            .map(|finding| finding.kind)
+            .collect()
+    }
+
+    #[test]
+    fn told_to_stop_before_a_strike_nothing_that_came_after_it_may_come_back() {
+        assert_eq!(kinds(&[1, 2, 3]), [""; 0]);
+        assert_eq!(
+            kinds(&[1, 2]),
+            [""; 0],
+            "what is missing is a loss, told as one"
+        );
+        assert_eq!(kinds(&[1, 2, 3, 4]), ["past-the-strike"]);
+        assert_eq!(kinds(&[1, 2, 3, 6]), ["past-the-strike"]);
+    }
 }

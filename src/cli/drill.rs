@@ -1,20 +1,15 @@
 //! `redrill drill`: suites → plan → run → record and report → exit code.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
-use crate::context::{Context, RunId};
-use crate::drill::runner::{self, Run};
+use super::run::{self, How, Order};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::plan::{self, Drill};
-use crate::provision::choose::{self, Mode};
-use crate::record::{Record, Start};
-use crate::report::{self, progress::Progress, terminal};
+use crate::plan::{self, Drill, Shard};
+use crate::report::terminal;
 use crate::suite::{self, Suite};
 
 /// Flags of `redrill drill`.
@@ -23,72 +18,48 @@ pub(super) struct Flags {
     /// Suites: names under suites/, or paths to files; all of suites/ but the detection suite when none is given
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
-    /// Where services come from
-    #[arg(long, value_enum, default_value = "auto", env = "REDRILL_SERVICES")]
-    services: Services,
+    #[command(flatten)]
+    how: How,
     /// Only drills and tests whose name matches this glob
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Only one of several parts, such as 1/4; a drill is always in the same one
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// The reports folder; this run gets a folder of its own in it
     #[arg(long, value_name = "DIR", default_value = "reports")]
     out: PathBuf,
     /// What to print on standard output: tables for people, or the record and nothing else
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
-    /// The seed of everything left to chance: the same seed gives the same data and the same timeline
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How much data, 1 being the suite's normal size
-    #[arg(long, default_value_t = 1.0, value_parser = scale)]
-    scale: f64,
-    /// How many drills run at once; recovery times are only comparable at 1
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
-    /// Keep the run's directory (repositories, data, staging) for a look at it; servers are stopped all the same
-    #[arg(long)]
-    keep: bool,
     /// Print the final table only
     #[arg(long, short)]
     quiet: bool,
 }
 
+/// What is printed on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Services {
-    /// Containers when an engine answers and the images are there, else local
-    Auto,
-    /// Server programs of this machine, and the embedded S3 store
-    Local,
-    /// Containers
-    Containers,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
+    /// Tables and sentences
     Human,
+    /// JSON, and nothing else
     Json,
-}
-
-fn scale(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(scale) if scale.is_finite() && scale > 0.0 => Ok(scale),
-        _ => Err("expected a number above 0, such as 0.1 or 4".to_owned()),
-    }
 }
 
 /// The verb.
 pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit> {
     let suites = load(&flags.suites)?;
     let options = plan::Options {
-        seed: flags.seed,
-        scale: flags.scale,
+        seed: flags.how.seed,
+        scale: flags.how.scale,
     };
     let mut drills: Vec<Drill> = Vec::new();
     for suite in &suites {
-        let plan = plan::expand(suite, &options)?;
-        drills.extend(match &flags.only {
-            Some(pattern) => plan::select(&plan, pattern)?.drills,
-            None => plan.drills,
-        });
+        let mut plan = plan::expand(suite, &options)?;
+        if let Some(pattern) = &flags.only {
+            plan = plan::select(&plan, pattern)?;
+        }
+        drills.extend(plan.drills);
     }
     if let Some(pattern) = flags.only.as_ref().filter(|_| drills.is_empty()) {
         return Err(Error::new(
@@ -103,86 +74,40 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
                 .hint("add a [scenario.…] to the suite"),
         );
     }
-    let started = SystemClock.now();
-    let id = RunId::fresh(started);
-    let folder = flags.out.join(id.as_str());
-    std::fs::create_dir_all(&folder).map_err(|error| {
-        Error::usage(format!(
-            "the reports folder {} cannot be written: {error}",
-            flags.out.display()
-        ))
-        .hint("name another one with --out DIR")
-    })?;
-    let logs = folder.join("logs");
-    let ctx = Context::new(id.clone(), logs.clone(), logs, cancel.clone())?;
-    let mode = match flags.services {
-        Services::Auto => Mode::Auto,
-        Services::Local => Mode::Local,
-        Services::Containers => Mode::Containers,
-    };
-    let chosen = choose::choose(&ctx, mode, &choose::needs(&suites, &drills)).await?;
-    let progress = Progress::stderr(flags.quiet);
-    let mut record = Record::new(&Start {
-        run: &id,
-        at: started,
-        mode: chosen.provisioner.mode(),
-        reason: &chosen.reason,
-        command: command(&flags),
-        suites: &suites,
-        drills: &drills,
-    });
-    let mut report_path = report::write(&record, &folder)?;
-    let run = Run {
-        id,
-        suites: &suites,
-        drills: &drills,
-        provisioner: chosen.provisioner.as_ref(),
-        folder: folder.clone(),
-        jobs: usize::from(flags.jobs),
-        keep: flags.keep,
-        observer: &progress,
-        cancel,
-    };
-    let end = runner::run(&run, &mut |result| {
-        record.push(&result);
-        report_path = report::write(&record, &folder)?;
-        Ok(())
-    })
-    .await?;
-    record.end(SystemClock.now(), end.interrupted);
-    let written = report::write(&record, &folder);
-    let mut out = std::io::stdout().lock();
-    match flags.format {
-        Format::Json => terminal::print_json(&record, &mut out)?,
-        Format::Human => {
-            let screen = terminal::Screen::stdout();
-            terminal::print(
-                &record,
-                &report_path.display().to_string(),
-                flags.quiet,
-                screen,
-                &mut out,
-            )?;
+    if let Some(shard) = flags.shard {
+        drills = plan::keep(&plan::Plan::of(drills), |drill| shard.has(drill)).drills;
+        if drills.is_empty() {
+            // What all shards together must show is the gate's to ask.
+            super::say(&format!(
+                "shard {shard} has no drill: there are more shards than drills\n"
+            ))?;
+            return Ok(Exit::Passed);
         }
     }
-    for leak in &end.leaks.found {
-        let _ = writeln!(
-            std::io::stderr(),
-            "error: {} stands readable in {}",
-            leak.what,
-            leak.place
-        );
+    let order = Order {
+        suites: &suites,
+        drills: &drills,
+        how: &flags.how,
+        out: &flags.out,
+        command: command(&flags),
+        quiet: flags.quiet,
+    };
+    let done = run::carry_out(order, cancel).await?;
+    let mut out = std::io::stdout().lock();
+    match flags.format {
+        Format::Json => terminal::print_json(&done.record, &mut out)?,
+        Format::Human => {
+            let screen = terminal::Screen::stdout();
+            let report = done.report.display().to_string();
+            terminal::print(&done.record, &report, flags.quiet, screen, &mut out)?;
+        }
     }
-    let _ = written?;
-    Ok(if end.leaks.found.is_empty() {
-        record.exit()
-    } else {
-        record.exit().max(Exit::Failed)
-    })
+    done.announce();
+    Ok(done.exit)
 }
 
 /// The named suites; without names all of suites/ that describe a system (the detection suite is asked for by name).
-fn load(names: &[String]) -> Result<Vec<Suite>> {
+pub(super) fn load(names: &[String]) -> Result<Vec<Suite>> {
     let paths = match names {
         [] => suite::all(),
         names => names
@@ -213,14 +138,9 @@ fn command(flags: &Flags) -> String {
     if let Some(pattern) = &flags.only {
         words.push(format!("--only '{pattern}'"));
     }
-    let services = flags
-        .services
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default();
-    words.push(format!(
-        "--services {services} --seed {} --scale {}",
-        flags.seed, flags.scale
-    ));
+    if let Some(shard) = flags.shard {
+        words.push(format!("--shard {shard}"));
+    }
+    words.push(flags.how.again());
     words.join(" ")
 }

@@ -5,12 +5,14 @@ use clap::Args;
 use crate::check::kinds;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::suite::unplanted::UNPLANTED;
 use crate::suite::{Check, Fault, Strike};
+use crate::{gate, history};
 
 /// Flags of `redrill explain`.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// A check (`content`), a fault (`A1`), a strike (`server-lost`) or the kind of a finding (`rpo-missed`); all when none is given
+    /// A check (`content`), a fault (`A1`), a strike (`server-lost`) the kind of a finding (`rpo-missed`) or the reason of a gate (`stale`); all when none is given
     #[arg(value_name = "ID")]
     id: Option<String>,
 }
@@ -29,10 +31,23 @@ fn words() -> Vec<(&'static str, &'static str, &'static str)> {
     let findings = kinds::FINDINGS
         .iter()
         .map(|(id, meaning)| ("finding", *id, *meaning));
+    let trend = history::WORDS
+        .iter()
+        .map(|(id, meaning)| ("trend", *id, *meaning));
+    let reasons = gate::REASONS
+        .iter()
+        .map(|(id, meaning)| ("reason", *id, *meaning));
     checks
         .chain(faults)
         .chain(strikes)
         .chain(findings)
+        .chain(trend)
+        .chain(reasons)
+        .chain(
+            UNPLANTED
+                .iter()
+                .map(|(id, what, _)| ("unplanted", *id, *what)),
+        )
         .collect()
 }
 
@@ -55,7 +70,7 @@ pub(super) fn run(flags: &Flags) -> Result<Exit> {
             .iter()
             .max_by(|a, b| strsim::jaro(a.1, id).total_cmp(&strsim::jaro(b.1, id)));
         let error = Error::usage(format!(
-            "there is no check, fault, strike or finding called {id:?}"
+            "there is no check, fault, strike, finding or reason called {id:?}"
         ));
         return Err(match nearest {
             Some((class, word, _)) => error.hint(format!(
@@ -66,6 +81,12 @@ pub(super) fn run(flags: &Flags) -> Result<Exit> {
     }
     for (class, word, meaning) in found {
         super::say(&format!("{class} {word}\n  {meaning}\n"))?;
+        if let Some((_, _, why)) = UNPLANTED
+            .iter()
+            .find(|(id, ..)| id == word && *class == "unplanted")
+        {
+            super::say(&format!("  not planted: {why}\n"))?;
+        }
         if let Some(fault) = Fault::find(word) {
             super::say(&format!(
                 "  see it caught: redrill drill detection --only 'detection/{}'\n",

@@ -12,9 +12,16 @@ use crate::exit::Exit;
 mod doctor;
 mod drill;
 mod explain;
+mod gate;
 mod init;
 mod list;
+mod past;
 mod reap;
+mod report;
+mod run;
+mod runbook;
+mod schedule;
+mod verify_evidence;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -31,6 +38,8 @@ Examples:
   redrill drill deltacrown                 drill suites/deltacrown.toml, report in reports/
   redrill drill ./mine.toml --only '*rpo*' only what matches, of a suite by path
   redrill drill detection                  prove that every check catches its fault
+  redrill gate deltacrown                  may this be released? exit 0 only on fresh, passing evidence
+  redrill history                          earlier runs, and how their figures moved
   redrill explain content                  what a check, fault or finding means";
 
 /// Test whether backups come back: start real services, back them up, break them, recover them, and judge.
@@ -45,6 +54,18 @@ struct Arguments {
 enum Verb {
     /// Run drills, write a report and a record, print the table
     Drill(drill::Flags),
+    /// Decide from the records of earlier drills whether to release; exit 0 opens
+    Gate(gate::Flags),
+    /// Show earlier runs and how figures moved; compare two of them
+    History(past::Flags),
+    /// Render the reports of a run again from its record, or show all of them as pages
+    Report(report::Flags),
+    /// Write the recovery runbook of a suite from its last measured drills
+    Runbook(runbook::Flags),
+    /// Drill suites when they are due; say when that is; export it to other schedulers
+    Schedule(schedule::Flags),
+    /// Verify that a record is the one that was signed after its drill
+    VerifyEvidence(verify_evidence::Flags),
     /// Say what suites, drills and tests there are
     List(list::Flags),
     /// Say what a check, a fault, a strike or a finding means and how to mend it
@@ -85,6 +106,12 @@ fn carry_out(verb: Verb) -> Result<Exit> {
         Verb::List(flags) => list::run(&flags),
         Verb::Explain(flags) => explain::run(&flags),
         Verb::Init(flags) => init::run(&flags),
+        Verb::Report(flags) => block_on(|cancel| report::run(flags, cancel)),
+        Verb::Runbook(flags) => runbook::run(&flags),
+        Verb::Schedule(flags) => block_on(|cancel| schedule::run(flags, cancel)),
+        Verb::History(flags) => past::run(&flags),
+        Verb::VerifyEvidence(flags) => verify_evidence::run(&flags),
+        Verb::Gate(flags) => block_on(|cancel| gate::run(flags, cancel)),
         Verb::Drill(flags) => block_on(|cancel| drill::run(flags, cancel)),
         Verb::Doctor(flags) => block_on(|_| doctor::run(flags)),
         Verb::Reap(flags) => block_on(|_| reap::run(flags)),

@@ -2,7 +2,6 @@
 //! down → judge. Facts go to [`Evidence`]; nothing is judged before teardown has ended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -11,20 +10,23 @@ use crate::clock::{Stopwatch, VirtualClock};
 use crate::context::{Context, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Observer};
-use crate::evidence::{Evidence, FailureFact, Sample, StrikeFact, WrittenFact};
-use crate::fault::{plant, strike};
+use crate::evidence::{Evidence, FailureFact, Sample, WrittenFact};
+use crate::fault::plant;
 use crate::outcome::{DrillResult, Outcome, Verdict};
 use crate::plan::{Drill, DrillKind, Timeline};
 use crate::provision::Provisioner;
-use crate::suite::{Backup, ComponentKind, Fault, Scenario, Strike, StrikeTime, Suite};
+use crate::suite::{Fault, Suite};
 
 mod backup;
+mod disaster;
+pub mod floor;
 mod probe;
 mod recover;
 pub mod runner;
 mod timeline;
 mod world;
 
+use floor::Floor;
 use world::World;
 
 /// Tells observers about one drill.
@@ -51,16 +53,35 @@ impl Teller<'_> {
     }
 }
 
+/// What one drill gets from its run.
+pub struct Part<'a> {
+    /// The suite of the drill.
+    pub suite: &'a Suite,
+    /// The drill.
+    pub drill: &'a Drill,
+    /// What the suite's calibration has measured.
+    pub samples: Vec<Sample>,
+    /// Where services come from.
+    pub provisioner: &'a dyn Provisioner,
+    /// The drills beside it.
+    pub floor: &'a Floor,
+    /// Keep the drill's directory.
+    pub keep: bool,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+}
+
 /// Runs one drill to its end, teardown included, and judges it.
-pub async fn run(
-    ctx: &Context,
-    suite: &Suite,
-    drill: &Drill,
-    samples: &[Sample],
-    provisioner: &dyn Provisioner,
-    keep: bool,
-    observer: &dyn Observer,
-) -> DrillResult {
+pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
+    let Part {
+        suite,
+        drill,
+        samples,
+        provisioner,
+        floor,
+        keep,
+        observer,
+    } = part;
     let watch = Stopwatch::start();
     let fault = match &drill.kind {
         DrillKind::Detection { fault, .. } => *fault,
@@ -75,10 +96,10 @@ pub async fn run(
         run: ctx.run.to_string(),
         drill: drill.id.clone(),
         nonce: nonce.clone(),
-        samples: samples.to_vec(),
+        samples,
         ..Evidence::default()
     };
-    let mut world = World::new(suite, drill, fault, provisioner);
+    let mut world = World::new(suite, drill, fault, provisioner, floor);
     let teller = Teller {
         drill: &drill.id,
         observer,
@@ -186,16 +207,19 @@ async fn play(
     let backups = terms.backups();
     let at = |phase: Phase| move |error: Error| (phase, error);
 
+    let working = world.share(ctx).await.map_err(at(Phase::Prepare))?;
     teller.phase(Phase::Prepare, "start and fill the system");
     world
         .set_up(ctx, &backups, &planted.nonce, &planted.canary)
         .await
         .map_err(at(Phase::Prepare))?;
+    drop(working);
 
     teller.phase(Phase::Backup, "write, back up and prune on the timeline");
-    timeline::play(ctx, world, &backups, clock, evidence, teller)
+    timeline::play(ctx, world, terms, clock, evidence, teller)
         .await
         .map_err(at(Phase::Backup))?;
+    let mut working = world.share(ctx).await.map_err(at(Phase::Backup))?;
     for backup in &backups {
         plant::in_artifact(
             ctx,
@@ -206,6 +230,9 @@ async fn play(
         )
         .await
         .map_err(at(Phase::Backup))?;
+        plant::in_archive(ctx, world.fault, &world.destination(backup))
+            .await
+            .map_err(at(Phase::Backup))?;
     }
     let mut read = probe::Read::new();
     if let Some(scenario) = terms.scenario() {
@@ -215,21 +242,16 @@ async fn play(
             .map_err(at(Phase::Observe))?;
 
         teller.phase(Phase::Strike, &scenario.title);
-        strike_all(ctx, world, terms, scenario, clock, evidence)
+        disaster::strike(ctx, world, terms, scenario, clock, evidence)
             .await
             .map_err(at(Phase::Strike))?;
 
+        drop(working);
         teller.phase(Phase::Restore, "recover");
-        recover::recover(
-            ctx,
-            world,
-            &backups,
-            &scenario.strikes,
-            &scenario.restore,
-            evidence,
-        )
-        .await
-        .map_err(at(Phase::Restore))?;
+        recover::recover(ctx, world, &backups, scenario, evidence)
+            .await
+            .map_err(at(Phase::Restore))?;
+        working = world.share(ctx).await.map_err(at(Phase::Observe))?;
     }
     teller.phase(Phase::Observe, "read what came back, and look for leaks");
     probe::encryption(ctx, world, &backups, &planted.canary, &read, evidence)
@@ -243,101 +265,7 @@ async fn play(
     write_down(ctx, world.fault, evidence).map_err(at(Phase::Observe))?;
     plant::in_logs(ctx, world.fault).map_err(at(Phase::Observe))?;
     evidence.leaks = probe::leaks(ctx, &planted.canary).map_err(at(Phase::Observe))?;
-    Ok(())
-}
-
-/// Strikes every component of the scenario, at the planned instant or at the worst one.
-async fn strike_all(
-    ctx: &Context,
-    world: &World<'_>,
-    terms: &Terms<'_>,
-    scenario: &Scenario,
-    clock: &VirtualClock,
-    evidence: &mut Evidence,
-) -> Result<()> {
-    let planned = world
-        .drill
-        .timeline
-        .strike
-        .unwrap_or_else(|| crate::clock::Clock::now(clock));
-    let at = planned + worst_moment(terms, evidence);
-    clock.advance_to(at);
-    let mut struck = Vec::new();
-    for (name, word) in &scenario.strikes {
-        let ctx = ctx.within(Phase::Strike, name);
-        let service = world.service(name)?;
-        let server = service.server();
-        let component = world.component(name)?;
-        match (word, &component.kind) {
-            (Strike::CorruptHeapPage, ComponentKind::Postgres { database, .. }) => {
-                strike::corrupt_heap_page(&ctx, server.as_ref(), database).await?;
-            }
-            (Strike::BucketDeleted, ComponentKind::Bucket { bucket, .. }) => {
-                strike::empty_bucket(&ctx, server.as_ref(), bucket).await?;
-                guard(&ctx, world, terms, name, evidence).await?;
-                strike::delete_bucket(&ctx, server.as_ref(), bucket).await?;
-            }
-            (Strike::ServerLost, _) => {
-                server.lose(&ctx).await?;
-                world.lose_local_artifacts(&ctx, name).await?;
-            }
-            (word, _) => {
-                return Err(Error::defect(format!(
-                    "{name} cannot be struck with {word}"
-                )));
-            }
-        }
-        let symptom = service.symptom(&ctx).await.unwrap_or_default();
-        struck.push((name.clone(), *word, symptom));
-    }
-    evidence.strike = Some(StrikeFact { at, struck });
-    Ok(())
-}
-
-/// At the worst moment the next backup has nearly completed: the strike comes after its projected duration.
-fn worst_moment(terms: &Terms<'_>, evidence: &Evidence) -> Duration {
-    let DrillKind::Scenario {
-        at: StrikeTime::Worst,
-        ..
-    } = &terms.drill.kind
-    else {
-        return Duration::ZERO;
-    };
-    terms
-        .backups()
-        .iter()
-        .filter_map(|backup| figures::worst_delay(evidence, terms, &backup.name))
-        .map(Duration::from_secs_f64)
-        .max()
-        .unwrap_or_default()
-}
-
-/// The mirror runs once more on the emptied source, as its schedule would have it: it must refuse.
-async fn guard(
-    ctx: &Context,
-    world: &World<'_>,
-    terms: &Terms<'_>,
-    component: &str,
-    evidence: &mut Evidence,
-) -> Result<()> {
-    let source = world.service(component)?;
-    let backups: Vec<&Backup> = terms
-        .backups()
-        .into_iter()
-        .filter(|backup| backup.component == component)
-        .collect();
-    for backup in backups {
-        let fact = backup::take(
-            ctx,
-            world,
-            backup,
-            backup::Content::Source(source.as_ref()),
-            0,
-            backup::Look::Skip,
-        )
-        .await?;
-        evidence.guards.push(fact);
-    }
+    drop(working);
     Ok(())
 }
 

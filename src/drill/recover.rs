@@ -1,62 +1,76 @@
-//! Recovery by the runbook: provision, fetch, restore, verify, swap, each timed; all components at once.
+//! Recovery by the runbook: start again where that is tried first; else provision, fetch, restore, verify, swap, each
+//! timed; all components at once. Which artifact is taken: [`choose`]; what it is restored onto: [`target`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::backup::stop_or_note;
+use futures::{StreamExt, TryStreamExt};
+
+use super::backup::{self, Look, stop_or_note};
 use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
-use crate::error::{Doing, Error, Result};
-use crate::evidence::{ArchiveFact, BackupFact, Evidence, Observation, RecoveryFact};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::evidence::{ArchiveFact, Evidence, RecoveryFact, SkippedFact, StrikeFact};
 use crate::fault::plant;
-use crate::pipeline::artifact::ArtifactReader;
 use crate::pipeline::{Fetched, Pipeline};
-use crate::repository::manifest::Manifest;
-use crate::service::Service;
-use crate::service::postgres::PostgresService;
-use crate::suite::brought::half;
-use crate::suite::{
-    Backup, Component, ComponentKind, Engine, Fault, Method, Only, RecoveryTarget, RestoreOptions,
-    Strike,
-};
+use crate::plan::DrillKind;
+use crate::service::{Service, Stop};
+use crate::suite::{Backup, Component, Fault, Method, Mode, Pick, RestoreOptions, Scenario, fit};
 
-/// Recovers every component of the scenario in parallel, then observes what came back.
+mod choose;
+mod expected;
+mod target;
+
+use choose::Candidate;
+use target::Target;
+
+/// Recovers every component of the scenario in parallel, then observes what came back. A calibration recovers one after
+/// the other: what it measures is to be a component's own.
 pub(super) async fn recover(
     ctx: &Context,
     world: &World<'_>,
     backups: &[&Backup],
-    strikes: &[(String, Strike)],
-    options: &RestoreOptions,
+    scenario: &Scenario,
     evidence: &mut Evidence,
 ) -> Result<()> {
-    let declared = Stopwatch::start();
-    let (taken, archived) = (&evidence.backups, &evidence.archives);
-    let recoveries = by_component(backups)
+    let working = world.alone(ctx).await?;
+    let known = &*evidence;
+    let components = choose::by_component(backups, scenario.pick);
+    let (at_once, since) = match world.drill.kind {
+        DrillKind::Calibration { .. } => (1, None),
+        _ => (components.len().max(1), Some(Stopwatch::start())),
+    };
+    let recoveries = components
         .into_iter()
-        .map(|(before, backup)| async move {
-            let lost = strikes
-                .iter()
-                .any(|(c, strike)| *c == backup.component && *strike == Strike::ServerLost);
+        .map(|(before, candidates)| async move {
+            let name = candidates.first().map_or("", |backup| &backup.component);
             let recovery = Recovery {
                 ctx,
                 world,
-                before: &before,
-                backup,
-                component: world.component(&backup.component)?,
-                lost,
-                options,
-                declared,
+                before,
+                candidates,
+                component: world.component(name)?,
+                scenario,
+                known,
+                declared: since.unwrap_or_else(Stopwatch::start),
             };
-            recovery.carry_out(taken, archived).await
+            recovery.carry_out().await
         });
-    let mut facts = futures::future::try_join_all(recoveries).await?;
+    let recoveries = futures::stream::iter(recoveries).buffered(at_once);
+    let (mut facts, archived): (Vec<_>, Vec<_>) = recoveries
+        .try_collect::<Vec<_>>()
+        .await?
+        .into_iter()
+        .unzip();
+    evidence.archives.extend(archived.into_iter().flatten());
     if facts.iter().all(|fact| fact.seconds.is_some()) {
         evidence.recovery_seconds = facts
             .iter()
             .filter_map(|fact| fact.seconds)
             .reduce(f64::max);
     }
+    drop(working);
+    let _working = world.share(ctx).await?;
     if world.fault != Some(Fault::J11) {
         let looks = facts
             .iter_mut()
@@ -97,108 +111,173 @@ async fn observe(
     Ok(())
 }
 
-fn last_of<'a>(facts: &'a [BackupFact], backup: &str) -> Option<&'a BackupFact> {
-    facts.iter().rev().find(|fact| fact.backup == backup)
-}
-
-/// What the restore must bring back: the source when it was last backed up, or archived after that.
-fn expected(
-    taken: &[BackupFact],
-    archived: &[ArchiveFact],
-    backup: &str,
-    target: &RecoveryTarget,
-) -> Option<Observation> {
-    let taken = last_of(taken, backup);
-    let archived = archived
-        .iter()
-        .rev()
-        .find(|fact| fact.backup == backup && fact.error.is_none())
-        .filter(|_| *target != RecoveryTarget::Immediate)
-        .filter(|archived| taken.is_none_or(|taken| taken.at < archived.at));
-    match archived {
-        Some(archived) => archived.source.clone(),
-        None => taken.and_then(expected_of),
-    }
-}
-
-/// The backups of each component in the order in which they are restored, definitions before rows: those before the
-/// last, and the last.
-fn by_component<'b>(backups: &[&'b Backup]) -> Vec<(Vec<&'b Backup>, &'b Backup)> {
-    let mut all: Vec<Vec<&Backup>> = Vec::new();
-    for backup in backups {
-        let of_same = |known: &&mut Vec<&Backup>| {
-            known
-                .iter()
-                .any(|known| known.component == backup.component)
-        };
-        match all.iter_mut().find(of_same) {
-            Some(known) => known.push(backup),
-            None => all.push(vec![backup]),
-        }
-    }
-    all.into_iter()
-        .filter_map(|mut backups| {
-            backups.sort_by_key(|backup| half(backup) == Some(Only::Data));
-            let last = backups.pop()?;
-            Some((backups, last))
-        })
-        .collect()
-}
-
-/// The source at backup time, less what the backup leaves out on purpose.
-fn expected_of(taken: &BackupFact) -> Option<Observation> {
-    let mut expected = taken.source.clone()?;
-    if let Some(read) = &taken.readable {
-        for key in &read.excluded {
-            expected.parts.remove(key);
-            expected.catalogue.remove(&format!("metadata {key}"));
-        }
-    }
-    Some(expected)
-}
-
 struct Recovery<'a, 'w> {
     ctx: &'a Context,
     world: &'a World<'w>,
     /// What is restored onto the same target first.
-    before: &'a [&'a Backup],
-    backup: &'a Backup,
+    before: Vec<&'a Backup>,
+    /// What may be recovered from: one backup, or several of which the newest good artifact is picked.
+    candidates: Vec<&'a Backup>,
     component: &'a Component,
-    lost: bool,
-    options: &'a RestoreOptions,
+    scenario: &'a Scenario,
+    /// What is known when the recovery begins.
+    known: &'a Evidence,
     /// Runs since the loss was declared.
     declared: Stopwatch,
 }
 
-/// A name under which the database is restored before it takes the place of the lost one.
-fn beside(database: &str) -> String {
-    format!("{database}_new")
-}
-
 impl Recovery<'_, '_> {
-    async fn carry_out(
-        &self,
-        taken: &[BackupFact],
-        archived: &[ArchiveFact],
-    ) -> Result<RecoveryFact> {
-        let mut expected = expected(taken, archived, &self.backup.name, &self.options.target);
-        if let (Some(expected), Some(first)) = (&mut expected, self.before.first()) {
-            // The definitions are those of the moment when they were dumped.
-            let schema = last_of(taken, &first.name).and_then(|fact| fact.source.as_ref());
-            expected.catalogue = schema
-                .map(|schema| schema.catalogue.clone())
-                .unwrap_or_default();
-        }
+    async fn carry_out(&self) -> Result<(RecoveryFact, Vec<ArchiveFact>)> {
+        let mut archived = Vec::new();
         let mut fact = RecoveryFact {
-            component: self.backup.component.clone(),
-            backup: self.backup.name.clone(),
-            expected,
+            component: self.component.name.clone(),
+            backup: self
+                .candidates
+                .first()
+                .map_or_else(String::new, |backup| backup.name.clone()),
             ..RecoveryFact::default()
         };
-        if let Err(error) = self.run(&mut fact).await {
+        if let Err(error) = self.run(&mut fact, &mut archived).await {
             fact.error = Some(stop_or_note(error)?);
         }
-        Ok(fact)
+        fact.expected = expected::expected(self, &fact);
+        Ok((fact, archived))
+    }
+
+    fn phase(&self, phase: Phase) -> Context {
+        self.ctx.within(phase, &self.component.name)
+    }
+
+    fn strike(&self) -> Option<&StrikeFact> {
+        self.known.strike.as_ref()
+    }
+
+    /// Whether the server that was struck still answers.
+    fn has_a_server(&self) -> bool {
+        let mut struck = self.scenario.strikes.iter();
+        let own = struck.find(|(name, _)| *name == self.component.name);
+        own.is_none_or(|(_, strike)| fit::leaves_a_server(*strike))
+    }
+
+    /// How the restore is done, the moment before the strike being known by now.
+    fn options(&self) -> Result<RestoreOptions> {
+        let mut options = self.scenario.restore.clone();
+        let moment = self
+            .strike()
+            .and_then(|strike| strike.moments.get(&self.component.name));
+        if let (Some(by), Some(moment)) = (self.scenario.before_strike, moment) {
+            options.target = moment.by(by);
+        }
+        plant::in_target(self.world.fault, &mut options)?;
+        Ok(options)
+    }
+
+    async fn run(&self, fact: &mut RecoveryFact, archived: &mut Vec<ArchiveFact>) -> Result<()> {
+        if self.scenario.restart && self.start_again(fact).await? {
+            return Ok(());
+        }
+        if self.has_a_server() {
+            for backup in &self.candidates {
+                archived.extend(self.archive_the_rest(backup, fact).await?);
+            }
+        }
+        if self.scenario.mode == Mode::Replace {
+            fact.emergency = Some(self.emergency_backup().await?);
+        }
+        let found = choose::candidates(self).await?;
+        let last = found.len().saturating_sub(1);
+        for (number, candidate) in found.into_iter().enumerate() {
+            let (backup, id) = (candidate.backup, candidate.reader.manifest.id.clone());
+            fact.backup = backup.name.clone();
+            fact.artifact = Some(id.clone());
+            fact.newest = Some(id.clone());
+            // What was noted of an artifact that was left is not of this one.
+            (fact.replay, fact.restore_ran) = (None, false);
+            let mut made = None;
+            let tried = self.attempt(&candidate, fact, &mut made).await;
+            let error = match tried {
+                Err(error) if number < last && error.kind() != Kind::Interrupted => error,
+                tried => return tried,
+            };
+            fact.skipped.push(SkippedFact {
+                backup: backup.name.clone(),
+                artifact: id,
+                why: error.message(),
+            });
+            if let Some(target) = made {
+                target.give_up(&self.phase(Phase::Provision)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the server that ended again, on the data that it left, and asks it the suite's questions.
+    async fn start_again(&self, fact: &mut RecoveryFact) -> Result<bool> {
+        let source = self.world.service(&self.component.name)?;
+        let watch = Stopwatch::start();
+        let started = source
+            .server()
+            .restart(&self.phase(Phase::Ready), Stop::Kill)
+            .await;
+        fact.phases.insert(Phase::Ready, watch.seconds());
+        if let Err(error) = started {
+            fact.restart = Some(Err(stop_or_note(error)?));
+            return Ok(false);
+        }
+        let watch = Stopwatch::start();
+        let answers = source
+            .smoke(&self.phase(Phase::Verify), &self.component.smoke)
+            .await?;
+        source.population(&self.phase(Phase::Verify)).await?;
+        fact.phases.insert(Phase::Verify, watch.seconds());
+        if let Some(wrong) = answers.iter().find(|answer| !answer.holds) {
+            fact.restart = Some(Err(format!("it starts, and {}", wrong.in_words())));
+            return Ok(false);
+        }
+        fact.smoke = answers;
+        fact.restart = Some(Ok(()));
+        fact.seconds = Some(self.declared.seconds());
+        Ok(true)
+    }
+
+    /// What a server that still answers has not archived yet can still be brought into the repositories.
+    async fn archive_the_rest(
+        &self,
+        backup: &Backup,
+        fact: &mut RecoveryFact,
+    ) -> Result<Option<ArchiveFact>> {
+        if !matches!(backup.method, Method::PgBasebackup { .. }) {
+            return Ok(None);
+        }
+        let mut numbers = self.known.ledger.iter();
+        let last = numbers.rfind(|entry| entry.component == backup.component);
+        let high_water = last.map_or(0, |entry| entry.number);
+        let watch = Stopwatch::start();
+        let archived = backup::archive(self.ctx, self.world, backup, high_water, Look::Skip).await;
+        *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
+        archived.map(Some)
+    }
+
+    /// Backs up what is left before it is dropped, under a name of its own, and gives back the artifact.
+    async fn emergency_backup(&self) -> Result<String> {
+        let Some(backup) = self.candidates.first() else {
+            return Err(Error::defect("nothing is recovered from"));
+        };
+        let emergency = Backup {
+            name: format!("{}-emergency", backup.name),
+            ..(*backup).clone()
+        };
+        let source = self.world.service(&self.component.name)?;
+        let content = backup::Content::Source(source.as_ref());
+        let taken = backup::take(self.ctx, self.world, &emergency, content, 0, Look::Skip).await?;
+        taken.artifact.ok_or_else(|| {
+            let why = taken.error.or(taken.refused).unwrap_or_default();
+            Error::refused(format!(
+                "there is no emergency backup of what is left of {}, which is not dropped without one: {why}",
+                self.component.name
+            ))
+            .hint("recover beside it (mode = \"parallel\"), and keep what is left")
+        })
     }
 
     /// Restores one of the backups that come before the last.
@@ -208,11 +287,11 @@ impl Recovery<'_, '_> {
         target: &dyn Service,
         fact: &mut RecoveryFact,
     ) -> Result<()> {
-        let phase = |phase: Phase| self.ctx.within(phase, &backup.component);
+        let phase = |phase: Phase| self.phase(phase);
         let pipeline = pipeline(backup, self.component, self.world.fault)?;
         let watch = Stopwatch::start();
         let fetching = phase(Phase::Fetch);
-        let reader = self.newest(&fetching, backup).await?;
+        let reader = choose::newest(self, &fetching, backup).await?;
         let id = reader.manifest.id.clone();
         fact.before.push((backup.name.clone(), id.clone()));
         let fetched = pipeline
@@ -223,26 +302,33 @@ impl Recovery<'_, '_> {
         *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
         let watch = Stopwatch::start();
         let restored = pipeline
-            .restore(&phase(Phase::Restore), &fetched, target, self.options)
+            .restore(&phase(Phase::Restore), &fetched, target, &self.options()?)
             .await;
         *fact.phases.entry(Phase::Restore).or_default() += watch.seconds();
         tidy(&phase(Phase::Observe), target, &fetched).await?;
         restored.doing_with(|| format!("restore {id}"))
     }
 
-    async fn run(&self, fact: &mut RecoveryFact) -> Result<()> {
-        let name = &self.backup.component;
-        let phase = |phase: Phase| self.ctx.within(phase, name);
-        let pipeline = pipeline(self.backup, self.component, self.world.fault)?;
-        let fault = self.world.fault;
+    /// Recovers from one artifact, up to the first verified read; `made` is what it was restored onto.
+    async fn attempt(
+        &self,
+        candidate: &Candidate<'_>,
+        fact: &mut RecoveryFact,
+        made: &mut Option<Target>,
+    ) -> Result<()> {
+        let name = &self.component.name;
+        let phase = |phase: Phase| self.phase(phase);
+        let pipeline = pipeline(candidate.backup, self.component, self.world.fault)?;
+        let (fault, reader, options) = (self.world.fault, &candidate.reader, self.options()?);
 
         let watch = Stopwatch::start();
-        let (target, swaps) = self
-            .provision(&phase(Phase::Provision))
+        let place = target::provision(self, candidate.backup, &phase(Phase::Provision))
             .await
             .doing_with(|| format!("provision a target for {name}"))?;
+        let place = made.insert(place);
+        let target = place.service.clone();
         plant::before_restore(&phase(Phase::Provision), fault, target.as_ref()).await?;
-        fact.phases.insert(Phase::Provision, watch.seconds());
+        *fact.phases.entry(Phase::Provision).or_default() += watch.seconds();
         fact.target_started_here = self
             .world
             .servers()
@@ -255,36 +341,37 @@ impl Recovery<'_, '_> {
             .hint("a restore only ever writes to a server that the drill started"));
         }
         let fetching = phase(Phase::Fetch);
-        let reader = self.choose(&fetching, fact).await?;
         if fault == Some(Fault::J15) {
             // The target was filled beforehand; the drill's own restore will not run.
-            let fetched = pipeline.fetch(&fetching, &reader, target.as_ref()).await?;
+            let fetched = pipeline.fetch(&fetching, reader, target.as_ref()).await?;
             pipeline
-                .restore(&fetching, &fetched, target.as_ref(), self.options)
+                .restore(&fetching, &fetched, target.as_ref(), &options)
                 .await?;
             pipeline
-                .replay(&fetching, &fetched, target.as_ref(), self.options)
+                .replay(&fetching, &fetched, target.as_ref(), &options)
                 .await?;
             tidy(&fetching, target.as_ref(), &fetched).await?;
         }
         fact.target_before = Some(target.population(&phase(Phase::Provision)).await?);
 
-        for backup in self.before {
+        for backup in &self.before {
             self.restore_before(backup, target.as_ref(), fact).await?;
         }
         let watch = Stopwatch::start();
         let fetched = pipeline
-            .fetch(&fetching, &reader, target.as_ref())
+            .fetch(&fetching, reader, target.as_ref())
             .await
             .doing_with(|| format!("fetch {}", reader.manifest.id))?;
         fact.artifact_bytes += fetched.stored_bytes;
         *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
 
+        let server = target.server();
+        plant::in_fetched(&fetching, fault, server.as_ref(), &fetched).await?;
         let landing = Landing {
             fetched: &fetched,
             id: &reader.manifest.id,
-            swap: swaps,
-            target: target.clone(),
+            options: &options,
+            place,
         };
         let landed = self.land(pipeline.as_ref(), landing, fact).await;
         // Nothing decrypted stays behind, whatever became of the restore.
@@ -302,11 +389,12 @@ impl Recovery<'_, '_> {
         let Landing {
             fetched,
             id,
-            swap,
-            target,
+            options,
+            place,
         } = landing;
-        let (name, fault) = (&self.backup.component, self.world.fault);
-        let phase = |phase: Phase| self.ctx.within(phase, name);
+        let (name, fault) = (&self.component.name, self.world.fault);
+        let phase = |phase: Phase| self.phase(phase);
+        let target = place.service.clone();
 
         let watch = Stopwatch::start();
         let mut replaying = 0.0;
@@ -314,34 +402,25 @@ impl Recovery<'_, '_> {
         if !matches!(fault, Some(Fault::J14 | Fault::J15)) {
             fact.restore_ran = true;
             let restored = pipeline
-                .restore(&restoring, fetched, target.as_ref(), self.options)
+                .restore(&restoring, fetched, target.as_ref(), options)
                 .await;
             restored.doing_with(|| format!("restore {}", id))?;
             let before = watch.seconds();
             let replayed = pipeline
-                .replay(
-                    &phase(Phase::Replay),
-                    fetched,
-                    target.as_ref(),
-                    self.options,
-                )
+                .replay(&phase(Phase::Replay), fetched, target.as_ref(), options)
                 .await;
             fact.replay = replayed.doing_with(|| format!("replay onto {}", id))?;
             if fact.replay.is_some() {
                 replaying = watch.seconds() - before;
-                fact.phases.insert(Phase::Replay, replaying);
+                *fact.phases.entry(Phase::Replay).or_default() += replaying;
             }
         }
-        let database = swap.as_ref().map_or_else(
-            || target.database().to_owned(),
-            |swap| swap.restored.clone(),
-        );
         let server = target.server();
         plant::after_restore(
             &restoring,
             fault,
             self.component,
-            &database,
+            target.database(),
             server.as_ref(),
             fetched,
         )
@@ -353,23 +432,21 @@ impl Recovery<'_, '_> {
             .population(&phase(Phase::Ready))
             .await
             .doing_with(|| format!("ask the recovered {name}"))?;
-        fact.phases.insert(Phase::Ready, watch.seconds());
+        *fact.phases.entry(Phase::Ready).or_default() += watch.seconds();
 
         let watch = Stopwatch::start();
         fact.smoke = target
             .smoke(&phase(Phase::Verify), &self.component.smoke)
             .await?;
-        fact.phases.insert(Phase::Verify, watch.seconds());
+        *fact.phases.entry(Phase::Verify).or_default() += watch.seconds();
+        let wrong = fact.smoke.iter().find(|answer| !answer.holds);
+        if let (Pick::NewestGood, Some(wrong)) = (self.scenario.pick, wrong) {
+            return Err(Error::failed(format!("restored, {}", wrong.in_words())));
+        }
 
         let watch = Stopwatch::start();
-        let target = match swap {
-            Some(swap) => {
-                let (service, kept) = swap.carry_out(&phase(Phase::Swap)).await?;
-                fact.kept_aside = Some(kept);
-                service
-            }
-            None => target,
-        };
+        let (target, kept) = place.take_over(&phase(Phase::Swap)).await?;
+        fact.kept_aside = kept;
         let first: Vec<_> = self.component.smoke.iter().take(1).cloned().collect();
         target.smoke(&phase(Phase::Swap), &first).await?;
         target.population(&phase(Phase::Swap)).await?;
@@ -378,97 +455,14 @@ impl Recovery<'_, '_> {
         self.world.replace(name, target);
         Ok(())
     }
-
-    /// A new server when the old one is lost; else a new database, or a new bucket, on the one that is left.
-    async fn provision(&self, ctx: &Context) -> Result<(Arc<dyn Service>, Option<Swap>)> {
-        // A physical backup is of the whole cluster: it takes a server of its own.
-        if self.lost || matches!(self.backup.method, Method::PgBasebackup { .. }) {
-            let settings: BTreeMap<String, String> = match self.world.fault {
-                Some(Fault::D4 | Fault::D6) => {
-                    BTreeMap::from([("appendonly".to_owned(), "yes".to_owned())])
-                }
-                _ => BTreeMap::new(),
-            };
-            let target = self
-                .world
-                .start(ctx, self.component, "recovered", self.version(), &settings)
-                .await?;
-            target.create(ctx).await?;
-            return Ok((target, None));
-        }
-        let source = self.world.service(&self.component.name)?;
-        match &self.component.kind {
-            ComponentKind::Postgres { database, .. } => {
-                let target = Arc::new(PostgresService::new(
-                    source.server(),
-                    beside(database),
-                    None,
-                ));
-                target.create(ctx).await?;
-                Ok((
-                    target.clone(),
-                    Some(Swap {
-                        source,
-                        restored: beside(database),
-                        database: database.clone(),
-                    }),
-                ))
-            }
-            ComponentKind::Bucket { .. } => {
-                source.create(ctx).await?;
-                Ok((source, None))
-            }
-            ComponentKind::Redis { .. } => {
-                let target = self
-                    .world
-                    .start(ctx, self.component, "recovered", None, &BTreeMap::new())
-                    .await?;
-                target.create(ctx).await?;
-                Ok((target, None))
-            }
-        }
-    }
-
-    /// The version of the server that is restored onto, when it is not the component's own.
-    fn version(&self) -> Option<String> {
-        let other = self.options.version.clone();
-        other.filter(|_| self.component.engine() == Engine::Postgres)
-    }
-
-    async fn choose(&self, ctx: &Context, fact: &mut RecoveryFact) -> Result<ArtifactReader> {
-        let reader = self.newest(ctx, self.backup).await?;
-        fact.newest = Some(reader.manifest.id.clone());
-        fact.artifact = Some(reader.manifest.id.clone());
-        Ok(reader)
-    }
-
-    /// The newest committed artifact of a backup in its farthest repository.
-    async fn newest(&self, ctx: &Context, backup: &Backup) -> Result<ArtifactReader> {
-        let repository = self.world.repositories(backup).pop().ok_or_else(|| {
-            Error::defect(format!("the backup {} has no repository", backup.name))
-        })?;
-        let (newest, _) = Manifest::newest(ctx, &repository, &backup.name).await?;
-        let manifest = newest.ok_or_else(|| {
-            Error::failed(format!(
-                "no committed artifact of {} in {}",
-                backup.name,
-                repository.name()
-            ))
-            .hint(
-                "see why its backups failed; without an artifact there is nothing to recover from",
-            )
-        })?;
-        let keys = self.world.keys_left(ctx, backup);
-        Ok(ArtifactReader::new(manifest, repository, keys))
-    }
 }
 
 /// What a recovery has in hand once everything is fetched.
 struct Landing<'a> {
     fetched: &'a Fetched,
     id: &'a str,
-    swap: Option<Swap>,
-    target: Arc<dyn Service>,
+    options: &'a RestoreOptions,
+    place: &'a Target,
 }
 
 /// Removes what was fetched: nothing decrypted stays behind.
@@ -479,26 +473,4 @@ async fn tidy(ctx: &Context, target: &dyn Service, fetched: &Fetched) -> Result<
     }
     let remove = target.server().tool("rm").args(["-rf", "--"]).args(paths);
     remove.run(ctx).await?.ok().map(drop)
-}
-
-/// Putting a restored database in the place of the damaged one, which is kept under another name.
-struct Swap {
-    source: Arc<dyn Service>,
-    restored: String,
-    database: String,
-}
-
-impl Swap {
-    /// The database under its own name, and whether the damaged one is still there under the other.
-    async fn carry_out(&self, ctx: &Context) -> Result<(Arc<dyn Service>, bool)> {
-        let server = self.source.server();
-        let aside = format!("{}_corrupted", self.database);
-        let recovered = PostgresService::new(server.clone(), &self.database, None);
-        recovered.swap(ctx, &self.restored, &aside).await?;
-        let kept = PostgresService::new(server, aside, None)
-            .population(ctx)
-            .await
-            .is_ok();
-        Ok((Arc::new(recovered), kept))
-    }
 }

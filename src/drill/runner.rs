@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::probe;
+use super::floor::Floor;
+use super::{Part, probe};
 use crate::check::{Terms, figures};
 use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
@@ -33,12 +34,23 @@ pub struct Run<'a> {
     pub folder: PathBuf,
     /// How many drills run at once.
     pub jobs: usize,
+    /// Where they meet, and other runs of this process with them.
+    pub floor: Floor,
     /// Keep the run's directory.
     pub keep: bool,
     /// Who is told.
     pub observer: &'a dyn Observer,
     /// Cancelled by Ctrl-C or SIGTERM.
     pub cancel: CancellationToken,
+}
+
+/// How many drills run at once unless somebody says otherwise: two, where there are two processors. What is timed runs
+/// alone all the same.
+pub fn usual_jobs() -> u16 {
+    match std::thread::available_parallelism() {
+        Ok(processors) if processors.get() > 1 => 2,
+        _ => 1,
+    }
 }
 
 /// What is known when the last drill has ended and everything is removed.
@@ -51,10 +63,7 @@ pub struct End {
 }
 
 /// Runs the drills. `sink` gets each result as soon as the drill has ended and been judged.
-pub async fn run(
-    run: &Run<'_>,
-    sink: &mut (dyn FnMut(DrillResult) -> Result<()> + Send),
-) -> Result<End> {
+pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> Result<End> {
     let home = reap::RunHome::create(&run.id)?;
     let secrets = Secrets::default();
     let samples = Samples::default();
@@ -62,10 +71,9 @@ pub async fn run(
         .drills
         .iter()
         .partition(|drill| matches!(drill.kind, DrillKind::Calibration { .. }));
-    let mut outcome = Ok(());
     for drill in calibrations {
         let result = one(run, home.path(), &secrets, drill, &samples).await?;
-        outcome = outcome.and(sink(result));
+        sink(result);
     }
     {
         let (path, samples, secrets) = (home.path(), &samples, &secrets);
@@ -79,14 +87,13 @@ pub async fn run(
             .buffered(run.jobs.max(1));
         while let Some(result) = results.next().await {
             if let Some(result) = result? {
-                outcome = outcome.and(sink(result));
+                sink(result);
             }
         }
     }
     if !run.keep {
         home.remove(run.provisioner.mode()).await?;
     }
-    outcome?;
     let leaks = probe::search_reports(&run.folder, &secrets.all())?;
     Ok(End {
         interrupted: run.cancel.is_cancelled(),
@@ -147,12 +154,15 @@ async fn one(
     });
     let result = super::run(
         &ctx,
-        suite,
-        drill,
-        &samples.of(suite),
-        run.provisioner,
-        run.keep,
-        run.observer,
+        Part {
+            suite,
+            drill,
+            samples: samples.of(suite),
+            provisioner: run.provisioner,
+            floor: &run.floor,
+            keep: run.keep,
+            observer: run.observer,
+        },
     )
     .await;
     samples.learn(suite, &result);

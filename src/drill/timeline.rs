@@ -1,31 +1,40 @@
 //! Plays a drill's timeline: writes, backups and prunes, under the virtual clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::Teller;
 use super::backup::{self, Content, Look};
-use super::world::World;
+use super::disaster;
+use super::world::{World, pipeline};
+use crate::check::Terms;
 use crate::clock::VirtualClock;
 use crate::context::{Context, Phase};
 use crate::error::Result;
 use crate::evidence::{BackupFact, Evidence, LedgerEntry};
+use crate::fault::plant;
 use crate::pipeline::artifact::ArtifactReader;
 use crate::plan::{DrillKind, Happening};
 use crate::repository::manifest::{self, Manifest};
 use crate::repository::retention;
-use crate::suite::{Backup, Fault};
+use crate::service::Service;
+use crate::suite::{Backup, Fault, Pick, Scenario};
 
 /// Plays everything up to the strike and notes it in the evidence.
 pub(super) async fn play(
     ctx: &Context,
     world: &World<'_>,
-    backups: &[&Backup],
+    terms: &Terms<'_>,
     clock: &VirtualClock,
     evidence: &mut Evidence,
     teller: &Teller<'_>,
 ) -> Result<()> {
+    let backups = terms.backups();
+    // Where any artifact may be the one that is restored, the source is known as it was at each.
+    let any = |scenario: &Scenario| scenario.pick == Pick::NewestGood;
+    let any = terms.scenario().is_some_and(any);
     let happenings = &world.drill.timeline.happenings;
     let last_run = last_of(happenings, |happening| match happening {
         Happening::Backup(name) => Some(name),
@@ -36,10 +45,21 @@ pub(super) async fn play(
         _ => None,
     });
     let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
+    let mut planted: BTreeSet<String> = BTreeSet::new();
     for (done, (at, happening)) in happenings.iter().enumerate() {
         ctx.go_on()?;
         clock.advance_to(*at);
         teller.progress(done, happenings.len());
+        let timed = match happening {
+            Happening::Backup(name) => last_run.get(name) == Some(at),
+            Happening::Archive(name) => last_archiving.get(name) == Some(at),
+            Happening::Write(_) | Happening::Prune(_) | Happening::Damage => false,
+        } && world.drill.timeline.strike.is_some();
+        let _working = if timed {
+            world.alone(ctx).await?
+        } else {
+            world.share(ctx).await?
+        };
         match happening {
             Happening::Write(component) => {
                 let number = numbers.entry(component.clone()).or_default();
@@ -53,7 +73,7 @@ pub(super) async fn play(
                     continue;
                 };
                 let last = last_run.get(name) == Some(at);
-                let compared = last && world.drill.timeline.strike.is_some();
+                let compared = (last || any) && world.drill.timeline.strike.is_some();
                 let look = if compared { Look::Whole } else { Look::Skip };
                 let fact = run(
                     ctx,
@@ -71,12 +91,26 @@ pub(super) async fn play(
                 let Some(backup) = backups.iter().find(|backup| backup.name == *name) else {
                     continue;
                 };
+                // The server that is backed up by mistake archives nothing of this one.
+                if world.fault == Some(Fault::B20) {
+                    continue;
+                }
+                if last_run.get(name) < Some(at) && planted.insert(name.clone()) {
+                    let source = world.service(&backup.component)?;
+                    let destination = world.destination(backup);
+                    plant::in_source(ctx, world.fault, source.as_ref(), &destination).await?;
+                }
                 let high_water = numbers.get(&backup.component).copied().unwrap_or(0);
                 let last = last_archiving.get(name) == Some(at);
                 let compared = last && world.drill.timeline.strike.is_some();
                 let look = if compared { Look::Whole } else { Look::Skip };
                 let fact = backup::archive(ctx, world, backup, high_water, look).await?;
                 evidence.archives.push(fact);
+            }
+            Happening::Damage => {
+                if let Some(scenario) = terms.scenario() {
+                    disaster::damage(ctx, world, terms, scenario, *at, evidence).await?;
+                }
             }
             Happening::Prune(name) => {
                 let Some(backup) = backups.iter().find(|backup| backup.name == *name) else {
@@ -149,6 +183,31 @@ async fn earlier_today(
     Ok(Some(reader))
 }
 
+/// B20: another server altogether, whose backups go to the same place; what was there is gone.
+async fn another_cluster(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+) -> Result<Arc<dyn Service>> {
+    let component = world.component(&backup.component)?;
+    let pipeline = pipeline(backup, component, world.fault)?;
+    let settings = pipeline.source_settings();
+    let another = world
+        .start(ctx, component, "another", None, &settings)
+        .await?;
+    another.create(ctx).await?;
+    another
+        .plant(ctx, "of-another-cluster", "of-another-cluster")
+        .await?;
+    pipeline.prepare(ctx, another.as_ref()).await?;
+    for repository in world.repositories(backup) {
+        let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
+        let keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
+        repository.delete(ctx, &keys).await?;
+    }
+    Ok(another)
+}
+
 /// One backup run, from the source that the plan, or a planted fault, gives it.
 async fn run(
     ctx: &Context,
@@ -161,10 +220,7 @@ async fn run(
 ) -> Result<BackupFact> {
     let source = world.service(&backup.component)?;
     if last && world.fault == Some(Fault::A8) {
-        let wrong = crate::fault::plant::another_database(
-            world.component(&backup.component)?,
-            source.server(),
-        );
+        let wrong = plant::another_database(world.component(&backup.component)?, source.server());
         let mut fact = backup::take(
             ctx,
             world,
@@ -179,6 +235,14 @@ async fn run(
                 .observe(&ctx.within(Phase::Observe, &backup.component))
                 .await?,
         );
+        return Ok(fact);
+    }
+    if last && world.fault == Some(Fault::B20) {
+        let another = another_cluster(ctx, world, backup).await?;
+        let content = Content::Source(another.as_ref());
+        let mut fact = backup::take(ctx, world, backup, content, high_water, Look::Skip).await?;
+        let ctx = ctx.within(Phase::Observe, &backup.component);
+        fact.source = Some(source.observe(&ctx).await?);
         return Ok(fact);
     }
     if let Some(earlier) = earlier_today(ctx, world, backup, taken).await? {

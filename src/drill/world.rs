@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::floor::{Floor, Place};
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{ServiceFact, TeardownFact, product};
@@ -34,6 +35,7 @@ pub(super) struct World<'a> {
     pub fault: Option<Fault>,
     pub keys: Option<Keys>,
     provisioner: &'a dyn Provisioner,
+    floor: &'a Floor,
     services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
     repositories: BTreeMap<String, Arc<dyn Repository>>,
     started: Mutex<Vec<(String, Arc<dyn Running>)>>,
@@ -51,6 +53,7 @@ impl<'a> World<'a> {
         drill: &'a Drill,
         fault: Option<Fault>,
         provisioner: &'a dyn Provisioner,
+        floor: &'a Floor,
     ) -> Self {
         Self {
             suite,
@@ -58,11 +61,22 @@ impl<'a> World<'a> {
             fault,
             keys: None,
             provisioner,
+            floor,
             services: Mutex::default(),
             repositories: BTreeMap::new(),
             started: Mutex::default(),
             facts: Mutex::default(),
         }
+    }
+
+    /// Work that may go on beside other drills.
+    pub async fn share(&self, ctx: &Context) -> Result<Place> {
+        self.floor.share(ctx).await
+    }
+
+    /// Work that is timed, with no other drill at work.
+    pub async fn alone(&self, ctx: &Context) -> Result<Place> {
+        self.floor.alone(ctx).await
     }
 
     /// Starts, creates and fills every component of the drill, and opens the repositories of its backups.
@@ -344,6 +358,17 @@ pub(super) fn pipeline(
             }
             let mut pipeline = PgDump::new(dump);
             match fault {
+                Some(Fault::A4 | Fault::A5) => pipeline.lenient = true,
+                Some(Fault::A10) => pipeline.extra_dump_args.push("--no-blobs".into()),
+                // A role that may read everything, and sees no more than its policies let it; large objects are none of it.
+                Some(Fault::A14) => pipeline.extra_dump_args.extend([
+                    "--role=shop_auditor".into(),
+                    "--enable-row-security".into(),
+                    "--no-blobs".into(),
+                ]),
+                Some(Fault::A16) => pipeline
+                    .extra_dump_args
+                    .push("--exclude-schema=jobs".into()),
                 Some(Fault::A2Uncompressed) => pipeline.extra_dump_args.push("--compress=0".into()),
                 Some(Fault::A6) => pipeline
                     .extra_dump_args
@@ -363,6 +388,9 @@ pub(super) fn pipeline(
         }
         Method::PgBasebackup { compress, .. } => {
             let mut pipeline = PgBasebackup::new(*compress);
+            if fault == Some(Fault::C13) {
+                pipeline.timeline = "current";
+            }
             pipeline.deadline = backup.deadline;
             Arc::new(pipeline)
         }

@@ -2,7 +2,10 @@
 //! wrong in the field, and nothing more; what does not apply to the given fault does nothing.
 
 mod artifact;
+mod base;
+mod cluster;
 mod restore;
+mod wal;
 
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ use crate::suite::{Backup, Component, ComponentKind, Fault};
 
 pub use artifact::in_artifact;
 pub use restore::{after_restore, before_restore};
+pub use wal::{in_archive, in_fetched, in_source, in_target};
 
 /// A8: the maintenance database of the same server, dumped instead of the one meant.
 pub fn another_database(component: &Component, server: Arc<dyn Running>) -> Arc<dyn Service> {

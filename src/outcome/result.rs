@@ -44,6 +44,8 @@ pub struct RpoFigure {
     pub window: Duration,
     /// The largest window allowed.
     pub objective: Option<Duration>,
+    /// The largest median allowed of the windows of the scenario's drills.
+    pub typical: Option<Duration>,
 }
 
 /// The measured recovery time of a drill.

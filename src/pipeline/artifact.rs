@@ -5,7 +5,7 @@
 //! `<backup>/blobs/<name>` for content that several artifacts share. Not here: what the bytes are, and the stream
 //! itself (see [`crate::pipeline::stream`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -417,10 +417,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Clone)]
 pub struct ArtifactReader {
     /// Its manifest.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     repository: Arc<dyn Repository>,
     keys: Option<Keys>,
-    files: HashMap<String, usize>,
+    /// Where its files stand in the manifest, by name.
+    by_name: Arc<[usize]>,
     seen: Arc<Seen>,
 }
 
@@ -439,15 +440,21 @@ fn failing(error: std::io::Error) -> Reading {
 impl ArtifactReader {
     /// Opens an artifact by its manifest.
     pub fn new(manifest: Manifest, repository: Arc<dyn Repository>, keys: Option<Keys>) -> Self {
-        let names = manifest.files.iter().enumerate();
-        let files = names.map(|(at, file)| (file.name.clone(), at)).collect();
+        let mut by_name: Vec<usize> = (0..manifest.files.len()).collect();
+        by_name.sort_by_key(|at| &manifest.files[*at].name);
         Self {
-            manifest,
+            manifest: Arc::new(manifest),
             repository,
             keys,
-            files,
+            by_name: by_name.into(),
             seen: Arc::default(),
         }
+    }
+
+    /// The same artifact by another manifest.
+    #[must_use]
+    pub fn by(&self, manifest: Manifest) -> Self {
+        Self::new(manifest, self.repository.clone(), self.keys.clone())
     }
 
     /// The repository it is read from.
@@ -457,10 +464,14 @@ impl ArtifactReader {
 
     /// What the manifest says of a file.
     pub fn file(&self, name: &str) -> Result<&ManifestFile> {
-        let file = self.files.get(name).map(|at| &self.manifest.files[*at]);
-        file.ok_or_else(|| {
+        let files = &self.manifest.files;
+        let found = self
+            .by_name
+            .binary_search_by_key(&name, |at| files[*at].name.as_str());
+        let at = found.map_err(|_| {
             Error::failed(format!("artifact {} has no file {name}", self.manifest.id))
-        })
+        })?;
+        Ok(&files[self.by_name[at]])
     }
 
     /// The same artifact, with what [`inspect`](crate::pipeline::verify::inspect) has just read of it: it is not read

@@ -61,6 +61,9 @@ pub struct PgDump {
     pub extra_dump_args: Vec<String>,
     /// Further arguments of `pg_restore` (not of a plain dump).
     pub extra_restore_args: Vec<String>,
+    /// No notice is taken of the restore's errors, as where nobody asks for an end at the first: only to show what comes of
+    /// it.
+    pub lenient: bool,
 }
 
 impl PgDump {
@@ -71,6 +74,7 @@ impl PgDump {
             deadline: Duration::from_secs(3600),
             extra_dump_args: Vec::new(),
             extra_restore_args: Vec::new(),
+            lenient: false,
         }
     }
 
@@ -235,7 +239,10 @@ impl PgDump {
     /// What puts the dump, which is at `path`, into the target.
     fn restoring(&self, target: &dyn Service, path: &Path, options: &RestoreOptions) -> Command {
         if self.dump.format == DumpFormat::Plain {
-            return psql(target).arg(format!("--file={}", path.display()));
+            let stop = if self.lenient { "0" } else { "1" };
+            return psql(target)
+                .args(["-v".to_owned(), format!("ON_ERROR_STOP={stop}")])
+                .arg(format!("--file={}", path.display()));
         }
         let data: &[&str] = match self.dump.only {
             Some(Only::Data) => &["--data-only", "--disable-triggers"],
@@ -249,7 +256,8 @@ impl PgDump {
         target
             .server()
             .tool("pg_restore")
-            .args(["--exit-on-error", "--no-tablespaces"])
+            .arg("--no-tablespaces")
+            .args((!self.lenient).then_some("--exit-on-error"))
             .arg(format!("--jobs={jobs}"))
             .args(data.iter().copied())
             .args((!options.owner).then_some("--no-owner"))
@@ -390,7 +398,10 @@ impl Pipeline for PgDump {
         }
         self.create_schemas(ctx, target).await.doing_with(doing)?;
         let restore = self.restoring(target, dump, options);
-        strict(restore.deadline(self.deadline).run(ctx).await?).doing_with(doing)?;
+        let restored = restore.deadline(self.deadline).run(ctx).await?;
+        if !self.lenient {
+            strict(restored).doing_with(doing)?;
+        }
         if let Some(properties) = file(PROPERTIES) {
             let psql = psql(target)
                 .args(["-v".to_owned(), format!("owner={}", options.owner)])

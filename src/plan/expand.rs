@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::suite::{Scenario, Strike, StrikeTime, Suite, Test};
 
 /// How big a calibration drill is beside the others: far enough from them for a line through two points.
-const CALIBRATION: f64 = 0.25;
+const CALIBRATION: f64 = 0.1;
 /// The sign bit stays clear.
 const SEED_BITS: u64 = u64::MAX >> 1;
 
@@ -33,10 +33,13 @@ impl Default for Options {
 
 /// Every drill that a suite asks for, and what it leaves pending.
 ///
-/// First, where a component has a production size, a calibration drill at a quarter of the size, in the scenario
+/// First, where a component has a production size, a calibration drill at a tenth of the size, in the scenario
 /// that recovers the most; then one drill for each scenario and time it strikes, the retention rehearsal, and for
 /// each scenario that faults are planted in its healthy twin and one drill a fault. A scenario that only
 /// detections use is not drilled by itself: its healthy twin is that drill.
+///
+/// Two runs of a backup, the second beside what the first has stored, are taken in the first scenario's drill that
+/// recovers from it and in detection drills; one run in all others.
 pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
     let mut plan = Plan::default();
     let mut drilled = Vec::new();
@@ -57,6 +60,7 @@ pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
         suite,
         options,
         ids: BTreeSet::new(),
+        repeated: BTreeSet::new(),
     };
     plan.drills.extend(maker.calibration(&drilled)?);
     for scenario in drilled {
@@ -93,6 +97,8 @@ struct Maker<'s> {
     suite: &'s Suite,
     options: &'s Options,
     ids: BTreeSet<String>,
+    /// The backups of which a drill takes a second run.
+    repeated: BTreeSet<String>,
 }
 
 impl Maker<'_> {
@@ -105,10 +111,20 @@ impl Maker<'_> {
         at: &StrikeTime,
         kind: DrillKind,
     ) -> Result<Drill> {
-        let timeline = timeline::struck(self.suite, &scenario.recover, at)?;
+        let mut twice: BTreeSet<String> = scenario.recover.iter().cloned().collect();
+        match kind {
+            DrillKind::Calibration { .. } => twice.clear(),
+            DrillKind::Scenario { .. } => twice.retain(|name| self.repeated.insert(name.clone())),
+            DrillKind::Detection { .. } | DrillKind::Retention => {}
+        }
+        let timeline = timeline::struck(self.suite, scenario, at, &twice, self.seed(&ids[0]))?;
         let components = self.components(&scenario.strikes, &scenario.recover);
         let scale = self.options.scale;
         Ok(self.finished(ids, title, kind, components, scale, timeline))
+    }
+
+    fn seed(&self, id: &str) -> u64 {
+        drill_seed(self.options.seed, &format!("{}/{id}", self.suite.name))
     }
 
     fn finished(
@@ -126,14 +142,13 @@ impl Maker<'_> {
             id
         };
         self.ids.insert(id.clone());
-        let id = format!("{}/{id}", self.suite.name);
         Drill {
             title,
             suite: self.suite.name.clone(),
             kind,
             components,
-            seed: drill_seed(self.options.seed, &id),
-            id,
+            seed: self.seed(&id),
+            id: format!("{}/{id}", self.suite.name),
             scale,
             timeline,
             tests: Vec::new(),
@@ -161,6 +176,10 @@ impl Maker<'_> {
                 let id = format!("{name}@worst");
                 (id.clone(), id, "at the worst moment".to_owned())
             }
+            StrikeTime::Random { number } => {
+                let id = format!("{name}@random-{number}");
+                (id.clone(), id, format!("at random moment {number}"))
+            }
             StrikeTime::After { backup, offset } => {
                 let offset = humantime::format_duration(*offset).to_string();
                 let short = format!("{name}@{}", offset.replace(' ', ""));
@@ -173,7 +192,12 @@ impl Maker<'_> {
         } else {
             [short, long]
         };
-        let title = format!("{}, struck {when}", scenario.title);
+        let noticed = if scenario.unnoticed > 0 {
+            "noticed"
+        } else {
+            "struck"
+        };
+        let title = format!("{}, {noticed} {when}", scenario.title);
         let kind = DrillKind::Scenario {
             scenario: name.clone(),
             at: at.clone(),
@@ -217,7 +241,7 @@ impl Maker<'_> {
             return Ok(None);
         };
         let id = "calibration".to_owned();
-        let title = "Calibration at a quarter of the size".to_owned();
+        let title = "Calibration at a tenth of the size".to_owned();
         let kind = DrillKind::Calibration {
             scenario: scenario.name.clone(),
         };

@@ -11,7 +11,7 @@ mod select;
 mod timeline;
 
 pub use expand::{Options, drill_seed, expand};
-pub use select::select;
+pub use select::{Shard, keep, select};
 pub use timeline::period;
 
 /// Everything that a suite asks for.
@@ -21,6 +21,16 @@ pub struct Plan {
     pub drills: Vec<Drill>,
     /// What is not drilled yet, and why.
     pub pending: Vec<Pending>,
+}
+
+impl Plan {
+    /// A plan of these drills.
+    pub fn of(drills: Vec<Drill>) -> Self {
+        Self {
+            drills,
+            pending: Vec::new(),
+        }
+    }
 }
 
 /// A scenario that is not drilled yet: it stands in the report and never counts as passed.
@@ -94,7 +104,7 @@ pub enum DrillKind {
 pub struct Timeline {
     /// Happenings with their instants; at one instant a backup comes before a write.
     pub happenings: Vec<(DateTime<Utc>, Happening)>,
-    /// When the system is struck; for [`StrikeTime::Worst`] the next backup's start, to which the drill adds the
+    /// When the system is struck, or the damage noticed; for [`StrikeTime::Worst`] the next backup's start, to which the drill adds the
     /// duration that the backup is projected to take.
     pub strike: Option<DateTime<Utc>>,
 }
@@ -110,4 +120,6 @@ pub enum Happening {
     Archive(String),
     /// A ledger entry is written to a component.
     Write(String),
+    /// What the scenario strikes is damaged, and nobody notices yet.
+    Damage,
 }

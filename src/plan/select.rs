@@ -1,6 +1,6 @@
 //! Which drills of a plan are run: those that a glob pattern names.
 
-use super::{Drill, DrillKind, Plan};
+use super::{Drill, DrillKind, Plan, drill_seed};
 use crate::error::{Error, Result};
 use crate::suite::Check;
 use crate::suite::pattern::Patterns;
@@ -34,21 +34,76 @@ pub fn select(plan: &Plan, pattern: &str) -> Result<Plan> {
             Some(kept)
         })
         .collect();
-    let rests_on = |support: &Drill| kept.iter().flatten().any(|drill| needs(drill, support));
-    let drills = plan
-        .drills
-        .iter()
-        .zip(&kept)
-        .filter_map(|(drill, kept)| match kept {
-            Some(kept) => Some(kept.clone()),
-            None => rests_on(drill).then(|| drill.clone()),
-        })
-        .collect();
     let pending = plan.pending.iter().filter(|p| by_id(&p.id, &p.suite));
     Ok(Plan {
-        drills,
+        drills: with_support(plan, &kept),
         pending: pending.cloned().collect(),
     })
+}
+
+/// Keeps the drills that are wanted, with all their tests, and what they rest on.
+pub fn keep(plan: &Plan, wanted: impl Fn(&Drill) -> bool) -> Plan {
+    let drills = plan.drills.iter();
+    let kept: Vec<Option<Drill>> = drills
+        .map(|drill| wanted(drill).then(|| drill.clone()))
+        .collect();
+    Plan {
+        drills: with_support(plan, &kept),
+        pending: plan.pending.clone(),
+    }
+}
+
+/// What was kept of each drill of a plan, and what that rests on, in the order of the plan.
+fn with_support(plan: &Plan, kept: &[Option<Drill>]) -> Vec<Drill> {
+    let rests_on = |support: &Drill| kept.iter().flatten().any(|drill| needs(drill, support));
+    let all = plan.drills.iter().zip(kept);
+    all.filter_map(|(drill, kept)| match kept {
+        Some(kept) => Some(kept.clone()),
+        None => rests_on(drill).then(|| drill.clone()),
+    })
+    .collect()
+}
+
+/// One of several parts that a fleet's drills are divided into, each drill always into the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 1.
+    pub number: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+impl Shard {
+    /// Whether a drill belongs to it, which its names alone decide. All moments at which a scenario is struck stay
+    /// together, as what it typically loses is counted over them; a calibration only comes with what rests on it.
+    pub fn has(self, drill: &Drill) -> bool {
+        let name = match &drill.kind {
+            DrillKind::Scenario { scenario, .. } => format!("{}/{scenario}", drill.suite),
+            _ => drill.id.clone(),
+        };
+        let place = drill_seed(0, &name) % u64::from(self.of);
+        !matches!(drill.kind, DrillKind::Calibration { .. }) && place + 1 == u64::from(self.number)
+    }
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parsed {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("expected a number and how many there are, such as 1/4 to 4/4".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
 }
 
 /// Whether the verdict of a drill, with the tests that are left of it, rests on another drill.

@@ -3,10 +3,13 @@
 //! Every timeline hangs on one fixed day ([`first_day`]), so that the same suite gives the same instants in every
 //! run. A strike *after* a backup comes so long after that backup's first run at or after 14:00 which is followed
 //! by a long enough gap. The *worst* strike comes at the very start of the run that ends the longest gap, of the
-//! scenario's backup with the longest period; the drill then adds the time that this run would have taken.
+//! scenario's backup with the longest period; the drill then adds the time that this run would have taken. A *random* one
+//! comes anywhere in that gap, drawn from the drill's seed.
 //!
-//! Of every backup only the last two runs before the strike are taken, each followed by a prune: earlier ones
-//! would be superseded, so the drill fast-forwards to these. Each recovered component gets sixty writes per
+//! Of every backup only the last run before the strike is taken, or the last two where a drill shows what a run does
+//! after another, each followed by a prune: earlier ones would be superseded, so the drill fast-forwards to these. Where
+//! damage goes unnoticed for so many runs, as many are taken before it, and all of these after it; the strike is when it
+//! is noticed. Each recovered component gets sixty writes per
 //! period of its backup, and one at the instant of every backup and just after it, which is the oldest that the
 //! strike then loses: an hourly dump struck 58 minutes later really loses 58 minutes. Where WAL is archived
 //! continuously, the archive timeout is what a strike loses, and writes are finest before it.
@@ -18,17 +21,17 @@ use chrono::{DateTime, Utc};
 
 use super::{Happening, Timeline};
 use crate::error::{Error, Result};
-use crate::suite::schedule::{Schedule, first_day};
-use crate::suite::{Backup, Method, RetentionRehearsal, StrikeTime, Suite};
+use crate::suite::schedule::{Gap, Schedule, first_day};
+use crate::suite::{Backup, Method, RetentionRehearsal, Scenario, StrikeTime, Suite};
 
 /// The hour of the first day from which the runs that a strike hangs on are looked for.
 const ANCHOR_HOUR: i64 = 14;
 /// Writes per period of a component's backup.
 const WRITES_PER_PERIOD: i32 = 60;
-/// Runs of each backup that are taken before the strike.
-const RUNS_TAKEN: usize = 2;
+/// The most runs of each backup that are taken of unnoticed damage.
+const LONGEST_UNNOTICED: usize = 40;
 /// Writes over the whole time of a backup whose WAL is archived: each may have a segment switched.
-const WRITES_ARCHIVED: i32 = 20;
+const WRITES_ARCHIVED: i32 = 8;
 /// Writes per archive timeout of a backup whose WAL is archived, and how many timeouts before the strike have so many.
 const WRITES_PER_TIMEOUT: i32 = 10;
 const FINE_TIMEOUTS: i32 = 2;
@@ -45,18 +48,31 @@ fn parse(schedule: &str) -> Result<Schedule> {
     })
 }
 
-/// The timeline of a disaster that these backups are recovered from.
-pub(super) fn struck(suite: &Suite, recover: &[String], at: &StrikeTime) -> Result<Timeline> {
-    let backups = backups(suite, recover)?;
-    let strike = strike(&backups, at)?;
+/// The timeline of a scenario's disaster, struck at one of its times; of the backups in `twice` two runs are taken, and
+/// `seed` draws the random times.
+pub(super) fn struck(
+    suite: &Suite,
+    scenario: &Scenario,
+    at: &StrikeTime,
+    twice: &BTreeSet<String>,
+    seed: u64,
+) -> Result<Timeline> {
+    let backups = backups(suite, &scenario.recover)?;
+    let strike = strike(&backups, at, seed)?;
     let mut all = BTreeSet::new();
+    let damaged = damaged(&backups, scenario.unnoticed, strike);
+    all.extend(damaged.map(|at| (at, Happening::Damage)));
     for (backup, schedule) in &backups {
-        let mut runs = Vec::new();
-        let mut last = strike;
-        while let Some(run) = schedule.before(last).filter(|_| runs.len() < RUNS_TAKEN) {
-            runs.push(run);
-            last = run;
-        }
+        let taken = if twice.contains(&backup.name) { 2 } else { 1 };
+        let runs = match damaged {
+            None => before(schedule, strike, taken),
+            Some(damaged) => {
+                let mut runs = before(schedule, strike, LONGEST_UNNOTICED);
+                runs.retain(|run| *run >= damaged);
+                runs.extend(before(schedule, damaged, taken));
+                runs
+            }
+        };
         let (Some(newest), Some(oldest)) = (runs.first(), runs.last()) else {
             continue;
         };
@@ -66,7 +82,12 @@ pub(super) fn struck(suite: &Suite, recover: &[String], at: &StrikeTime) -> Resu
         {
             let timeout = chrono::Duration::from_std(*archive_timeout);
             let timeout = timeout.unwrap_or(strike - *oldest);
-            archive(&mut all, backup, &runs, strike, timeout);
+            // Struck at random, the archiver is anywhere between two of its runs too.
+            let since = match at {
+                StrikeTime::Random { .. } => within(timeout, seed.rotate_left(32)),
+                StrikeTime::After { .. } | StrikeTime::Worst => timeout,
+            };
+            archive(&mut all, backup, &runs, strike, (timeout, since));
             continue;
         }
         let next = schedule.after(*newest).unwrap_or(strike);
@@ -88,8 +109,30 @@ pub(super) fn struck(suite: &Suite, recover: &[String], at: &StrikeTime) -> Resu
     })
 }
 
-/// A backup whose WAL is archived: twenty writes from its oldest run to the strike, and ten a timeout in the last two,
-/// each archiving there being followed by one at once, which is the oldest that a strike then loses.
+/// The last runs before an instant, newest first.
+fn before(schedule: &Schedule, instant: DateTime<Utc>, most: usize) -> Vec<DateTime<Utc>> {
+    let earlier = |last: &DateTime<Utc>| schedule.before(*last);
+    let runs = std::iter::successors(Some(instant), earlier);
+    runs.skip(1).take(most).collect()
+}
+
+/// When damage is done that is noticed after so many runs of the first backup: half-way between the two around it.
+fn damaged(
+    backups: &[(&Backup, Schedule)],
+    unnoticed: u32,
+    noticed: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let (_, schedule) = backups.first().filter(|_| unnoticed > 0)?;
+    let runs = before(schedule, noticed, unnoticed as usize + 1);
+    let [.., first_damaged, last_good] = runs.as_slice() else {
+        return None;
+    };
+    Some(*last_good + (*first_damaged - *last_good) / 2)
+}
+
+/// A backup whose WAL is archived: eight writes from its oldest run to the strike, and ten a timeout in the last two,
+/// each archiving there being followed by one at once, which is the oldest that a strike then loses: the last one comes
+/// `since` before it.
 ///
 /// What was written is archived a timeout after the last archiving (a base backup brings its own WAL along), as a server
 /// does by itself.
@@ -98,19 +141,24 @@ fn archive(
     backup: &Backup,
     runs: &[DateTime<Utc>],
     strike: DateTime<Utc>,
-    timeout: chrono::Duration,
+    (timeout, since): (chrono::Duration, chrono::Duration),
 ) {
     let second = chrono::Duration::seconds(1);
     let oldest = runs.iter().min().copied().unwrap_or(strike);
-    let fine = (strike - timeout * FINE_TIMEOUTS).max(oldest);
+    let fine = (strike - timeout * (FINE_TIMEOUTS - 1) - since).max(oldest);
+    // What is archived before the fine writes is done a timeout before them: it does not shift when they are.
     let steps = [
-        (oldest, (strike - oldest) / WRITES_ARCHIVED),
-        (fine, timeout / WRITES_PER_TIMEOUT),
+        (
+            oldest,
+            (strike - oldest) / WRITES_ARCHIVED,
+            fine - timeout * 2,
+        ),
+        (fine, timeout / WRITES_PER_TIMEOUT, strike),
     ];
     let mut instants: BTreeSet<DateTime<Utc>> = runs.iter().copied().collect();
-    for (from, step) in steps {
+    for (from, step, to) in steps {
         let times = std::iter::successors(Some(from), |at| Some(*at + step.max(second)));
-        instants.extend(times.take_while(|at| *at < strike));
+        instants.extend(times.take_while(|at| *at < to));
     }
     let (mut last, mut due) = (oldest, None);
     while let Some(at) = instants.pop_first() {
@@ -133,6 +181,7 @@ fn archive(
     }
     if let Some(due) = due.filter(|due| *due < strike) {
         all.insert((due, Happening::Archive(backup.name.clone())));
+        all.insert((due, Happening::Write(backup.component.clone())));
     }
 }
 
@@ -170,7 +219,7 @@ fn backups<'s>(suite: &'s Suite, names: &[String]) -> Result<Vec<(&'s Backup, Sc
 }
 
 /// When it strikes.
-fn strike(backups: &[(&Backup, Schedule)], at: &StrikeTime) -> Result<DateTime<Utc>> {
+fn strike(backups: &[(&Backup, Schedule)], at: &StrikeTime, seed: u64) -> Result<DateTime<Utc>> {
     let anchor = first_day() + chrono::Duration::hours(ANCHOR_HOUR);
     let found = match at {
         StrikeTime::After { backup, offset } => {
@@ -185,17 +234,31 @@ fn strike(backups: &[(&Backup, Schedule)], at: &StrikeTime) -> Result<DateTime<U
                         .map(|(run, _)| run + offset)
                 })
         }
-        StrikeTime::Worst => backups
-            .iter()
-            .filter_map(|(_, schedule)| schedule.longest_gap(anchor))
-            .reduce(|worst, gap| {
-                if gap.1 - gap.0 > worst.1 - worst.0 {
-                    gap
-                } else {
-                    worst
-                }
-            })
-            .map(|(_, next)| next),
+        StrikeTime::Worst => longest_gap(backups, anchor).map(|(_, next)| next),
+        StrikeTime::Random { .. } => {
+            longest_gap(backups, anchor).map(|(run, next)| run + within(next - run, seed))
+        }
     };
     found.ok_or_else(|| Error::usage("no run of a backup that the strike could follow"))
+}
+
+/// A part of a time, in whole seconds and at least one, drawn by `seed`.
+fn within(time: chrono::Duration, seed: u64) -> chrono::Duration {
+    let span = time.num_seconds().max(1).unsigned_abs();
+    let part = i64::try_from(seed % span).unwrap_or_default();
+    chrono::Duration::seconds(part.max(1))
+}
+
+/// The longest gap between two runs of any of the backups.
+fn longest_gap(backups: &[(&Backup, Schedule)], from: DateTime<Utc>) -> Option<Gap> {
+    let gaps = backups
+        .iter()
+        .filter_map(|(_, schedule)| schedule.longest_gap(from));
+    gaps.reduce(|worst, gap| {
+        if gap.1 - gap.0 > worst.1 - worst.0 {
+            gap
+        } else {
+            worst
+        }
+    })
 }

@@ -337,6 +337,15 @@ impl Command {
     }
 }
 
+/// Asks a process of this program's own to end (SIGTERM).
+pub fn ask_to_end(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid)
+        && pid > 1
+    {
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+}
+
 /// A word as a POSIX shell reads it.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::context::{self, Phase};
-use crate::evidence::{Evidence, RecoveryFact, StrikeFact};
+use crate::evidence::{Evidence, RecoveryFact, RetentionFact, StrikeFact};
+use crate::origin;
 use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
 use crate::suite::{Check, Fault, Scenario, StrikeTime, Suite};
@@ -75,6 +76,37 @@ impl From<&DrillResult> for DrillRecord {
                     unavailable: failure.unavailable,
                 })
                 .collect(),
+            retention: evidence.retention.iter().map(Retention::from).collect(),
+        }
+    }
+}
+
+impl From<&RetentionFact> for Retention {
+    fn from(fact: &RetentionFact) -> Self {
+        Self {
+            backup: fact.backup.clone(),
+            repository: fact.repository.clone(),
+            pruned_at: fact.now,
+            artifacts: fact
+                .taken
+                .iter()
+                .map(|(id, at, good)| Kept {
+                    at: *at,
+                    good: *good,
+                    kept: fact.remaining.contains(id),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&origin::Origin> for Origin {
+    fn from(origin: &origin::Origin) -> Self {
+        Self {
+            commit: origin.commit.clone(),
+            dirty: origin.dirty,
+            told_by: origin.told_by.clone(),
+            host: origin.host.clone(),
         }
     }
 }
@@ -201,6 +233,7 @@ fn kind(kind: &plan::DrillKind) -> (DrillKind, Option<String>) {
             match at {
                 StrikeTime::After { .. } => DrillKind::Scenario,
                 StrikeTime::Worst => DrillKind::WorstMoment,
+                StrikeTime::Random { .. } => DrillKind::RandomMoment,
             },
             Some(scenario.clone()),
         ),
@@ -252,6 +285,7 @@ fn rpo(figures: &[RpoFigure], evidence: &Evidence) -> Option<Rpo> {
                 lost_writes: figure.lost_writes,
                 window_seconds: of(figure.window),
                 objective_seconds: figure.objective.map(of),
+                typical_objective_seconds: figure.typical.map(of),
             })
             .collect(),
     })
@@ -383,6 +417,11 @@ impl From<&Suite> for SuiteRecord {
             title: suite.title.clone(),
             sha256: suite.sha256.clone(),
             tests: suite.tests.iter().map(|test| test.name.clone()).collect(),
+            faults: suite
+                .detections
+                .iter()
+                .map(|detection| detection.fault.id().to_owned())
+                .collect(),
         }
     }
 }

@@ -2,13 +2,15 @@
 //! come, so that they cannot disagree.
 //!
 //! Counted are: the tests, in a suite that names tests, else every check of its drills; every planted fault, and
-//! the healthy twin as one; and whatever did not pass, named by a test or not. So a suite of ten tests counts to
+//! the healthy twin as one; every check that no planted fault makes fail; and whatever did not pass, named by a test or not. So a suite of ten tests counts to
 //! `10/10`, and an eleventh line appears only when something no test asked for did not hold. A check that a test of
 //! the same drill also makes, and that fares no worse there, is that test and no second line.
 
 use std::collections::BTreeSet;
 
 use super::format::*;
+use crate::suite::Check;
+use crate::suite::unplanted::unprovoked;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +81,59 @@ impl Record {
                 lines.push(line(LineKind::Test, test));
             }
         }
+        for suite in &self.suites {
+            lines.extend(self.silent(suite).into_iter().map(|check| Line {
+                kind: LineKind::Fault,
+                suite: &suite.name,
+                drill: &suite.name,
+                name: check,
+                check,
+                verdict: Some(Verdict::Failed),
+                seconds: 0.0,
+            }));
+        }
+        lines.extend(self.rpo.iter().filter_map(|spread| {
+            let verdict = spread.verdict()?;
+            let spelled_out = named.contains(spread.suite.as_str()) && verdict == Verdict::Passed;
+            (!spelled_out).then(|| Line {
+                kind: LineKind::Check,
+                suite: &spread.suite,
+                drill: &spread.scenario,
+                name: "rpo-typical",
+                check: "rpo",
+                verdict: Some(verdict),
+                seconds: 0.0,
+            })
+        }));
         lines.sort_by_key(|line| self.place(line));
         lines
+    }
+
+    /// The checks that no fault of a suite makes fail, once all of them were planted: what never fails proves nothing.
+    pub fn silent(&self, suite: &SuiteRecord) -> Vec<&'static str> {
+        let planted: Vec<&Detection> = self
+            .drills
+            .iter()
+            .filter(|drill| drill.suite == suite.name)
+            .filter_map(|drill| drill.detection.as_ref())
+            .collect();
+        let was_planted = |fault: &String| planted.iter().any(|it| it.fault == *fault);
+        if suite.faults.is_empty() || !suite.faults.iter().all(was_planted) {
+            return Vec::new();
+        }
+        let outcomes = || planted.iter().flat_map(|it| &it.outcomes);
+        let looked: BTreeSet<&str> = outcomes().map(|it| it.id.as_str()).collect();
+        let failed: BTreeSet<&str> = outcomes()
+            .filter(|it| it.verdict == Verdict::Failed)
+            .map(|it| it.id.as_str())
+            .collect();
+        let silent = Check::ALL
+            .iter()
+            .filter(|check| unprovoked(**check).is_none());
+        silent
+            .map(|check| check.id())
+            .filter(|id| looked.contains(id) && !failed.contains(id))
+            .collect()
     }
 
     /// The place of a line: its suite, then a test's place in that suite, all others after the tests.

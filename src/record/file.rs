@@ -50,9 +50,15 @@ impl Record {
 
     /// The record at `path`.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_with_bytes(path).map(|(record, _)| record)
+    }
+
+    /// The record at `path`, and the bytes that it was read from.
+    pub fn read_with_bytes(path: &Path) -> Result<(Self, Vec<u8>)> {
         let what = || format!("read the record {}", path.display());
-        let text = fs::read_to_string(path).doing_with(what)?;
-        Self::from_json(&text).doing_with(what)
+        let bytes = fs::read(path).doing_with(what)?;
+        let record = Self::from_json(&String::from_utf8_lossy(&bytes)).doing_with(what)?;
+        Ok((record, bytes))
     }
 
     /// An error when the record contradicts itself: what was edited by hand is no evidence.

@@ -1,4 +1,4 @@
-//! The JSON of a run, schema version 1: its own types, so that a change inside redrill never changes a file
+//! The JSON of a run, schema version 2: its own types, so that a change inside redrill never changes a file
 //! that was written before. Field order here is field order in the file. Every duration is in seconds with
 //! millisecond precision, every size in bytes, every instant in RFC 3339 and UTC.
 //!
@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// The version of this format. A reader refuses any other.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Record {
     pub services: Services,
     /// The counts; see [`Record::lines`] for what is counted.
     pub summary: Summary,
+    /// What is lost at most and typically, of scenarios that are struck at random moments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rpo: Vec<RpoSpread>,
     /// The drills that ran, in the order in which they ended.
     pub drills: Vec<DrillRecord>,
     /// Drills that were planned and have not run: never counted as passed.
@@ -42,6 +45,22 @@ pub struct Record {
     pub ended_at: Option<DateTime<Utc>>,
     /// The command that runs the same again, with the same seed.
     pub command: String,
+    /// Where it was made.
+    pub origin: Origin,
+}
+
+/// Where a run was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The commit that was checked out; `null` where none was known.
+    pub commit: Option<String>,
+    /// Whether tracked files differed from the commit; `null` where git did not say.
+    pub dirty: Option<bool>,
+    /// Who told the commit: a variable of the CI job, or `git`; empty where none was known.
+    pub told_by: String,
+    /// The machine.
+    pub host: String,
 }
 
 /// How far a run got.
@@ -108,6 +127,9 @@ pub struct SuiteRecord {
     pub sha256: String,
     /// The names of all its tests, in file order.
     pub tests: Vec<String>,
+    /// The faults that it plants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 /// A drill that was planned and has not run.
@@ -188,6 +210,34 @@ pub struct DrillRecord {
     pub detection: Option<Detection>,
     /// What went wrong outside of backups and recoveries.
     pub failures: Vec<Failure>,
+    /// What the pruner left, in a retention rehearsal.
+    pub retention: Vec<Retention>,
+}
+
+/// What the pruner left of one backup in one repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// The backup.
+    pub backup: String,
+    /// The repository.
+    pub repository: String,
+    /// When the pruner last ran, on the virtual timeline.
+    pub pruned_at: Option<DateTime<Utc>>,
+    /// Every artifact that was taken, in the order in which it was.
+    pub artifacts: Vec<Kept>,
+}
+
+/// An artifact under retention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// When it was taken, on the virtual timeline.
+    pub at: DateTime<Utc>,
+    /// Whether it is a good one.
+    pub good: bool,
+    /// Whether it is still there.
+    pub kept: bool,
 }
 
 /// What kind of drill it is.
@@ -198,6 +248,8 @@ pub enum DrillKind {
     Scenario,
     /// A scenario, struck at the worst moment.
     WorstMoment,
+    /// A scenario, struck at a moment drawn from the seed.
+    RandomMoment,
     /// A scenario at another size, for projections.
     Calibration,
     /// The retention rehearsal.
@@ -260,6 +312,33 @@ pub struct ComponentRpo {
     pub window_seconds: f64,
     /// The largest window allowed.
     pub objective_seconds: Option<f64>,
+    /// The largest median allowed of the windows of the scenario's drills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical_objective_seconds: Option<f64>,
+}
+
+/// The losses of one component over the drills of a scenario that is struck at random moments too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpoSpread {
+    /// The suite's name.
+    pub suite: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The component.
+    pub component: String,
+    /// How many drills measured a loss.
+    pub drills: u64,
+    /// How many drills of it did not.
+    pub unmeasured: u64,
+    /// The largest window.
+    pub most_seconds: f64,
+    /// The largest window allowed.
+    pub objective_seconds: Option<f64>,
+    /// The median of the windows.
+    pub median_seconds: f64,
+    /// The largest median allowed.
+    pub typical_objective_seconds: Option<f64>,
 }
 
 /// The measured recovery time of a drill.

@@ -8,6 +8,7 @@ mod convert;
 mod count;
 mod file;
 pub mod format;
+mod spread;
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -20,6 +21,7 @@ use chrono::{DateTime, Utc};
 
 use crate::context::RunId;
 use crate::exit::Exit;
+use crate::origin::Origin;
 use crate::outcome::DrillResult;
 use crate::plan::Drill;
 use crate::suite::Suite;
@@ -28,7 +30,7 @@ pub use count::{Line, LineKind};
 pub use file::write_atomically;
 pub use format::{DrillKind, DrillRecord, Record, SCHEMA_VERSION, Severity, State, Verdict};
 
-use format::{NotRun, Pending, ServiceVersion, Services, Summary};
+use format::{CheckRecord, NotRun, Pending, ServiceVersion, Services, Summary};
 
 /// What is known of a run before its first drill.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ pub struct Start<'a> {
     pub suites: &'a [Suite],
     /// Every drill that is going to run.
     pub drills: &'a [Drill],
+    /// Where it is made.
+    pub origin: &'a Origin,
 }
 
 impl Record {
@@ -63,6 +67,7 @@ impl Record {
                 versions: Vec::new(),
             },
             summary: Summary::default(),
+            rpo: Vec::new(),
             drills: Vec::new(),
             not_run: start.drills.iter().map(NotRun::from).collect(),
             pending: start
@@ -77,6 +82,7 @@ impl Record {
             state: State::Running,
             ended_at: None,
             command: start.command.clone(),
+            origin: start.origin.into(),
         };
         record.summary = record.count();
         record
@@ -96,6 +102,16 @@ impl Record {
         }
         self.services.versions.sort();
         self.services.versions.dedup();
+        self.rpo = self.spreads();
+        self.summary = self.count();
+    }
+
+    /// Adds what a check over more than this run says of a drill. It may make the drill worse, never better.
+    pub fn add(&mut self, drill: &str, check: CheckRecord) {
+        for known in self.drills.iter_mut().filter(|known| known.id == drill) {
+            known.verdict = known.verdict.max(check.verdict);
+            known.checks.push(check.clone());
+        }
         self.summary = self.count();
     }
 

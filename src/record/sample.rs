@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Record, Start};
+mod runs;
+
+pub use runs::{green, interrupted, missed, red, running, undetermined};
+
 use crate::context::{Phase, RunId, Step};
-use crate::evidence::{Evidence, FailureFact, LedgerEntry, RecoveryFact, ServiceFact, StrikeFact};
+use crate::evidence::{
+    Evidence, FailureFact, LedgerEntry, RecoveryFact, RetentionFact, ServiceFact, StrikeFact,
+};
 use crate::outcome::{
     DrillResult, Finding, Outcome, RpoFigure, RtoFigure, ThroughputFigure, Verdict,
 };
 use crate::plan::{Drill, DrillKind, Timeline};
-use crate::suite::{Check, Fault, RestoreOptions, Scenario, Strike, StrikeTime, Suite, Test};
+use crate::suite::{Check, Fault, Policy, Scenario, Strike, StrikeTime, Suite, Test, Trend};
 
 pub const SEED: u64 = 20_250_112;
 
@@ -102,15 +107,9 @@ pub fn deltacrown() -> Suite {
             name: "region-outage".into(),
             title: "Region outage".into(),
             pending: Some("needs a second region".into()),
-            strikes: vec![],
-            at: vec![],
-            recover: vec![],
-            restore: RestoreOptions {
-                jobs: 1,
-                ..RestoreOptions::default()
-            },
             rpo: BTreeMap::from([("db".to_owned(), minutes(1440))]),
             rto: Some(minutes(120)),
+            ..Scenario::default()
         }],
         retention: None,
         tests: TESTS
@@ -122,6 +121,9 @@ pub fn deltacrown() -> Suite {
             })
             .collect(),
         detections: vec![],
+        gate: Policy::default(),
+        due: None,
+        trend: Trend::none(),
     }
 }
 
@@ -227,17 +229,28 @@ fn ledger(component: &str, writes: u64) -> impl Iterator<Item = LedgerEntry> + '
 }
 
 fn step(phase: Phase, component: &str, command: &str, exit: Option<i32>, seconds: f64) -> Step {
-    let log = match exit {
-        Some(_) => PathBuf::from(format!("{}.log", phase.name())),
-        None => PathBuf::new(),
-    };
+    let log = exit.map(|_| format!("{}.log", phase.name()));
     Step {
         phase,
         component: component.to_owned(),
         command: command.to_owned(),
         exit,
         seconds,
-        log,
+        log: log.unwrap_or_default().into(),
+    }
+}
+
+/// A backup a day, of which the pruner left the last week.
+fn eight_days(backup: &str) -> RetentionFact {
+    let at = |day: i64| instant("2025-01-12T02:00:00Z") + TimeDelta::days(day);
+    let id = |day: i64| format!("{backup}-{}", at(day).format("%Y%m%dT%H%M%SZ"));
+    RetentionFact {
+        backup: backup.to_owned(),
+        repository: "offsite".to_owned(),
+        now: Some(at(8)),
+        taken: (0..8).map(|day| (id(day), at(day), day != 3)).collect(),
+        remaining: (1..8).filter(|day| *day != 3).map(id).collect(),
+        ..RetentionFact::default()
     }
 }
 
@@ -292,6 +305,9 @@ pub fn good(drill: &Drill) -> DrillResult {
         }],
         ..Evidence::default()
     };
+    if retention {
+        evidence.retention = vec![eight_days(backup)];
+    }
     if !retention {
         evidence.ledger = ledger(component, 178).collect();
         evidence.strike = Some(StrikeFact {
@@ -306,6 +322,7 @@ pub fn good(drill: &Drill) -> DrillResult {
                     _ => String::new(),
                 },
             )],
+            ..StrikeFact::default()
         });
         evidence.recoveries = vec![RecoveryFact {
             component: component.into(),
@@ -362,6 +379,7 @@ pub fn good(drill: &Drill) -> DrillResult {
                     "media" => minutes(1440),
                     _ => minutes(60),
                 }),
+                typical: None,
             }],
         },
         rto: (!retention).then(|| RtoFigure {
@@ -399,6 +417,7 @@ fn everything(drill: &Drill) -> DrillResult {
             lost_writes: window,
             window: minutes(window),
             objective: Some(minutes(objective)),
+            typical: None,
         });
         result.evidence.ledger.extend(ledger(component, 1500));
         let recovery = RecoveryFact {
@@ -439,18 +458,19 @@ pub fn twin_result() -> DrillResult {
 /// A planted fault, with the checks that failed because of it.
 pub fn caught(fault: Fault, named: Check, failed: &[Check]) -> DrillResult {
     let mut result = good(&planted(fault, named));
+    let planted = || {
+        let what = "1,000 rows instead of 1,001";
+        vec![Finding::error(
+            "row-count-differs",
+            what,
+            "none: it was planted",
+        )]
+    };
     result.outcomes = [named]
         .iter()
         .chain(failed.iter().filter(|check| **check != named))
         .map(|check| {
-            let findings = match failed.contains(check) {
-                true => vec![Finding::error(
-                    "row-count-differs",
-                    "1,000 rows instead of 1,001",
-                    "none: it was planted",
-                )],
-                false => vec![],
-            };
+            let findings = failed.contains(check).then(planted).unwrap_or_default();
             (Outcome::of(*check, 34, findings), None)
         })
         .collect();
@@ -458,140 +478,4 @@ pub fn caught(fault: Fault, named: Check, failed: &[Check]) -> DrillResult {
         result.verdict = Verdict::Failed;
     }
     result
-}
-
-fn start(command: &str, suites: &[Suite], drills: &[Drill]) -> Record {
-    Record::new(&Start {
-        run: &RunId::from_text("20250112-150000-0badcafe"),
-        at: instant("2025-01-12T15:00:00Z"),
-        mode: "local",
-        reason: "no container engine answers; initdb and redis-server found in /usr",
-        command: command.to_owned(),
-        suites,
-        drills,
-    })
-}
-
-fn finish(mut record: Record, interrupted: bool) -> Record {
-    record.end(instant("2025-01-12T15:00:48.25Z"), interrupted);
-    record.redrill_version = "0.1.0".to_owned();
-    record
-}
-
-const AGAIN: &str = "redrill drill deltacrown --services local --seed 20250112";
-
-pub fn running() -> Record {
-    start(AGAIN, &[deltacrown()], &deltacrown_drills())
-}
-
-/// Ten of ten, with a schedule that cannot keep its objective.
-pub fn green() -> Record {
-    let mut record = running();
-    for drill in deltacrown_drills() {
-        record.push(&if drill.id.ends_with("@worst") {
-            good_at_worst(&drill)
-        } else if drill.id.ends_with("server-failure") {
-            everything(&drill)
-        } else {
-            good(&drill)
-        });
-    }
-    finish(record, false)
-}
-
-/// A row changed, a step that failed, an objective missed and something left behind.
-pub fn red() -> Record {
-    let mut record = running();
-    for drill in deltacrown_drills() {
-        let mut result = good(&drill);
-        if drill.id == "deltacrown/database-corruption" {
-            result.verdict = Verdict::Failed;
-            let changed = Finding::error(
-                "content-differs",
-                "table `public.teams|odd` has the fingerprint 1f2e instead of 77aa over 1,200 rows\nand `sports.\"matches\"` 990 rows instead of 1,000",
-                "compare the newest artifact with the source; see `redrill explain content`",
-            );
-            result.outcomes.pop();
-            result
-                .outcomes
-                .push((Outcome::of(Check::Content, 34, vec![changed]), None));
-            if let Some(it) = result
-                .outcomes
-                .iter_mut()
-                .find(|(it, _)| it.check == Check::Rto)
-            {
-                let slow = Finding::error(
-                    "rto-missed",
-                    "projected to 12.3 GB the recovery takes 21 m 40 s, and 15 m is allowed",
-                    "restore with more jobs, or restore physically",
-                );
-                it.0.findings = vec![slow];
-                it.0.verdict = Verdict::Failed;
-            }
-            if let Some(rto) = &mut result.rto {
-                rto.projected = Some((12_300_000_000, Duration::from_secs(1300)));
-            }
-            result.evidence.steps[2].exit = Some(1);
-            result.teardown[0].1 = Err("the process does not end".into());
-        }
-        record.push(&result);
-    }
-    finish(record, false)
-}
-
-/// Three faults caught, one missed altogether, one noticed only by the wrong check.
-pub fn missed() -> Record {
-    let results = [
-        twin_result(),
-        caught(
-            Fault::A1,
-            Check::Readable,
-            &[Check::Content, Check::Readable],
-        ),
-        caught(Fault::D8, Check::Expiry, &[Check::Expiry]),
-        caught(Fault::A9, Check::Sequences, &[]),
-        caught(Fault::A13, Check::TargetEmpty, &[Check::Content]),
-    ];
-    let drills: Vec<Drill> = results.iter().map(|it| it.drill.clone()).collect();
-    let command = "redrill drill detection --services local --seed 20250112";
-    let mut record = start(command, &[detection_suite()], &drills);
-    for result in &results {
-        record.push(result);
-    }
-    finish(record, false)
-}
-
-/// A server that could not be had: nothing is known of the cache.
-pub fn undetermined() -> Record {
-    let mut record = running();
-    for drill in deltacrown_drills() {
-        let mut result = good(&drill);
-        if drill.id == "deltacrown/redis-failure" {
-            result.verdict = Verdict::Undetermined;
-            result.outcomes.clear();
-            result.evidence = Evidence {
-                failures: vec![FailureFact {
-                    phase: Phase::Prepare,
-                    message:
-                        "start redis: redis-server: not found\n  hint: apt-get install redis-server"
-                            .into(),
-                    unavailable: true,
-                }],
-                ..Evidence::default()
-            };
-            result.rpo.clear();
-            result.rto = None;
-            result.throughput.clear();
-            result.teardown.clear();
-        }
-        record.push(&result);
-    }
-    finish(record, false)
-}
-
-/// Ctrl-C after the first drill.
-pub fn interrupted() -> Record {
-    let mut record = running();
-    record.push(&good(&deltacrown_drills()[0]));
-    finish(record, true)
 }

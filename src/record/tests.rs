@@ -76,6 +76,7 @@ fn a_run_without_drills_is_not_green() {
         command: String::new(),
         suites: &[],
         drills: &[],
+        origin: &crate::origin::Origin::sample(),
     });
     record.end(instant("2025-01-12T15:00:00Z"), false);
     assert_eq!(record.exit(), Exit::NothingRan);
@@ -253,12 +254,12 @@ fn the_file_starts_with_the_fields_that_readers_look_for_first() {
 #[test]
 fn a_record_of_another_schema_version_is_refused_by_name() {
     let json = green().to_json().expect("json").replacen(
-        "\"schema_version\": 1",
         "\"schema_version\": 2",
+        "\"schema_version\": 1",
         1,
     );
     let error = Record::from_json(&json).expect_err("refused");
-    assert!(error.message().contains("schema version 2"), "{error}");
+    assert!(error.message().contains("schema version 1"), "{error}");
     assert!(error.hint_text().is_some());
     assert!(Record::from_json("{}").is_err());
     assert!(Record::from_json("not json").is_err());
@@ -327,4 +328,72 @@ proptest! {
         let back = Record::from_json(&record.to_json().expect("json")).expect("read");
         prop_assert_eq!(back, record);
     }
+}
+
+/// The run with missed faults, as one of a suite that plants exactly these.
+fn all_planted() -> Record {
+    let mut record = missed();
+    let planted = record.drills.iter().filter_map(|it| it.detection.as_ref());
+    let faults: Vec<String> = planted.map(|it| it.fault.clone()).collect();
+    record.suites[0].faults = faults;
+    record
+}
+
+#[test]
+fn a_check_that_no_fault_of_a_whole_suite_makes_fail_fails_the_run() {
+    let record = all_planted();
+    assert_eq!(
+        record.silent(&record.suites[0]),
+        ["target-empty", "sequences"]
+    );
+    let names = line_names(&record);
+    assert!(
+        names.contains(&"target-empty") && names.contains(&"sequences"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn when_only_some_faults_of_a_suite_were_planted_nothing_is_said_of_the_others() {
+    let mut record = all_planted();
+    record.suites[0].faults.push("A16".to_owned());
+    assert_eq!(record.silent(&record.suites[0]), [""; 0]);
+}
+
+/// A drill of a scenario struck at a moment drawn from the seed, with so much lost.
+fn struck_at_random(record: &mut Record, seconds: u64) {
+    let mut result = good(&deltacrown_drills()[1]);
+    result.drill.id = format!("deltacrown/s@random-{}", record.drills.len());
+    result.drill.tests.clear();
+    result.drill.kind = crate::plan::DrillKind::Scenario {
+        scenario: "s".to_owned(),
+        at: crate::suite::StrikeTime::Random { number: 1 },
+    };
+    result.rpo[0].window = Duration::from_secs(seconds);
+    result.rpo[0].typical = Some(Duration::from_secs(300));
+    record.push(&result);
+}
+
+#[test]
+fn what_is_lost_at_most_and_typically_is_told_and_only_too_much_typically_fails() {
+    let mut record = green();
+    let before = record.summary;
+    for seconds in [20, 299, 3000] {
+        struck_at_random(&mut record, seconds);
+    }
+    let [spread] = record.rpo.as_slice() else {
+        panic!("{:?}", record.rpo);
+    };
+    assert_eq!((spread.drills, spread.unmeasured), (3, 0));
+    assert_eq!(
+        (spread.most_seconds, spread.median_seconds),
+        (3000.0, 299.0)
+    );
+    assert_eq!(spread.verdict(), Some(Verdict::Passed));
+    assert_eq!(record.summary, before, "what holds is no line beside tests");
+    struck_at_random(&mut record, 3000);
+    assert_eq!(record.rpo[0].verdict(), Some(Verdict::Failed));
+    assert_eq!(record.summary.failed, before.failed + 1);
+    assert!(line_names(&record).contains(&"rpo-typical"));
+    assert_eq!(record.exit(), Exit::Failed);
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use crate::record::{LineKind, Record, Verdict};
 
+use super::matrix::Matrix;
 use super::text::{self, code, markdown, sentence};
 use super::view::{self, Found, Standing};
 
@@ -32,6 +33,7 @@ pub fn render(record: &Record) -> String {
     all_findings(&mut out, &findings);
     recoveries::render(&mut out, record);
     drills(&mut out, record);
+    controls(&mut out, record);
     services(&mut out, record);
     definitions(&mut out);
     again(&mut out, record);
@@ -223,6 +225,12 @@ fn detections(out: &mut String, record: &Record) {
         &["Fault", "Planted how", "Must be caught by", "Caught by"],
         &rows,
     );
+    if let Some(matrix) = Matrix::of(record) {
+        let (head, rows, notes) = matrix.markdown();
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        table(out, &head, &rows);
+        say!(out, "{notes}");
+    }
 }
 
 fn all_findings(out: &mut String, findings: &[Found]) {
@@ -311,6 +319,27 @@ fn drills(out: &mut String, record: &Record) {
     );
 }
 
+fn controls(out: &mut String, record: &Record) {
+    say!(out, "## Control map");
+    say!(out);
+    say!(
+        out,
+        "What this record shows of controls that ask for tested backups. It is evidence for them, and no certificate."
+    );
+    say!(out);
+    let rows: Vec<Vec<String>> = super::controls::controls(record)
+        .into_iter()
+        .map(|it| {
+            vec![
+                markdown(it.id),
+                markdown(it.asks),
+                format!("{} {}", it.standing.sign(), markdown(&it.shown)),
+            ]
+        })
+        .collect();
+    table(out, &["Control", "Asks", "Shown by this record"], &rows);
+}
+
 fn services(out: &mut String, record: &Record) {
     say!(out, "## Services");
     say!(out);
@@ -358,6 +387,13 @@ fn again(out: &mut String, record: &Record) {
             code(&suite.name),
             code(&suite.sha256)
         );
+    }
+    if let Some(commit) = &record.origin.commit {
+        let changed = match record.origin.dirty {
+            Some(true) => ", and changes that are not in it",
+            _ => "",
+        };
+        say!(out, "- Commit {}{changed}", code(commit));
     }
     say!(
         out,

@@ -3,8 +3,16 @@
 //!
 //! Not here: what is true (see [`crate::record`]) or when a report is made (the command line decides).
 
+pub mod controls;
+pub mod decision;
+pub mod html;
+pub mod junit;
 pub mod markdown;
+mod matrix;
+pub mod past;
 pub mod progress;
+pub mod runbook;
+pub mod serve;
 pub mod terminal;
 pub mod text;
 pub mod view;
@@ -12,15 +20,25 @@ pub mod view;
 #[cfg(test)]
 mod golden;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
+
 use crate::record::{Record, write_atomically};
+
+use html::Series;
 
 /// The name of a run's record in its folder.
 pub const RECORD: &str = "record.json";
 /// The name of a run's report in its folder.
 pub const REPORT: &str = "report.md";
+/// The name of a run's page in its folder.
+pub const PAGE: &str = "report.html";
+/// The name of a run's JUnit XML in its folder.
+pub const JUNIT: &str = "junit.xml";
+
+/// How many characters the summary of a job may have.
+const SUMMARY_LIMIT: usize = 250_000;
 
 /// What every report says its figures mean.
 pub const DEFINITIONS: [(&str, &str); 5] = [
@@ -50,12 +68,48 @@ pub const DEFINITIONS: [(&str, &str); 5] = [
     ),
 ];
 
-/// Writes the record and its report to `folder`, each whole or not at all; returns the report's path. Called after
-/// each drill and at the end.
-pub fn write(record: &Record, folder: &Path) -> Result<PathBuf> {
+/// Writes the record and its report to `folder`, each whole or not at all. Called after each drill and at the end.
+pub fn write(record: &Record, folder: &Path) -> Result<()> {
     record.write(&folder.join(RECORD))?;
-    let report = folder.join(REPORT);
-    write_atomically(&report, markdown::render(record).as_bytes())
-        .doing_with(|| format!("write the report {}", report.display()))?;
-    Ok(report)
+    write_text(folder, REPORT, &markdown::render(record))
+}
+
+/// Writes what is made once, when the run has ended: the page, JUnit XML, and the summary of a job on GitHub. `series`
+/// has the figures of this run and of those before it. Returns what could not be written.
+pub fn publish(record: &Record, series: &Series, folder: &Path) -> Vec<Error> {
+    let written = [
+        write_text(folder, PAGE, &html::render(record, series)),
+        junit::render(record).and_then(|xml| write_text(folder, JUNIT, &xml)),
+        summary(record),
+    ];
+    written.into_iter().filter_map(Result::err).collect()
+}
+
+/// Renders a run's reports again, from its record.
+pub fn render_again(record: &Record, series: &Series, folder: &Path) -> Result<()> {
+    write_text(folder, REPORT, &markdown::render(record))?;
+    write_text(folder, PAGE, &html::render(record, series))?;
+    write_text(folder, JUNIT, &junit::render(record)?)
+}
+
+fn write_text(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    write_atomically(&path, text.as_bytes())
+        .doing_with(|| format!("write the report {}", path.display()))
+}
+
+/// Appends the report to the summary of the job, on GitHub.
+fn summary(record: &Record) -> Result<()> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .doing("write the summary of the job")?;
+    // GitHub takes a megabyte.
+    let text = markdown::render(record);
+    let text = text::at_most(&text, SUMMARY_LIMIT);
+    std::io::Write::write_all(&mut file, text.as_bytes()).doing("write the summary of the job")
 }

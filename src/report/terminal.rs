@@ -13,6 +13,7 @@ use tabled::settings::{Color, Style, Theme};
 use crate::error::{Doing, Result};
 use crate::record::{LineKind, Record, Verdict};
 
+use super::matrix::Matrix;
 use super::text::{self, line};
 use super::view::{self, Found, Standing};
 
@@ -57,7 +58,8 @@ impl Screen {
         }
     }
 
-    fn paint(self, text: &str, standing: Standing) -> String {
+    /// Text in the colour of a standing, where colour is wanted.
+    pub(super) fn paint(self, text: &str, standing: Standing) -> String {
         if !self.colour {
             return text.to_owned();
         }
@@ -178,8 +180,25 @@ fn counted(record: &Record, screen: Screen) -> String {
             true,
             screen,
         ));
+        blocks.extend(Matrix::of(record).map(|matrix| faults_against_checks(&matrix, screen)));
     }
     blocks.join("\n")
+}
+
+/// The matrix, where the screen has room for it, and what is not planted.
+fn faults_against_checks(matrix: &Matrix, screen: Screen) -> String {
+    let mut text = matrix.text();
+    if text.lines().any(|line| get_line_width(line) > screen.width) {
+        text.clear();
+    }
+    for line in Matrix::legend() {
+        for (at, row) in wrapped(&line, screen.width - 2, 0).iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { "  " });
+            text.push_str(row);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn tests(record: &Record, screen: Screen) -> Vec<String> {
@@ -273,7 +292,7 @@ fn finding(found: &Found, screen: Screen) -> String {
 
 /// Words in lines of at most `width` columns; a longer word stands alone. `spare` columns are added from the second
 /// line on, which loses the label of the first.
-fn wrapped(text: &str, width: usize, spare: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize, spare: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut current = String::new();
     for word in text.split(' ') {
@@ -340,9 +359,11 @@ fn fit(rows: &mut [Vec<String>], width: usize) {
 }
 
 /// A row of a table; its last cell is coloured by its standing.
-struct Row {
-    cells: Vec<String>,
-    standing: Option<Standing>,
+pub(super) struct Row {
+    /// Its cells.
+    pub cells: Vec<String>,
+    /// How it stands.
+    pub standing: Option<Standing>,
 }
 
 impl Row {
@@ -356,7 +377,7 @@ impl Row {
 }
 
 /// A table within the screen's width; with `total`, a rule stands above the last row.
-fn draw(head: &[&str], rows: Vec<Row>, total: bool, screen: Screen) -> String {
+pub(super) fn draw(head: &[&str], rows: Vec<Row>, total: bool, screen: Screen) -> String {
     let standings: Vec<Option<Standing>> = rows.iter().map(|row| row.standing).collect();
     let last = rows.len();
     let mut cells: Vec<Vec<String>> = vec![head.iter().map(|it| (*it).to_owned()).collect()];

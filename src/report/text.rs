@@ -18,6 +18,26 @@ pub fn against(seconds: f64, objective: Option<f64>) -> String {
     }
 }
 
+/// How long ago something was, no finer than anyone would say: `3 h`, `2 d 4 h`.
+pub fn age(seconds: f64) -> String {
+    let step = match seconds {
+        seconds if seconds < 60.0 => 1.0,
+        seconds if seconds < 3600.0 => 60.0,
+        _ => 3600.0,
+    };
+    duration((seconds / step).floor() * step)
+}
+
+/// A part of a whole in percent, with two significant digits: `0.017 %`.
+pub fn share(part: f64, whole: f64) -> String {
+    let percent = part / whole * 100.0;
+    if !percent.is_finite() || percent < 0.001 {
+        return "under 0.001 %".to_owned();
+    }
+    let digits = (1.0 - percent.log10().floor()).clamp(0.0, 4.0);
+    format!("{percent:.0$} %", digits as usize)
+}
+
 /// A size in decimal units: `61.2 MB`.
 pub fn size(bytes: u64) -> String {
     if bytes < 1000 {
@@ -224,6 +244,22 @@ pub fn fenced(command: &str, language: &str, indent: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_share_has_two_significant_digits() {
+        let shares = [
+            (2.4, 14_400.0),
+            (3.0, 900.0),
+            (81.0, 900.0),
+            (1800.0, 900.0),
+            (0.0, 1.0),
+        ];
+        let texts = shares.map(|(part, whole)| share(part, whole));
+        assert_eq!(
+            texts,
+            ["0.017 %", "0.33 %", "9.0 %", "200 %", "under 0.001 %"]
+        );
+    }
 
     #[test]
     fn durations_read_as_a_person_would_say_them() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exit::Exit;
-use crate::record::format::{Detection, Finding, Rto};
+use crate::record::format::{Detection, Finding, RpoSpread, Rto};
 use crate::record::{DrillKind, DrillRecord, LineKind, Record, Severity, Verdict};
 
 use super::text;
@@ -126,6 +126,7 @@ pub fn objectives(record: &Record) -> Vec<Objective> {
         .filter(|drill| is_scenario(drill))
         .map(objective)
         .collect();
+    rows.extend(record.rpo.iter().map(|spread| typical(record, spread)));
     let left = record.not_run.iter();
     rows.extend(
         left.filter(|it| matches!(it.kind, DrillKind::Scenario | DrillKind::WorstMoment))
@@ -241,6 +242,58 @@ fn objective(drill: &DrillRecord) -> Objective {
     }
 }
 
+/// What a scenario loses at most and typically, over all moments at which it was struck.
+fn typical(record: &Record, spread: &RpoSpread) -> Objective {
+    let said =
+        |most: &Option<f64>, how: &str| most.map(|most| format!("{} {how}", text::duration(most)));
+    let allowed: Vec<String> = [
+        said(&spread.objective_seconds, "at most"),
+        said(&spread.typical_objective_seconds, "typically"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let over = spread
+        .objective_seconds
+        .is_some_and(|most| spread.most_seconds > most);
+    let (status, standing) = match spread.verdict() {
+        Some(Verdict::Failed) => ("MISSES", Standing::Bad),
+        Some(Verdict::Undetermined) => ("UNDETERMINED", Standing::Unknown),
+        _ if over => ("EXCEEDS", Standing::Warn),
+        _ => ("MEETS", Standing::Good),
+    };
+    let title = record.drills.iter().find_map(|drill| {
+        let own = drill.suite == spread.suite && drill.scenario.as_ref() == Some(&spread.scenario);
+        own.then(|| drill.title.rsplit_once(", struck ").map(|(title, _)| title))?
+    });
+    Objective {
+        scenario: format!(
+            "{}, over {}",
+            title.unwrap_or(&spread.scenario),
+            text::plural(spread.drills, "moment")
+        ),
+        worst: false,
+        rpo: match allowed.is_empty() {
+            true => "–".to_owned(),
+            false => allowed.join(", "),
+        },
+        rto: "–".to_owned(),
+        measured: vec![
+            format!(
+                "RPO at most {}",
+                text::against(spread.most_seconds, spread.objective_seconds)
+            ),
+            format!(
+                "RPO in the median {}",
+                text::against(spread.median_seconds, spread.typical_objective_seconds)
+            ),
+        ],
+        status,
+        standing,
+        covered: true,
+    }
+}
+
 fn over_time(rto: &Rto) -> bool {
     rto.objective_seconds.is_some_and(|most| {
         rto.total_seconds > most || rto.projected.as_ref().is_some_and(|it| it.seconds > most)
@@ -330,6 +383,15 @@ pub fn planted(record: &Record) -> Vec<Planted> {
             (None, DrillKind::HealthyTwin) => Some(twin(drill)),
             _ => None,
         })
+        .chain(record.suites.iter().flat_map(|suite| {
+            record.silent(suite).into_iter().map(|check| Planted {
+                fault: "–".to_owned(),
+                planted: format!("every fault of {}", suite.name),
+                must: check.to_owned(),
+                caught: "NEVER FAILED: no fault shows that this check can".to_owned(),
+                standing: Standing::Bad,
+            })
+        }))
         .collect()
 }
 

@@ -75,6 +75,13 @@ pub trait Running: Send + Sync {
     fn staging(&self) -> PathBuf;
     /// Ends the server and starts it again on the same data and address, ready when this returns.
     async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()>;
+    /// Ends the server as a crash does, and leaves its data as they are. Only [`Running::restart`] starts it again.
+    async fn halt(&self, _ctx: &Context) -> Result<()> {
+        Err(Error::refused(format!(
+            "{} cannot be halted",
+            self.engine()
+        )))
+    }
     /// Ends the server as a crash does, puts a directory that lies beside its data in the data's place, and starts the
     /// server on that, at its own address, ready when this returns.
     async fn replace_data(&self, _ctx: &Context, prepared: &Path) -> Result<()> {

@@ -6,7 +6,10 @@
 mod backup;
 mod component;
 mod dump;
+mod objective;
+mod restore;
 mod scenario;
+pub(super) mod telling;
 mod test;
 
 use std::path::Path;
@@ -16,7 +19,7 @@ use toml::de::DeTable;
 
 use super::problem::{Problem, Problems, did_you_mean};
 use super::raw::{Table, Value};
-use super::{Backup, Component, RepositorySpec, Scenario, Suite};
+use super::{Backup, Component, Policy, RepositorySpec, Scenario, Suite, Trend};
 
 /// Reads the text of a suite file; `path` names it in problems, gives the suite its name, and is where the
 /// seeds that it names are looked for.
@@ -71,6 +74,10 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
         .and_then(|value| test::retention(&value.table()?, &backups));
     let tests = test::tests(top, &known, &scenarios, retention.as_ref());
     let detections = test::detections(top, &known, &scenarios);
+    let table = |key| top.get(key).and_then(|value| value.table());
+    let gate = table("gate").map_or_else(Policy::default, |it| telling::gate(&it, Some(&tests)));
+    let due = table("schedule").and_then(|it| telling::schedule(&it));
+    let trend = table("trend").map_or_else(Trend::none, |it| telling::trend(&it));
     top.finish();
     something_to_do(top, &components, &backups, &scenarios);
     Suite {
@@ -86,6 +93,9 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
         retention,
         tests,
         detections,
+        gate,
+        due,
+        trend,
     }
 }
 
@@ -275,6 +285,25 @@ fn name_of(file: &Path) -> String {
     stem.chars()
         .map(|c| if plain(c) { c } else { '-' })
         .collect()
+}
+
+/// One word of a closed list; `what` says what it tells.
+fn word<W: Copy>(
+    value: &Value<'_>,
+    what: &str,
+    all: &[W],
+    id: impl Fn(W) -> &'static str,
+) -> Option<W> {
+    let ids: Vec<&str> = all.iter().map(|word| id(*word)).collect();
+    let text = value.text(&format!("{what}: {}", ids.join(", ")))?;
+    let found = all.iter().copied().find(|word| id(*word) == text);
+    if found.is_none() {
+        value.wrong(
+            format!("there is no `{text}` here"),
+            did_you_mean(text, ids),
+        );
+    }
+    found
 }
 
 /// `region-outage` → `Region outage`.

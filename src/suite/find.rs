@@ -3,25 +3,32 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::problem::did_you_mean;
+use super::problem::{Problem, did_you_mean};
 use super::{Suite, parse};
 use crate::error::{Error, Kind, Result};
 
 /// Reads a suite file. Everything that is wrong with it is reported at once, one problem to a line.
 pub fn load(path: &Path) -> Result<Suite> {
     let doing = || format!("read the suite {}", path.display());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::new(Kind::Usage, error.to_string()).doing(doing()))?;
-    parse(&text, path).map_err(|problems| {
-        let mut message = match problems.len() {
-            1 => "1 problem".to_owned(),
-            many => format!("{many} problems"),
-        };
-        for problem in &problems {
-            message.push_str(&format!("\n  {problem}"));
-        }
-        Error::usage(message).doing(doing())
-    })
+    let text = read_text(path).map_err(|error| error.doing(doing()))?;
+    parse(&text, path).map_err(|problems| problems_in(&problems).doing(doing()))
+}
+
+/// The text of a file that the user wrote.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::new(Kind::Usage, error.to_string()))
+}
+
+/// Every problem of a file, one to a line.
+pub(super) fn problems_in(problems: &[Problem]) -> Error {
+    let mut message = match problems.len() {
+        1 => "1 problem".to_owned(),
+        many => format!("{many} problems"),
+    };
+    for problem in problems {
+        message.push_str(&format!("\n  {problem}"));
+    }
+    Error::usage(message)
 }
 
 /// The file of a suite: a name under `suites/` of the current directory or of redrill's own checkout, or a path.

@@ -1,6 +1,9 @@
 //! What fits what: which engines a strike strikes, a check judges and a fault can be planted in.
 
-use super::{Backup, Check, Component, Compression, DumpFormat, Engine, Fault, Method, Strike};
+use super::{
+    Backup, BaseCompression, Check, Component, Compression, DumpFormat, Engine, Fault, Method,
+    Strike,
+};
 
 const ALL: &[Engine] = Engine::ALL;
 const POSTGRES: &[Engine] = &[Engine::Postgres];
@@ -10,10 +13,28 @@ const BUCKET: &[Engine] = &[Engine::Bucket];
 /// The engines that a strike can strike.
 pub fn strikes(strike: Strike) -> &'static [Engine] {
     match strike {
-        Strike::CorruptHeapPage => POSTGRES,
+        Strike::CorruptHeapPage
+        | Strike::ZeroedHeapPage
+        | Strike::RowsDeleted
+        | Strike::TableDropped
+        | Strike::ServerKilled
+        | Strike::ServerBroken => POSTGRES,
         Strike::ServerLost => &[Engine::Postgres, Engine::Redis],
         Strike::BucketDeleted => BUCKET,
     }
+}
+
+/// Whether a strike is a transaction, so that there is a moment just before it.
+pub fn is_a_transaction(strike: Strike) -> bool {
+    matches!(strike, Strike::RowsDeleted | Strike::TableDropped)
+}
+
+/// Whether a server still answers after a strike, so that what it holds can be archived, backed up and replaced.
+pub fn leaves_a_server(strike: Strike) -> bool {
+    !matches!(
+        strike,
+        Strike::ServerKilled | Strike::ServerBroken | Strike::ServerLost
+    )
 }
 
 /// The engines that a check judges.
@@ -84,36 +105,119 @@ pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
         }
         _ => None,
     };
-    match fault {
-        Fault::A1 | Fault::A3 | Fault::A6 | Fault::A8 | Fault::A9 | Fault::A13 | Fault::A15 => {
-            compression.is_some()
+    let plain = matches!(&backup.method, Method::PgDump(dump) if dump.format == DumpFormat::Plain
+        && dump.compress == Compression::None && dump.only.is_none() && dump.tables.is_empty());
+    let base = match &backup.method {
+        Method::PgBasebackup { compress, .. } => Some(*compress),
+        _ => None,
+    };
+    match needed(fault) {
+        Needed::Dump => compression.is_some(),
+        Needed::CompressedDump => {
+            compression.is_some_and(|compression| compression != Compression::None)
         }
-        Fault::A2 => compression.is_some_and(|compression| compression != Compression::None),
-        Fault::A2Uncompressed => compression == Some(Compression::None),
-        Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => engine == Engine::Redis,
-        Fault::D4 => backup.method == Method::RedisRdb { aof: true },
-        Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => engine == Engine::Bucket,
-        Fault::H1 | Fault::H2 | Fault::H3 | Fault::H4 => backup.encrypt.is_some(),
-        Fault::I1 | Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => true,
+        Needed::UncompressedDump => compression == Some(Compression::None),
+        Needed::PlainDump => plain,
+        Needed::Base => base.is_some(),
+        Needed::UncompressedBase => base == Some(BaseCompression::None),
+        Needed::Redis => engine == Engine::Redis,
+        Needed::Aof => backup.method == Method::RedisRdb { aof: true },
+        Needed::Bucket => engine == Engine::Bucket,
+        Needed::Encryption => backup.encrypt.is_some(),
+        Needed::Backup => true,
+    }
+}
+
+/// What a fault is planted in.
+enum Needed {
+    Dump,
+    CompressedDump,
+    UncompressedDump,
+    PlainDump,
+    Base,
+    UncompressedBase,
+    Redis,
+    Aof,
+    Bucket,
+    Encryption,
+    Backup,
+}
+
+fn needed(fault: Fault) -> Needed {
+    match fault {
+        Fault::A1
+        | Fault::A3
+        | Fault::A5
+        | Fault::A6
+        | Fault::A7
+        | Fault::A8
+        | Fault::A9
+        | Fault::A10
+        | Fault::A12
+        | Fault::A13
+        | Fault::A14
+        | Fault::A15
+        | Fault::A16 => Needed::Dump,
+        Fault::A2 => Needed::CompressedDump,
+        Fault::A2Uncompressed => Needed::UncompressedDump,
+        Fault::A4 => Needed::PlainDump,
+        Fault::B1
+        | Fault::B2
+        | Fault::B3
+        | Fault::B4
+        | Fault::B5
+        | Fault::B7
+        | Fault::B10
+        | Fault::B22 => Needed::UncompressedBase,
+        Fault::B8
+        | Fault::B9
+        | Fault::B11
+        | Fault::B12
+        | Fault::B13
+        | Fault::B14
+        | Fault::B15
+        | Fault::B16
+        | Fault::B17
+        | Fault::B18
+        | Fault::B20
+        | Fault::B23
+        | Fault::C1
+        | Fault::C2
+        | Fault::C3
+        | Fault::C4
+        | Fault::C5
+        | Fault::C6
+        | Fault::C7
+        | Fault::C8
+        | Fault::C9
+        | Fault::C11
+        | Fault::C12
+        | Fault::C13
+        | Fault::C14
+        | Fault::C16 => Needed::Base,
+        Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => Needed::Redis,
+        Fault::D4 => Needed::Aof,
+        Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => Needed::Bucket,
+        Fault::H1 | Fault::H2 | Fault::H3 | Fault::H4 => Needed::Encryption,
+        Fault::I1 | Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => {
+            Needed::Backup
+        }
     }
 }
 
 /// What a fault needs to be planted, in words.
 pub fn needs(fault: Fault) -> &'static str {
-    match fault {
-        Fault::A1 | Fault::A3 | Fault::A6 | Fault::A8 | Fault::A9 | Fault::A13 | Fault::A15 => {
-            "a pg-dump of everything with format = \"custom\""
-        }
-        Fault::A2 => "a pg-dump of everything with format = \"custom\", compressed",
-        Fault::A2Uncompressed => "a pg-dump with format = \"custom\" and compress = 0",
-        Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => {
-            "a backup of a redis component"
-        }
-        Fault::D4 => "a redis-rdb with aof = true",
-        Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => {
-            "a backup of a bucket component"
-        }
-        Fault::H1 | Fault::H2 | Fault::H3 | Fault::H4 => "a backup with encrypt = \"age\"",
-        Fault::I1 | Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => "a backup",
+    match needed(fault) {
+        Needed::Dump => "a pg-dump of everything with format = \"custom\"",
+        Needed::CompressedDump => "a pg-dump of everything with format = \"custom\", compressed",
+        Needed::UncompressedDump => "a pg-dump with format = \"custom\" and compress = 0",
+        Needed::PlainDump => "a pg-dump of everything with format = \"plain\" and compress = 0",
+        Needed::Base => "a pg-basebackup",
+        Needed::UncompressedBase => "a pg-basebackup with compress = \"none\"",
+        Needed::Redis => "a backup of a redis component",
+        Needed::Aof => "a redis-rdb with aof = true",
+        Needed::Bucket => "a backup of a bucket component",
+        Needed::Encryption => "a backup with encrypt = \"age\"",
+        Needed::Backup => "a backup",
     }
 }

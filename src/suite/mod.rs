@@ -22,8 +22,12 @@
 //! to; the repository is an S3 bucket off the backed-up host; a reference to a component, repository or scenario may be left out where
 //! there is only one; a method is the engine's own (`pg-dump` at level 6, `redis-rdb`, `bucket-sync`); artifacts are
 //! kept for seven days, in the clear; a backup may take an hour; a scenario strikes at the worst moment and recovers
-//! what it struck, with four jobs, owners and grants. `suites/deltacrown.toml` says everything that can be said, and
-//! `suites/dumps.toml` every kind of dump.
+//! what it struck, with four jobs, owners and grants, from the newest artifact, beside what is left. `[schedule]`,
+//! `[gate]` and `[trend]` say when it is drilled and what is asked of its records; `redrill.toml` says the gate's for all
+//! suites ([`site`]). `suites/deltacrown.toml`
+//! says most of what can be said; `suites/dumps.toml` every kind of dump; `suites/mowe-sport.toml` how else a server is
+//! struck and recovered: started again (`restart`), noticed late (`unnoticed`), from the newest good artifact of several
+//! backups (`pick`), in place (`mode`), to just before the strike (`target`), at random moments.
 //!
 //! Not here: how a suite unfolds into drills (see [`crate::plan`]), or anything that runs.
 
@@ -40,17 +44,22 @@ pub mod dump;
 mod find;
 pub mod fit;
 pub mod pattern;
+pub mod policy;
 mod problem;
 mod raw;
 pub mod schedule;
+pub mod site;
+pub mod unplanted;
 pub mod words;
 
 pub use brought::Brought;
 pub use convert::parse;
 pub use dump::{Compression, Dump, DumpFormat, Only};
 pub use find::{all, find, load};
+pub use policy::{Due, Policy, Trend};
 pub use problem::Problem;
-pub use words::{Check, Engine, Fault, Strike};
+pub use site::Site;
+pub use words::{Check, Coordinate, Engine, Fault, Mode, Pick, Strike};
 
 /// One system and how its backups are tested.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +88,12 @@ pub struct Suite {
     pub tests: Vec<Test>,
     /// The detection drills, in file order.
     pub detections: Vec<Detection>,
+    /// What the gate asks of its evidence, where it differs from the usual.
+    pub gate: Policy,
+    /// When it is drilled, when it says so.
+    pub due: Option<Due>,
+    /// How far its figures may drift.
+    pub trend: Trend,
 }
 
 /// A thing that holds data.
@@ -296,7 +311,7 @@ pub struct SizeRange {
 }
 
 /// A disaster: what is struck and when, what must be recovered and how well.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scenario {
     /// Its name in the suite.
     pub name: String,
@@ -308,12 +323,26 @@ pub struct Scenario {
     pub strikes: Vec<(String, Strike)>,
     /// When: one drill for each.
     pub at: Vec<StrikeTime>,
-    /// The backups to recover from, each onto its component: one, or its definitions and its rows.
+    /// After how many runs of the first backup to recover from the damage is noticed: it is in all of these. 0 when at
+    /// once.
+    pub unnoticed: u32,
+    /// Whether the server is started again first, and only recovered when that fails.
+    pub restart: bool,
+    /// The backups to recover from, each onto its component: one, its definitions and its rows, or, where the newest good
+    /// one is picked, any number.
     pub recover: Vec<String>,
+    /// Which artifact of them is taken.
+    pub pick: Pick,
+    /// How what is recovered takes its place.
+    pub mode: Mode,
     /// How the restore is done.
     pub restore: RestoreOptions,
+    /// Replay ends just before the strike, told so by this, and not at [`RestoreOptions::target`].
+    pub before_strike: Option<Coordinate>,
     /// The largest loss allowed, per component.
     pub rpo: BTreeMap<String, Duration>,
+    /// The largest loss allowed in the median of the scenario's drills, per component.
+    pub rpo_typical: BTreeMap<String, Duration>,
     /// The longest recovery allowed.
     pub rto: Option<Duration>,
 }
@@ -330,6 +359,11 @@ pub enum StrikeTime {
     },
     /// Just before the next run of the slowest-scheduled backup of the scenario would have completed.
     Worst,
+    /// At a moment drawn from the drill's seed, between two runs of that backup.
+    Random {
+        /// Which of the scenario's, from 1.
+        number: u32,
+    },
 }
 
 /// How a restore is done.

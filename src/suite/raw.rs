@@ -261,6 +261,17 @@ impl<'a> Value<'a> {
         number
     }
 
+    /// A share such as `"25%"`.
+    pub fn percent(&self) -> Option<f64> {
+        let number = self.as_text().and_then(|text| text.strip_suffix('%'));
+        let number = number.and_then(|text| text.trim().parse::<f64>().ok());
+        let share = number.filter(|share| share.is_finite() && *share > 0.0);
+        if share.is_none() {
+            self.expected("a share such as \"25%\"");
+        }
+        share
+    }
+
     /// A whole number, without a word about any other type.
     pub fn as_integer(&self) -> Option<i64> {
         let number = self.value.as_integer()?;

@@ -1,4 +1,4 @@
-//! Cron schedules, always in UTC: when a backup runs, and how far apart its runs can be.
+//! Cron schedules, in UTC unless a zone is named: when a backup runs, and how far apart its runs can be.
 //!
 //! Five fields (minute, hour, day of month, month, day of week) or a nickname such as `@hourly`. Not here: what
 //! happens at those instants (see [`crate::plan`]).
@@ -50,6 +50,14 @@ impl Schedule {
     /// The first run after an instant.
     pub fn after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.0.find_next_occurrence(&instant, false).ok()
+    }
+
+    /// The first run after an instant, the expression being read in a time zone.
+    pub fn after_in(&self, instant: DateTime<Utc>, zone: chrono_tz::Tz) -> Option<DateTime<Utc>> {
+        let next = self
+            .0
+            .find_next_occurrence(&instant.with_timezone(&zone), false);
+        next.ok().map(|next| next.to_utc())
     }
 
     /// The last run before an instant.

@@ -51,8 +51,42 @@ words! {
     /// What a scenario strikes a component with.
     Strike {
         CorruptHeapPage = "corrupt-heap-page", "one page of the component's largest table is overwritten on disk; the server still answers";
+        ZeroedHeapPage = "zeroed-heap-page", "one page of the component's largest table reads as zeros, as after a write that never reached the disk: its rows are gone, and no error is raised";
+        RowsDeleted = "rows-deleted", "every row of the component's largest table to which no other table refers is deleted, by a transaction that was acknowledged";
+        TableDropped = "table-dropped", "the component's largest table is dropped, and what depends on it, by a transaction that was acknowledged";
+        ServerKilled = "server-killed", "the server is killed; its data stays as the crash left it";
+        ServerBroken = "server-broken", "the server is killed, and its control file is damaged: it does not start again";
         ServerLost = "server-lost", "the server is killed and its data directory is gone";
         BucketDeleted = "bucket-deleted", "every object of the bucket is deleted, and the bucket itself";
+    }
+}
+
+words! {
+    /// By what a recovery to just before a strike is told where to stop.
+    Coordinate {
+        Time = "time", "the server's clock just before the strike";
+        Lsn = "lsn", "the place in the log where the last write before the strike ended";
+        Name = "name", "a restore point that was made just before the strike";
+    }
+}
+
+words! {
+    /// Which artifact a recovery takes.
+    #[derive(Default)]
+    Pick {
+        #[default]
+        Newest = "newest", "the newest committed artifact of the backup";
+        NewestGood = "newest-good", "the newest one that restores and answers the smoke questions, whichever backup it is of: one that does not is skipped, and why";
+    }
+}
+
+words! {
+    /// How what is recovered takes the place of what is left.
+    #[derive(Default)]
+    Mode {
+        #[default]
+        Parallel = "parallel", "it is recovered beside what is left, and takes its name when it has been verified; what was left is kept under another";
+        Replace = "replace", "what is left is backed up first, in an emergency backup, then dropped and recovered in its place; without that backup nothing is dropped";
     }
 }
 
@@ -94,11 +128,52 @@ words! {
         A2 = "A2", "bit flip in a compressed dump";
         A2Uncompressed = "A2-uncompressed", "byte flip in a row of an uncompressed dump";
         A3 = "A3", "empty dump: pg_dump failed in a pipe without pipefail";
+        A4 = "A4", "psql without ON_ERROR_STOP: a statement fails, and it goes on";
+        A5 = "A5", "pg_restore's errors ignored: a role that the dump names is not there";
         A6 = "A6", "a table missing from the dump";
+        A7 = "A7", "globals incomplete: a role is not restored";
         A8 = "A8", "wrong database dumped, or yesterday's file again";
         A9 = "A9", "sequence behind its data";
+        A10 = "A10", "large objects missing from the dump";
+        A12 = "A12", "restored into a database of another locale";
         A13 = "A13", "restored onto a database that was not empty";
+        A14 = "A14", "row security filters the dump: taken by a role that may not see every row";
         A15 = "A15", "indexes, constraints and triggers absent";
+        A16 = "A16", "a schema missing from the dump: a scheduler's jobs";
+        B1 = "B1", "a table's file missing from the base backup";
+        B2 = "B2", "a stray file in the base backup";
+        B3 = "B3", "a file of the base backup cut by one byte";
+        B4 = "B4", "a file of the base backup replaced by zeros of the same length";
+        B5 = "B5", "the base backup's manifest changed by one character";
+        B7 = "B7", "backup_label missing: recovery begins at the wrong place";
+        B8 = "B8", "bit flip in a page of a table";
+        B9 = "B9", "torn page: one half of it is not what the other is";
+        B10 = "B10", "lost write: an older page with a checksum that is right";
+        B11 = "B11", "misdirected write: a page in the place of another";
+        B12 = "B12", "row header damaged, the page's checksum being right";
+        B13 = "B13", "values that are stored out of line gone";
+        B14 = "B14", "btree in the order of another collation";
+        B15 = "B15", "btree lacks entries of its table";
+        B16 = "B16", "index that is no btree lacks entries of its table";
+        B17 = "B17", "duplicate under a unique index";
+        B18 = "B18", "data checksums off in the recovered cluster";
+        B20 = "B20", "base backup of another cluster";
+        B22 = "B22", "pg_control of another moment than the data";
+        B23 = "B23", "the recovered server archives, as its source did";
+        C1 = "C1", "WAL segment missing in the middle";
+        C2 = "C2", "WAL segment cut";
+        C3 = "C3", "WAL segment of the right size that holds no log";
+        C4 = "C4", "timeline history missing";
+        C5 = "C5", "the archive cannot be reached in the middle of a recovery";
+        C6 = "C6", "restore_command ended by a signal";
+        C7 = "C7", "archive_command succeeds and stores nothing";
+        C8 = "C8", "archiver stalled: archive_command fails";
+        C9 = "C9", "a segment of the same name and other content is in the archive already";
+        C11 = "C11", "recovery target after the end of the archived WAL";
+        C12 = "C12", "recovery target read in another time zone";
+        C13 = "C13", "recovery follows the timeline before a failover";
+        C14 = "C14", "WAL pruned under a base backup that is kept";
+        C16 = "C16", "an older segment lies where a newer one is fetched from";
         D1 = "D1", "RDB with a flipped byte, CRC on";
         D2 = "D2", "RDB with a flipped byte, CRC off";
         D3 = "D3", "RDB missing or empty: the server starts empty";

@@ -162,20 +162,28 @@ impl Lab {
         repositories: &[Arc<dyn Repository>],
         keys: Option<Keys>,
     ) -> Result<Manifest> {
+        self.backup_of(&self.source, repositories, keys).await
+    }
+
+    /// A base backup of any source.
+    pub async fn backup_of(
+        &self,
+        source: &PostgresService,
+        repositories: &[Arc<dyn Repository>],
+        keys: Option<Keys>,
+    ) -> Result<Manifest> {
         use redrill::clock::Clock;
         let origin = Origin {
             backup: BACKUP.to_owned(),
             component: "db".to_owned(),
             taken_at: self.clock.now(),
-            engine: format!("postgres {}", self.source.server().version()),
+            engine: format!("postgres {}", source.server().version()),
             compression: "gzip:1".to_owned(),
         };
         let mut artifact =
             ArtifactWriter::new(&self.ctx, origin, repositories.to_vec(), keys.clone());
         let pipeline = pipeline();
-        let taken = pipeline
-            .backup(&self.ctx, &self.source, &mut artifact)
-            .await?;
+        let taken = pipeline.backup(&self.ctx, source, &mut artifact).await?;
         assert!(taken.tool.starts_with("pg_basebackup"), "{}", taken.tool);
         let draft = artifact.draft(&self.ctx);
         artifact.commit(&self.ctx, draft).await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 
-use super::find;
+use super::{base, find};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::fault::damaged::{Damage, damaged};
@@ -58,6 +58,20 @@ pub async fn in_artifact(
                 artifact
                     .reseal("db.dump", |bytes| *bytes = EMPTY_GZIP.to_vec())
                     .await?
+            }
+            // One statement is not understood: a table is not made, and none of its rows is loaded.
+            Fault::A4 => {
+                let misspell = |bytes: &mut Vec<u8>| {
+                    if let Some(at) = find(bytes, b"CREATE TABLE shop.audit (") {
+                        bytes[at + b"CREATE TA".len()] = b'V';
+                    }
+                };
+                artifact.reseal("db.sql", misspell).await?
+            }
+            Fault::A5 => artifact.lose_a_role("shop_reader").await?,
+            Fault::A7 => artifact.lose_a_role("shop_auditor").await?,
+            Fault::B1 | Fault::B2 | Fault::B3 | Fault::B4 | Fault::B5 | Fault::B7 | Fault::B22 => {
+                artifact.alter_base(fault).await?
             }
             Fault::D1 => {
                 artifact
@@ -148,7 +162,9 @@ impl Artifact<'_> {
     async fn reseal(&self, name: &str, alter: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         let reader = self.reader();
         let mut contents = Vec::new();
-        for file in &self.manifest.files {
+        let (shared, own): (Vec<_>, Vec<_>) =
+            self.manifest.files.iter().partition(|file| file.shared);
+        for file in own {
             let mut bytes = Vec::new();
             reader
                 .open(self.ctx, &file.name)
@@ -176,7 +192,7 @@ impl Artifact<'_> {
             engine: self.manifest.engine.clone(),
             compression: self.manifest.compression.clone(),
         };
-        let own = self.manifest.files.iter().map(|file| file.key.clone());
+        let own = contents.iter().map(|(file, _)| file.key.clone());
         let own: Vec<String> = own.chain([self.manifest.key()]).collect();
         self.repository.delete(self.ctx, &own).await?;
         let writer = ArtifactWriter::new(
@@ -185,6 +201,9 @@ impl Artifact<'_> {
             vec![self.repository.clone()],
             self.keys.clone(),
         );
+        for file in shared {
+            writer.blobs().reuse(file.clone());
+        }
         for (file, bytes) in contents {
             writer
                 .file(
@@ -200,6 +219,38 @@ impl Artifact<'_> {
             ..self.manifest.clone()
         };
         writer.commit(self.ctx, manifest).await.map(drop)
+    }
+
+    /// The roles as they would be had one of them been left out.
+    async fn lose_a_role(&self, role: &str) -> Result<()> {
+        let without = |bytes: &mut Vec<u8>| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let others = text
+                .split_inclusive('\n')
+                .filter(|line| !line.contains(role));
+            *bytes = others.collect::<String>().into_bytes();
+        };
+        self.reseal("globals.sql", without).await
+    }
+
+    /// Alters the tar of the base backup, beside that of the one before it.
+    async fn alter_base(&self, fault: Fault) -> Result<()> {
+        const BASE: &str = "base.tar";
+        let (all, _) = Manifest::list(self.ctx, self.repository, &self.manifest.backup).await?;
+        let before = all.iter().rev().find(|older| older.id != self.manifest.id);
+        let mut older = Vec::new();
+        if let Some(before) = before {
+            let reader =
+                ArtifactReader::new(before.clone(), self.repository.clone(), self.keys.clone());
+            let mut body = reader.open(self.ctx, BASE).await?;
+            body.read_to_end(&mut older)
+                .await
+                .doing("read a base backup")?;
+        }
+        let mut altered = Ok(());
+        let alter = |tar: &mut Vec<u8>| altered = base::alter(fault, tar, &older);
+        let sealed = self.reseal(BASE, alter).await;
+        altered.and(sealed)
     }
 
     /// Removes a stored file that the manifest names: shared content where there is any.

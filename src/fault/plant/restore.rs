@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use tokio::io::AsyncReadExt;
 
-use super::flip_middle;
+use super::{cluster, flip_middle};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::Fetched;
+use crate::service::postgres::PostgresService;
+use crate::service::postgres::session::{Session, identifier};
 use crate::service::s3::{Headers, S3Client};
 use crate::service::{Running, Service, Stop, write_file};
 use crate::suite::{Component, ComponentKind, Fault};
@@ -25,6 +27,17 @@ pub async fn before_restore(
             target
                 .plant(ctx, "of-an-earlier-run", "of-an-earlier-run")
                 .await
+        }
+        // The database was made beforehand, as the new server's own locale has it.
+        Some(Fault::A12) => {
+            let made = PostgresService::new(server.clone(), target.database(), None);
+            made.drop_database(ctx).await?;
+            let session = Session::open(ctx, server.as_ref(), "postgres").await?;
+            let make = format!(
+                "create database {} template template0 locale 'C'",
+                identifier(target.database())
+            );
+            session.run(ctx, &make).await
         }
         Some(Fault::D6) => {
             // The append-only file that the server made while it was empty.
@@ -69,6 +82,9 @@ pub async fn after_restore(
                     .args(["--data-only", "--schema=shop", "--table=visits"]);
             let command = command.arg(format!("--dbname={database}")).arg(dump);
             command.run(ctx).await?.ok().map(drop)
+        }
+        (Some(fault), ComponentKind::Postgres { .. }) if fetched.wal.is_some() => {
+            cluster::after_recovery(ctx, fault, database, server, fetched).await
         }
         // The data is not where the server looks: it starts empty and answers PONG.
         (Some(Fault::D3), _) => {

@@ -56,6 +56,8 @@ pub struct PgBasebackup {
     pub compress: BaseCompression,
     /// A tool that takes longer is ended, with its whole process group.
     pub deadline: Duration,
+    /// Which timeline a recovery follows: `latest`, or one that only a mistake names.
+    pub timeline: &'static str,
 }
 
 /// The archived WAL that was fetched for a base backup.
@@ -76,6 +78,7 @@ impl PgBasebackup {
         Self {
             compress,
             deadline: Duration::from_secs(3600),
+            timeline: "latest",
         }
     }
 
@@ -91,7 +94,7 @@ impl PgBasebackup {
         archive::is_well(ctx, &session).await?;
         let size = archive::segment_size(ctx, &session).await?;
         let cluster = cluster(ctx, &session).await?;
-        let began = now(ctx, &session).await?;
+        let began = session.now(ctx).await?;
         let label = format!("redrill {}", artifact.id);
         let name = base::file_name(self.compress);
         let stream = base::command(server, self.compress, &label, self.deadline)?.stream(ctx)?;
@@ -179,11 +182,10 @@ impl Pipeline for PgBasebackup {
         let server = source.server();
         let work = async {
             let session = Session::open(ctx, &*server, "postgres").await?;
-            archive::switch(ctx, &session).await?;
+            let last = archive::switch(ctx, &session).await?;
             let cluster = cluster(ctx, &session).await?;
-            ship::ship(ctx, &*server, destination, &cluster)
-                .await
-                .map(drop)
+            ship::ship(ctx, &*server, destination, &cluster).await?;
+            ship::is_there(ctx, destination, last).await
         };
         work.await.doing("archive what was committed")
     }
@@ -283,7 +285,7 @@ impl Pipeline for PgBasebackup {
             &*server,
             wal_of(fetched)?,
             &options.target,
-            self.deadline,
+            self,
             cluster,
         )
         .await
@@ -342,12 +344,10 @@ fn wal_of(fetched: &Fetched) -> Result<&Wal> {
 
 /// Where a base backup is read through: beside the data of a server, not in it.
 fn reading_places(server: &dyn Running, artifact: &ArtifactReader) -> Result<(PathBuf, PathBuf)> {
-    let name = format!("reading-{}", artifact.manifest.id);
-    let name = format!("{name}-{}", base_of(artifact)?.name);
-    Ok((
-        server.staging().join(&name),
-        fetch::directory(server, "reading"),
-    ))
+    // The copies of one artifact in several repositories are read at once.
+    let of = format!("reading-{}", artifact.repository().name());
+    let name = format!("{of}-{}", base_of(artifact)?.name);
+    Ok((server.staging().join(&name), fetch::directory(server, &of)))
 }
 
 /// The identity of a cluster, which its WAL carries.
@@ -356,14 +356,6 @@ async fn cluster(ctx: &Context, session: &Session) -> Result<String> {
         .value(ctx, "select system_identifier from pg_control_system()")
         .await?;
     cluster.ok_or_else(|| Error::failed("the server does not say which cluster it is"))
-}
-
-/// The server's own clock.
-async fn now(ctx: &Context, session: &Session) -> Result<DateTime<Utc>> {
-    const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
-    let now = session.value(ctx, NOW).await?;
-    now.and_then(|now| DateTime::from_timestamp_micros(now.parse().ok()?))
-        .ok_or_else(|| Error::failed("the server does not say what time it is"))
 }
 
 /// The instant in a backup label, when it is in UTC.

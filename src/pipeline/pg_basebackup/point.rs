@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::chain::Left;
+use super::chain::{Chain, Left};
 use crate::repository::wal::Lsn;
 use crate::suite::RecoveryTarget;
 
@@ -24,8 +24,9 @@ pub(super) fn settings(target: &RecoveryTarget) -> Vec<(&'static str, String)> {
     }
 }
 
-/// Whether the last line of the new timeline's history is what the target asks for; in words where it is not.
-pub(super) fn reached(target: &RecoveryTarget, left: &Left) -> Result<(), String> {
+/// Whether the last line of the new timeline's history is what the target asks for; in words where it is not. To the end
+/// of the log means into the last segment of it: a segment whose content is no log reads like its end.
+pub(super) fn reached(target: &RecoveryTarget, left: &Left, chain: &Chain) -> Result<(), String> {
     let why = left.why.trim();
     let ok = match target {
         RecoveryTarget::EndOfWal | RecoveryTarget::Unbroken => {
@@ -48,6 +49,15 @@ pub(super) fn reached(target: &RecoveryTarget, left: &Left) -> Result<(), String
             stopped.is_some_and(|stopped| stopped > *wanted)
         }
     };
+    let to_the_end = matches!(target, RecoveryTarget::EndOfWal | RecoveryTarget::Unbroken);
+    if let (true, true, Some((last, _))) = (ok, to_the_end, &chain.reach)
+        && left.at < last.begins(chain.base.size)
+    {
+        return Err(format!(
+            "recovery was told to go to {target}, which is in {last}, and found none beyond {}",
+            left.at
+        ));
+    }
     if ok {
         return Ok(());
     }
@@ -65,6 +75,8 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::pg_basebackup::Base;
+    use crate::repository::wal::Segment;
 
     fn left(why: &str) -> Left {
         Left {
@@ -72,6 +84,34 @@ mod tests {
             at: Lsn(0x300_0000),
             why: why.to_owned(),
         }
+    }
+
+    /// WAL up to the n-th segment.
+    fn chain(n: u64) -> Chain {
+        let size = 16 << 20;
+        let segment = |n: u64| Segment::holding(1, Lsn(n * size), size);
+        let base = Base {
+            start: segment(0),
+            began: DateTime::UNIX_EPOCH,
+            stop: Lsn(1),
+            size,
+        };
+        Chain {
+            base,
+            timeline: 1,
+            reach: Some((segment(n), String::new())),
+            broken: None,
+            last: None,
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_log_lies_in_its_last_segment() {
+        let end = RecoveryTarget::EndOfWal;
+        let left = left("no recovery target specified");
+        assert_eq!(reached(&end, &left, &chain(3)), Ok(()));
+        let early = reached(&end, &left, &chain(4)).expect_err("ended early");
+        assert!(early.contains("000000010000000000000004"), "{early}");
     }
 
     #[test]
@@ -118,7 +158,7 @@ mod tests {
                 false,
             ),
         ] {
-            let found = reached(&target, &left(why));
+            let found = reached(&target, &left(why), &chain(1));
             assert_eq!(found.is_ok(), ok, "{target}: {why}: {found:?}");
         }
     }

@@ -14,11 +14,11 @@ use crate::process::{Command, Daemon};
 use crate::provision::ready;
 use crate::repository::wal::{Name, Segment};
 use crate::service::Running;
-use crate::service::postgres::session::{Session, identifier, literal};
+use crate::service::postgres::session::{identifier, literal};
 use crate::suite::RecoveryTarget;
 
 use super::archive::text;
-use super::{Wal, base, chain, fetch, point};
+use super::{PgBasebackup, Wal, base, chain, fetch, point};
 
 /// The directory beside the target's data in which the base backup is unpacked and recovered.
 pub(super) const PREPARED: &str = "recovered";
@@ -52,7 +52,7 @@ pub(super) async fn replay(
     server: &dyn Running,
     wal: &Wal,
     target: &RecoveryTarget,
-    deadline: Duration,
+    pipeline: &PgBasebackup,
     cluster: String,
 ) -> Result<ReplayFact> {
     let prepared = fetch::directory(server, PREPARED);
@@ -65,7 +65,7 @@ pub(super) async fn replay(
         socket: PathBuf::from(&socket),
         daemon: None,
     };
-    let recovered = recovery.run(ctx, wal, target, deadline).await;
+    let recovered = recovery.run(ctx, wal, target, pipeline).await;
     recovery.end(&ctx.for_teardown(), recovered.is_ok()).await?;
     let mut fact = recovered?;
     fact.identities.1 = cluster;
@@ -73,7 +73,6 @@ pub(super) async fn replay(
         .replace_data(ctx, &prepared)
         .await
         .doing("start the target on the recovered cluster")?;
-    fact.ties = ties(ctx, server).await?;
     Ok(fact)
 }
 
@@ -90,15 +89,21 @@ impl Recovery<'_> {
         ctx: &Context,
         wal: &Wal,
         target: &RecoveryTarget,
-        deadline: Duration,
+        pipeline: &PgBasebackup,
     ) -> Result<ReplayFact> {
         let restore_command = fetch::listing(ctx, self.server, wal, target).await?;
         let checksums = self.setting(ctx, "data_checksums").await?;
         self.prepare(ctx).await?;
-        self.daemon = Some(self.command(&restore_command, target).daemon(ctx)?);
-        if let Err(error) = self.wait(ctx, deadline).await {
+        let command = self.command(&restore_command, target, pipeline.timeline);
+        self.daemon = Some(command.daemon(ctx)?);
+        if let Err(error) = self.wait(ctx, pipeline.deadline).await {
             return Err(match error.kind() {
-                Kind::Failed => explain(&self.log(), wal, target).unwrap_or(error),
+                Kind::Failed => explain(&self.log(), wal, target).unwrap_or_else(|| {
+                    Error::failed(error.message()).hint(
+                        "neither the artifact nor its archived WAL was changed: see the log of the recovery, and recover \
+                         once more",
+                    )
+                }),
                 _ => error,
             }
             .doing(format!("recover to {target}")));
@@ -106,7 +111,7 @@ impl Recovery<'_> {
         let fact = self.ask(ctx, wal, target).await?;
         self.set_password(ctx).await?;
         Ok(ReplayFact {
-            checksums: fact.checksums || checksums != "on",
+            checksums: checksums == "on",
             ..fact
         })
     }
@@ -116,11 +121,11 @@ impl Recovery<'_> {
         let ask = self.server.tool("postgres").args(["-C", name, "-D"]);
         // A base backup made by pg_basebackup alone has a configuration unless the source keeps its elsewhere.
         let asked = ask.arg(self.prepared).run(ctx).await?;
-        Ok(if asked.exit == Some(0) {
-            asked.text()
-        } else {
-            String::new()
-        })
+        match asked.exit {
+            Some(0) => Ok(asked.text()),
+            Some(_) => Ok(String::new()),
+            None => asked.ok().map(|asked| asked.text()),
+        }
     }
 
     async fn prepare(&self, ctx: &Context) -> Result<()> {
@@ -155,7 +160,7 @@ impl Recovery<'_> {
         prepare.run(ctx).await?.ok().map(drop)
     }
 
-    fn command(&self, restore_command: &str, target: &RecoveryTarget) -> Command {
+    fn command(&self, restore_command: &str, target: &RecoveryTarget, timeline: &str) -> Command {
         let socket = text(&self.socket);
         let mut settings = vec![
             ("listen_addresses", String::new()),
@@ -178,7 +183,7 @@ impl Recovery<'_> {
             ("timezone", "UTC".to_owned()),
             ("lc_messages", "C".to_owned()),
             ("restore_command", restore_command.to_owned()),
-            ("recovery_target_timeline", "latest".to_owned()),
+            ("recovery_target_timeline", timeline.to_owned()),
             ("recovery_target_action", "promote".to_owned()),
         ];
         if base::major(self.server) >= 15 {
@@ -237,12 +242,11 @@ impl Recovery<'_> {
 
     /// Asks the recovered server what it is and where it stopped.
     async fn ask(&self, ctx: &Context, wal: &Wal, target: &RecoveryTarget) -> Result<ReplayFact> {
-        const IS: &str = "select pg_is_in_recovery(), system_identifier, current_setting('data_checksums'), \
-             pg_walfile_name(pg_current_wal_insert_lsn()) from pg_control_system()";
+        const IS: &str = "select pg_is_in_recovery(), system_identifier, pg_walfile_name(pg_current_wal_insert_lsn()) from pg_control_system()";
         let is = self.psql().args(["-c", IS]).run(ctx).await?.ok();
         let is = is.doing("ask the recovered cluster what it is")?.text();
         let words: Vec<&str> = is.split('|').collect();
-        let [recovering, identity, checksums, segment] = words[..] else {
+        let [recovering, identity, segment] = words[..] else {
             return Err(Error::defect(format!("the recovered cluster says {is:?}")));
         };
         if recovering != "f" {
@@ -266,11 +270,10 @@ impl Recovery<'_> {
         Ok(ReplayFact {
             target: target.to_string(),
             stopped: format!("{}: {}{at}", left.at, left.why.trim()),
-            missed: point::reached(target, &left).err(),
+            missed: point::reached(target, &left, &wal.chain).err(),
             timelines: (left.timeline, wal.chain.timeline),
             identities: (identity.to_owned(), String::new()),
-            checksums: checksums == "on",
-            ties: Vec::new(),
+            checksums: false,
         })
     }
 
@@ -343,19 +346,4 @@ fn explain(log: &str, wal: &Wal, target: &RecoveryTarget) -> Option<Error> {
         Error::failed(line.trim().to_owned())
             .hint("the target's disk is full: the recovery needs the cluster's size and the WAL that is replayed")
     })
-}
-
-/// What ties the server, as it runs now, to others.
-async fn ties(ctx: &Context, server: &dyn Running) -> Result<Vec<String>> {
-    const TIES: &str = "
-select 'archive_mode is ' || current_setting('archive_mode') where current_setting('archive_mode') <> 'off'
-union all select 'it follows a primary: ' || status from pg_stat_wal_receiver
-union all select 'it sends WAL to ' || application_name from pg_stat_replication
-union all select 'a subscription is at work: ' || subname from pg_stat_subscription where pid is not null
-union all select 'a replication slot holds WAL: ' || slot_name from pg_replication_slots
-union all select 'it preloads ' || current_setting('shared_preload_libraries')
-  where current_setting('shared_preload_libraries') ~ 'pg_cron|pg_partman_bgw'";
-    let session = Session::open(ctx, server, "template1").await?;
-    let rows = session.rows(ctx, TIES).await?;
-    Ok(rows.into_iter().flatten().flatten().collect())
 }

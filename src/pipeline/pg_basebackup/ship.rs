@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::artifact::Destination;
 use crate::repository::manifest::ManifestFile;
-use crate::repository::wal::{self, Name};
+use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
 use crate::service::Running;
 
@@ -194,6 +194,30 @@ async fn one(
         metadata: BTreeMap::new(),
     });
     Ok(Name::parse(&file.name).zip(named))
+}
+
+/// Fails when a segment that the server says is archived is not in every repository: an `archive_command` that succeeds
+/// without storing anything is believed by everyone else.
+pub(super) async fn is_there(
+    ctx: &Context,
+    destination: &Destination,
+    segment: Segment,
+) -> Result<()> {
+    let key = wal::key(
+        &destination.backup,
+        &segment.to_string(),
+        destination.is_encrypted(),
+    );
+    for repository in &destination.repositories {
+        if repository.head(ctx, &key).await?.is_none() {
+            return Err(Error::failed(format!(
+                "the server says that {segment} is archived, and it is not in repository {}: what was committed in it is in none",
+                repository.name()
+            ))
+            .hint("its archive_command succeeds without storing anything: see what it was changed to"));
+        }
+    }
+    Ok(())
 }
 
 /// What is there by this name already must be the same.

@@ -106,3 +106,46 @@ fn nothing_that_matches_is_an_empty_plan_and_no_pattern_is_an_error() {
     let error = select(&plan(), "[a").expect_err("is no pattern");
     assert_eq!(error.kind(), crate::error::Kind::Usage);
 }
+
+#[test]
+fn every_drill_is_in_one_shard_whatever_else_there_is_and_brings_what_it_rests_on() {
+    let plan = plan();
+    let mut seen = std::collections::BTreeMap::new();
+    for number in 1..=3 {
+        let shard: Shard = format!("{number}/3").parse().expect("a shard");
+        for drill in plan.drills.iter().filter(|drill| shard.has(drill)) {
+            *seen.entry(drill.id.clone()).or_insert(0) += 1;
+            let alone = Plan::of(vec![drill.clone()]);
+            assert_eq!(keep(&alone, |drill| shard.has(drill)).drills.len(), 1);
+        }
+        let kept = keep(&plan, |drill| shard.has(drill)).drills;
+        for drill in &kept {
+            let support = plan.drills.iter().filter(|it| needs(drill, it));
+            for needed in support {
+                assert!(kept.contains(needed), "{} without {}", drill.id, needed.id);
+            }
+        }
+    }
+    assert_eq!(seen.len(), plan.drills.len() - 1, "all but the calibration");
+    let shard_of = |id: &str| {
+        let drill = plan.drills.iter().find(|drill| drill.id == id);
+        let drill = drill.expect("is there");
+        (1..=3).find(|number| {
+            Shard {
+                number: *number,
+                of: 3,
+            }
+            .has(drill)
+        })
+    };
+    assert_eq!(shard_of("shop/lost"), shard_of("shop/lost@worst"));
+    assert!(seen.values().all(|times| *times == 1));
+}
+
+#[test]
+fn a_shard_is_a_number_of_so_many() {
+    assert_eq!("2/3".parse(), Ok(Shard { number: 2, of: 3 }));
+    for text in ["0/3", "4/3", "1", "a/b", "1/0", ""] {
+        assert!(text.parse::<Shard>().is_err(), "{text}");
+    }
+}

@@ -1,13 +1,12 @@
 //! Which image serves which engine: pinned per engine and version, remapped by `redrill.toml` or
 //! `REDRILL_IMAGE_<ENGINE>` for private registries and air-gapped sites; and whether it is here or can be pulled.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::process::Command;
-use crate::suite::Engine;
+use crate::suite::{Engine, Site};
 
 /// How long the engine may take to say what images it has.
 const INSPECT: Duration = Duration::from_secs(30);
@@ -184,19 +183,7 @@ fn remapped(engine: Engine) -> Result<Option<String>> {
     {
         return Ok(Some(image));
     }
-    let path = Path::new("redrill.toml");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(path).doing("read redrill.toml")?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| Error::usage(format!("redrill.toml: {error}")))?;
-    Ok(table
-        .get("images")
-        .and_then(|images| images.get(name))
-        .and_then(|image| image.as_str())
-        .map(str::to_owned))
+    Ok(Site::load()?.images.remove(name))
 }
 
 /// Name and tag of an image reference; a colon before the last slash belongs to a registry's port.

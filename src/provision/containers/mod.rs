@@ -391,10 +391,17 @@ impl<I: Image + 'static> Running for Contained<I> {
     }
 
     async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()> {
-        self.docker(ctx, if stop == Stop::Clean { "stop" } else { "kill" })
-            .await?;
+        let ended = self.docker(ctx, if stop == Stop::Clean { "stop" } else { "kill" });
+        // The engine does not kill a container that has ended, which is what is wanted of it.
+        if let (Err(error), Stop::Clean) = (ended.await, stop) {
+            return Err(error);
+        }
         self.docker(ctx, "start").await?;
         self.wait(ctx).await
+    }
+
+    async fn halt(&self, ctx: &Context) -> Result<()> {
+        self.docker(ctx, "kill").await
     }
 
     async fn replace_data(&self, ctx: &Context, prepared: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
 use super::{Home, check_version};
+use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::Result;
 use crate::process::{Command, Daemon};
@@ -20,6 +21,9 @@ use crate::suite::Engine;
 /// How long a clean shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(60);
 const SUPERUSER: &str = "postgres";
+/// What a server says that finds processes of an earlier one on its data.
+const STILL_THERE: &str = "pre-existing shared memory block";
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 struct LocalPostgres {
     home: Home,
@@ -82,7 +86,24 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
 }
 
 impl LocalPostgres {
+    /// Starts the server. The processes of a killed one end by themselves soon after it; until the last of them is gone
+    /// a new one refuses to start on their data, and is started again.
     async fn launch(&self, ctx: &Context) -> Result<()> {
+        let watch = Stopwatch::start();
+        loop {
+            match self.launch_once(ctx).await {
+                Err(error)
+                    if error.message().contains(STILL_THERE)
+                        && watch.elapsed() < ready::deadline() =>
+                {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                launched => return launched,
+            }
+        }
+    }
+
+    async fn launch_once(&self, ctx: &Context) -> Result<()> {
         let settings = self
             .settings
             .iter()
@@ -182,6 +203,11 @@ impl Running for LocalPostgres {
     async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()> {
         self.end(stop).await;
         self.launch(ctx).await
+    }
+
+    async fn halt(&self, _ctx: &Context) -> Result<()> {
+        self.end(Stop::Kill).await;
+        Ok(())
     }
 
     async fn replace_data(&self, ctx: &Context, prepared: &Path) -> Result<()> {

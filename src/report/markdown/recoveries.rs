@@ -163,7 +163,8 @@ fn steps(out: &mut String, drill: &DrillRecord) {
     }
     if let Some(rto) = &drill.rto {
         let objective = rto.objective_seconds.map_or(String::new(), |most| {
-            format!(" (objective {})", text::duration(most))
+            let share = text::share(rto.total_seconds, most);
+            format!(" ({share} of its objective, {})", text::duration(most))
         });
         say!(
             out,

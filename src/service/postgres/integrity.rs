@@ -25,7 +25,17 @@ from pg_class c left join pg_am a on a.oid = c.relam left join pg_index i on i.i
 where c.relkind in ('r', 'm', 't', 'i', 'S') and c.relpersistence <> 't' and pg_relation_filenode(c.oid) is not null
 order by c.oid";
 
-/// Reads and checks every database of a server.
+/// What ties the server, as it runs now, to others.
+const TIES: &str = "
+select 'archive_mode is ' || current_setting('archive_mode') where current_setting('archive_mode') <> 'off'
+union all select 'it follows a primary: ' || status from pg_stat_wal_receiver
+union all select 'it sends WAL to ' || application_name from pg_stat_replication
+union all select 'a subscription is at work: ' || subname from pg_stat_subscription where pid is not null
+union all select 'a replication slot holds WAL: ' || slot_name from pg_replication_slots
+union all select 'it preloads ' || current_setting('shared_preload_libraries')
+  where current_setting('shared_preload_libraries') ~ 'pg_cron|pg_partman_bgw'";
+
+/// Reads and checks every database of a server, and asks what ties it to others.
 pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFact> {
     let session = Session::open(ctx, server, "template1").await?;
     let databases = session
@@ -34,8 +44,14 @@ pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFac
             "select datname from pg_database where datallowconn order by datname",
         )
         .await?;
+    let checksums = session.value(ctx, "show data_checksums").await?;
+    let ties = session.rows(ctx, TIES).await?;
     drop(session);
-    let mut fact = IntegrityFact::default();
+    let mut fact = IntegrityFact {
+        checksums: checksums.as_deref() == Some("on"),
+        ties: ties.into_iter().flatten().flatten().collect(),
+        ..IntegrityFact::default()
+    };
     for database in databases.into_iter().flatten().flatten() {
         ctx.go_on()?;
         one(ctx, server, &database, &mut fact).await?;
@@ -149,7 +165,7 @@ async fn check(
     let sql = match (relation.kind.as_str(), relation.method.as_str(), amcheck) {
         ("i", _, _) if !relation.valid => return Ok(()),
         ("r" | "m" | "t", "heap", Some(schema)) => format!(
-            "select msg from {schema}.verify_heapam({}::oid::regclass, on_error_stop => true) limit 1",
+            "select msg from {schema}.verify_heapam({}::oid::regclass, on_error_stop => true, check_toast => true) limit 1",
             relation.oid
         ),
         ("i", "btree", Some(schema)) => format!(

@@ -124,6 +124,20 @@ impl PostgresService {
         Ok(())
     }
 
+    /// Drops this database, ending every session of it; one that is not there is no error.
+    pub async fn drop_database(&self, ctx: &Context) -> Result<()> {
+        let watch = Stopwatch::start();
+        *self.writer.lock().await = None;
+        let session = self.elsewhere(ctx).await?;
+        let drop = format!(
+            "drop database if exists {} with (force)",
+            identifier(&self.database)
+        );
+        session.run(ctx, &drop).await?;
+        ctx.note(drop, Some(0), watch.seconds(), std::path::Path::new(""));
+        Ok(())
+    }
+
     async fn open(&self, ctx: &Context) -> Result<Session> {
         Session::open(ctx, &*self.server, &self.database).await
     }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
@@ -100,6 +101,14 @@ impl Session {
         };
         session.run(ctx, PINS).await?;
         Ok(session)
+    }
+
+    /// The server's own clock.
+    pub async fn now(&self, ctx: &Context) -> Result<DateTime<Utc>> {
+        const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+        let now = self.value(ctx, NOW).await?;
+        now.and_then(|now| DateTime::from_timestamp_micros(now.parse().ok()?))
+            .ok_or_else(|| Error::failed("the server does not say what time it is"))
     }
 
     /// Whether the connection has ended.

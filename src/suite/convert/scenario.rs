@@ -1,7 +1,7 @@
-//! `[scenario.NAME]`.
+//! `[scenario.NAME]`: what is struck and when, and what it is recovered from. How it is restored stands in `restore`, how
+//! well in `objective`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use super::super::brought::half;
 use super::super::fit;
@@ -9,13 +9,17 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Brought, Component, Engine, Only, RecoveryTarget, RestoreOptions, Scenario, Strike,
+    Backup, Brought, Component, Engine, Method, Mode, Only, Pick, RestoreOptions, Scenario, Strike,
     StrikeTime,
 };
-use super::{Known, component, titled};
+use super::objective::objective;
+use super::restore::{Target, restore};
+use super::{Known, titled, word};
 
-/// `jobs` of a restore when a suite does not say.
-const JOBS: u32 = 4;
+/// The longest that damage may go unnoticed, in runs of a backup: each is really taken.
+const LONGEST_UNNOTICED: u32 = 20;
+/// The most random moments of one scenario: each is a drill.
+const MOST_RANDOM: u32 = 50;
 
 pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Option<Scenario> {
     let title = table.get("title").and_then(|value| value.line("a title"));
@@ -33,19 +37,52 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
             Vec::new()
         }
     };
+    let pick = table
+        .get("pick")
+        .and_then(|value| word(&value, "which artifact is taken", Pick::ALL, Pick::id))
+        .unwrap_or_default();
     let recover = match table.get("recover") {
-        Some(value) => recover(&value, &strikes, known),
+        Some(value) => recover(&value, &strikes, pick, known),
         None => protecting(table, &strikes, known),
     };
     let at = table.get("at").map(|value| times(&value, &recover, known));
-    let restore = table
-        .get("restore")
-        .map_or(RestoreOptions::default(), |value| {
-            restore(&value, &strikes, known)
-        });
-    let rpo = table
-        .get("rpo")
-        .map_or_else(BTreeMap::new, |value| rpo(&value, &recover, known));
+    let (restore, target) = table.get("restore").map_or_else(
+        || (RestoreOptions::default(), Target::default()),
+        |value| restore(&value, &strikes, &recover, known),
+    );
+    let unnoticed = table.get("unnoticed").and_then(|value| {
+        let runs = value.integer(1..=LONGEST_UNNOTICED)?;
+        can_go_unnoticed(&value, &strikes);
+        Some(runs)
+    });
+    let restart = table.get("restart").and_then(|value| {
+        let truth = value.boolean()?;
+        if truth
+            && strikes
+                .iter()
+                .any(|(_, strike)| fit::leaves_a_server(*strike))
+        {
+            let hint = "strike it with \"server-killed\" or \"server-broken\"".to_owned();
+            value.wrong("a server that still answers is not started again", hint);
+        }
+        Some(truth)
+    });
+    let mode = table.get("mode").and_then(|value| {
+        let mode = word(&value, "how it takes its place", Mode::ALL, Mode::id)?;
+        if mode == Mode::Replace {
+            can_be_replaced(&value, &strikes, &recover, known);
+        }
+        Some(mode)
+    });
+    let limits = |key| {
+        table
+            .get(key)
+            .map_or_else(BTreeMap::new, |value: Value<'_>| {
+                objective(&value, &recover, known)
+            })
+    };
+    let rpo = limits("rpo");
+    let rpo_typical = limits("rpo_typical");
     let rto = table.get("rto").and_then(|value| value.duration());
     Some(Scenario {
         name: name.to_owned(),
@@ -55,11 +92,52 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
         at: at
             .filter(|at| !at.is_empty())
             .unwrap_or_else(|| vec![StrikeTime::Worst]),
+        unnoticed: unnoticed.unwrap_or(0),
+        restart: restart.unwrap_or(false),
         recover,
+        pick,
+        mode: mode.unwrap_or_default(),
         restore,
+        before_strike: target.before_strike,
         rpo,
+        rpo_typical,
         rto,
     })
+}
+
+/// Damage goes unnoticed only when nothing else is struck, and the server says nothing of it.
+fn can_go_unnoticed(value: &Value<'_>, strikes: &[(String, Strike)]) {
+    let silent = |(_, strike): &(String, Strike)| {
+        fit::is_a_transaction(*strike) || *strike == Strike::ZeroedHeapPage
+    };
+    if strikes.len() > 1 || !strikes.iter().all(silent) {
+        let all = Strike::ALL.iter().copied();
+        let fitting: Vec<String> = all
+            .filter(|strike| silent(&(String::new(), *strike)))
+            .map(|strike| format!("`{strike}`"))
+            .collect();
+        let hint = format!("these do, one at a time: {}", fitting.join(", "));
+        value.wrong("what is struck here does not go unnoticed", hint);
+    }
+}
+
+/// Only a database of a server that is left can be dropped and dumped before.
+fn can_be_replaced(
+    value: &Value<'_>,
+    strikes: &[(String, Strike)],
+    recover: &[String],
+    known: &Known<'_>,
+) {
+    let left = |(_, strike): &(String, Strike)| fit::leaves_a_server(*strike);
+    let dumps = recover
+        .iter()
+        .filter_map(|name| known.backups.get(name))
+        .all(|backup| matches!(backup.method, Method::PgDump(_)));
+    if !strikes.iter().all(left) || !dumps {
+        let hint =
+            "replace a database that is struck on a server that stays, from a pg-dump".to_owned();
+        value.wrong("there is nothing here that could be replaced", hint);
+    }
 }
 
 fn strikes(value: &Value<'_>, known: &Known<'_>) -> Vec<(String, Strike)> {
@@ -116,8 +194,14 @@ fn struck_with(value: &Value<'_>, component: Option<&str>, known: &Known<'_>) ->
     Some(strike)
 }
 
-/// The backups named to recover from, each of a component that is struck: one for each, or two that make a whole.
-fn recover(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -> Vec<String> {
+/// The backups named to recover from, each of a component that is struck: one for each, or two that make a whole; any
+/// number of whole ones where the newest good one is picked.
+fn recover(
+    value: &Value<'_>,
+    strikes: &[(String, Strike)],
+    pick: Pick,
+    known: &Known<'_>,
+) -> Vec<String> {
     let names = known.backups.refer_all(value);
     let items = value.one_or_more();
     let mut recovered: BTreeMap<&str, Vec<&Backup>> = BTreeMap::new();
@@ -141,7 +225,10 @@ fn recover(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -
             continue;
         }
         earlier.push(backup);
-        fits_the_earlier(item, earlier);
+        match pick {
+            Pick::Newest => fits_the_earlier(item, earlier),
+            Pick::NewestGood => can_be_picked(item, backup, component),
+        }
     }
     for (_, backups) in recovered {
         has_a_schema(value, &backups);
@@ -167,6 +254,29 @@ fn fits_the_earlier(item: &Value<'_>, backups: &[&Backup]) {
         );
         let hint = "recover each component from one backup, or from one with `only = \"schema\"` and one with `only = \"data\"`";
         item.wrong(message, hint.to_owned());
+    }
+}
+
+/// Whether an artifact is good is told by the answers of a whole database.
+fn can_be_picked(item: &Value<'_>, backup: &Backup, component: &Component) {
+    let (name, of) = (&backup.name, &component.name);
+    if component.engine() != Engine::Postgres {
+        let hint = "leave out `pick`".to_owned();
+        item.wrong(
+            format!("the newest good one is picked for postgres only, and `{of}` is none"),
+            hint,
+        );
+    } else if !Brought::by([backup]).is_whole() {
+        let hint = "name backups of everything".to_owned();
+        item.wrong(format!("backup `{name}` holds a part of `{of}` only"), hint);
+    } else if component.smoke.is_empty() {
+        let hint = format!("add [[component.{of}.smoke]]");
+        item.wrong(
+            format!(
+                "`{of}` has no `smoke` questions: nothing tells a good artifact from a bad one"
+            ),
+            hint,
+        );
     }
 }
 
@@ -215,7 +325,10 @@ fn protecting(table: &Table<'_>, strikes: &[(String, Strike)], known: &Known<'_>
 fn times(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> Vec<StrikeTime> {
     let mut all = Vec::new();
     for item in value.one_or_more() {
-        if let Some(time) = time(&item, recover, known) {
+        if item.is_table() {
+            let number = random(&item).unwrap_or(0);
+            all.extend((1..=number).map(|number| StrikeTime::Random { number }));
+        } else if let Some(time) = time(&item, recover, known) {
             if all.contains(&time) {
                 item.wrong("the same time stands here twice", None);
             }
@@ -225,8 +338,22 @@ fn times(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> Vec<Strike
     all
 }
 
+/// `{ random = 5 }`.
+fn random(value: &Value<'_>) -> Option<u32> {
+    let table = value.table()?;
+    let number = table
+        .require(
+            "random",
+            "how many moments are drawn from the seed, such as 5",
+        )
+        .and_then(|value| value.integer(1..=MOST_RANDOM));
+    table.finish();
+    number
+}
+
 fn time(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> Option<StrikeTime> {
-    const WHAT: &str = "\"worst\", or a time after a backup such as \"58m after hourly\"";
+    const WHAT: &str =
+        "\"worst\", a time after a backup such as \"58m after hourly\", or { random = 5 }";
     let text = value.text(WHAT)?.trim();
     if text == "worst" {
         return Some(StrikeTime::Worst);
@@ -261,116 +388,4 @@ fn time(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> Option<Stri
         backup: backup.to_owned(),
         offset,
     })
-}
-
-impl Default for RestoreOptions {
-    /// As `pg_restore` restores when it is not told otherwise, with several jobs.
-    fn default() -> Self {
-        Self {
-            jobs: JOBS,
-            owner: true,
-            acl: true,
-            version: None,
-            target: RecoveryTarget::EndOfWal,
-        }
-    }
-}
-
-fn restore(value: &Value<'_>, strikes: &[(String, Strike)], known: &Known<'_>) -> RestoreOptions {
-    let usual = RestoreOptions::default();
-    let Some(table) = value.table_such_as("options such as { jobs = 4, owner = false }") else {
-        return usual;
-    };
-    let boolean = |key| table.get(key).and_then(|value| value.boolean());
-    let options = RestoreOptions {
-        jobs: table
-            .get("jobs")
-            .and_then(|value| value.integer(1..=64))
-            .unwrap_or(usual.jobs),
-        owner: boolean("owner").unwrap_or(usual.owner),
-        acl: boolean("acl").unwrap_or(usual.acl),
-        version: table.get("version").and_then(|value| {
-            let version = component::version(&value)?;
-            let replaced = |(name, strike): &(String, Strike)| {
-                let engine = known.components.get(name).map(Component::engine);
-                *strike == Strike::ServerLost && engine == Some(Engine::Postgres)
-            };
-            if !strikes.iter().any(replaced) {
-                let message =
-                    "no postgres server is lost here, to be replaced by one of another version";
-                value.wrong(message, "strike it with \"server-lost\"".to_owned());
-            }
-            Some(version.to_owned())
-        }),
-        target: table
-            .get("target")
-            .map_or(usual.target, |value| target(&value)),
-    };
-    table.finish();
-    options
-}
-
-/// How far WAL is replayed. A moment would have to be one of the server's own clock, which no suite can know beforehand.
-fn target(value: &Value<'_>) -> RecoveryTarget {
-    const ALL: [(&str, RecoveryTarget); 3] = [
-        ("end-of-wal", RecoveryTarget::EndOfWal),
-        ("unbroken", RecoveryTarget::Unbroken),
-        ("immediate", RecoveryTarget::Immediate),
-    ];
-    let Some(word) = value.text("how far WAL is replayed, such as \"end-of-wal\"") else {
-        return RecoveryTarget::EndOfWal;
-    };
-    let names = ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    let found = ALL.into_iter().find(|(name, _)| *name == word);
-    found.map_or_else(
-        || {
-            let message = format!("there is no recovery target `{word}`");
-            value.wrong(message, did_you_mean(word, names));
-            RecoveryTarget::EndOfWal
-        },
-        |(_, target)| target,
-    )
-}
-
-/// One objective for every component that is recovered, or one for each.
-fn rpo(value: &Value<'_>, recover: &[String], known: &Known<'_>) -> BTreeMap<String, Duration> {
-    let recovered: Vec<&str> = recover
-        .iter()
-        .filter_map(|backup| Some(known.backups.get(backup)?.component.as_str()))
-        .collect();
-    let rowless = |component: &str, value: &Value<'_>| {
-        let of = recover.iter().filter_map(|name| known.backups.get(name));
-        let of: Vec<&Backup> = of.filter(|b| b.component == component).collect();
-        if !of.is_empty() && !Brought::by(of.iter().copied()).has_rows() {
-            let message =
-                format!("`{component}` is recovered without its rows: no loss can be measured");
-            value.wrong(message, None);
-        }
-    };
-    if !value.is_table() {
-        for name in recovered.iter().collect::<BTreeSet<_>>() {
-            rowless(name, value);
-        }
-        // A wrong one was noted; a placeholder keeps tests of it from being reported on top.
-        let limit = value.duration_or_zero().unwrap_or_default();
-        return recovered
-            .iter()
-            .map(|name| ((*name).to_owned(), limit))
-            .collect();
-    }
-    let mut all = BTreeMap::new();
-    for entry in value.table().iter().flat_map(Table::entries) {
-        let limit = entry.duration_or_zero().unwrap_or_default();
-        let entry = entry.at_key();
-        if known.components.refer_by(&entry, &entry.key).is_some()
-            && !recovered.is_empty()
-            && !recovered.contains(&entry.key.as_str())
-        {
-            let message = format!("this scenario does not recover component `{}`", entry.key);
-            entry.wrong(message, did_you_mean(&entry.key, recovered.iter().copied()));
-        }
-        rowless(&entry.key, &entry);
-        all.insert(entry.key, limit);
-    }
-    all
 }

@@ -1,0 +1,232 @@
+//! Messages to real listeners on this machine, good ones and bad ones.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread::JoinHandle;
+
+use super::*;
+use crate::record::sample;
+use crate::suite::site::Metrics;
+
+/// An HTTP server that gives these answers, one a connection; returns the requests.
+fn listener(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<(String, String)>>) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/hook", socket.local_addr().expect("an address"));
+    let served = std::thread::spawn(move || {
+        answers
+            .iter()
+            .map(|answer| {
+                let (mut stream, _) = socket.accept().expect("a connection");
+                let request = request(&mut stream);
+                let head =
+                    format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(head.as_bytes()).expect("written");
+                request
+            })
+            .collect()
+    });
+    (url, served)
+}
+
+fn request(stream: &mut TcpStream) -> (String, String) {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        if line.trim().is_empty() {
+            break;
+        }
+        head += &line;
+    }
+    let length = head
+        .lines()
+        .find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("content-length: ")?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    (head, String::from_utf8(body).expect("text"))
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+#[test]
+fn a_webhook_is_told_again_until_it_takes_the_message() {
+    let (url, served) = listener(&["503 Busy", "200 OK"]);
+    let body = message::webhook(&sample::red(), News::Failure);
+    http::deliver("POST", &url, "application/json", &body, soon()).expect("delivered");
+    let requests = served.join().expect("served");
+    assert_eq!(requests.len(), 2);
+    let said: serde_json::Value = serde_json::from_str(&requests[1].1).expect("json");
+    assert_eq!(said["event"], "failure");
+    assert_eq!(said["summary"]["failed"], 2);
+    assert!(requests[1].0.starts_with("POST /hook"), "{}", requests[1].0);
+}
+
+#[test]
+fn what_is_refused_is_not_tried_again_and_no_address_is_repeated() {
+    let (url, served) = listener(&["404 Gone"]);
+    let error = http::deliver("POST", &url, "application/json", "{}", soon()).expect_err("refused");
+    assert_eq!(error, "it answered 404");
+    served.join().expect("served");
+    for url in [
+        "http://127.0.0.1:1/SECRET",
+        "https://127.0.0.1:1/SECRET",
+        "http://SE CRET/",
+        "ftp://SECRET",
+    ] {
+        let until = Instant::now() + Duration::from_millis(300);
+        let error = http::deliver("POST", url, "application/json", "{}", until).expect_err("down");
+        assert!(
+            !error.contains("SECRET") && !error.contains("CRET/"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_listener_that_hangs_is_given_up_at_the_deadline() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", socket.local_addr().expect("an address"));
+    let began = Instant::now();
+    let until = began + Duration::from_millis(500);
+    let error = http::deliver("POST", &url, "application/json", "{}", until).expect_err("hangs");
+    assert!(error.contains("did not answer"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_message_for_slack_makes_no_link_and_no_mention() {
+    let mut record = sample::red();
+    record.suites[0].title = "<!channel> & <http://x|y>".to_owned();
+    let body = message::slack(&record, News::Failure);
+    assert!(!body.contains("<!channel>"), "{body}");
+    assert!(body.contains("&lt;!channel&gt; &amp;"), "{body}");
+    assert!(body.contains("remedy: "), "{body}");
+}
+
+#[test]
+fn an_email_goes_out_over_smtp() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("smtp://{}", socket.local_addr().expect("an address"));
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().expect("a connection");
+        let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
+        let mut mail = String::new();
+        let mut in_data = false;
+        stream.write_all(b"220 here\r\n").expect("written");
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).expect("a line") == 0 {
+                return mail;
+            }
+            let answer: &[u8] = match line.trim_end() {
+                "." if in_data => {
+                    in_data = false;
+                    b"250 taken\r\n"
+                }
+                _ if in_data => {
+                    mail += &line;
+                    continue;
+                }
+                "DATA" => {
+                    in_data = true;
+                    b"354 go on\r\n"
+                }
+                "QUIT" => {
+                    stream.write_all(b"221 bye\r\n").expect("written");
+                    return mail;
+                }
+                _ => b"250 fine\r\n",
+            };
+            stream.write_all(answer).expect("written");
+        }
+    });
+    let mail = message::mail(&sample::red(), News::Failure);
+    let to = ["ops@example.org".to_owned()];
+    email::deliver(&url, "redrill@example.org", &to, &mail, soon()).expect("sent");
+    let sent = server.join().expect("served");
+    assert!(
+        sent.contains("Subject: [redrill] FAILED: DeltaCrown"),
+        "{sent}"
+    );
+    assert!(sent.contains("To: ops@example.org"), "{sent}");
+    let error = email::deliver(&url, "no address", &to, &mail, soon()).expect_err("refused");
+    assert!(error.contains("not an e-mail address"), "{error}");
+}
+
+#[test]
+fn only_those_are_told_who_want_to_be() {
+    let channel = |when: &[When]| Channel {
+        kind: ChannelKind::Webhook,
+        url_env: "REDRILL_TEST_UNSET".to_owned(),
+        when: when.iter().copied().collect::<BTreeSet<_>>(),
+        deadline: Duration::from_secs(1),
+    };
+    let told = |news, when| News::concerns(news, &channel(when));
+    assert!(told(News::Good, &[When::Always]));
+    assert!(!told(News::Good, &[When::Failure, When::Recovery]));
+    assert!(told(News::Failure, &[When::Failure]));
+    assert!(!told(News::Failure, &[When::Recovery]));
+    assert!(told(News::Recovery, &[When::Recovery]));
+    let site = Site {
+        notify: vec![channel(&[When::Always])],
+        ..Site::default()
+    };
+    let errors = all(&site, &sample::green(), &News::Good);
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0].contains("REDRILL_TEST_UNSET is not set"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn figures_go_to_a_file_a_gateway_and_statsd() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, served) = listener(&["202 Accepted"]);
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    udp.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("set");
+    let site = Site {
+        metrics: Metrics {
+            textfile: Some(dir.path().to_owned()),
+            pushgateway: Some(url.trim_end_matches("/hook").to_owned()),
+            statsd: Some(udp.local_addr().expect("an address").to_string()),
+        },
+        ..Site::default()
+    };
+    let record = sample::green();
+    assert_eq!(all(&site, &record, &News::Good), Vec::<String>::new());
+    let text = std::fs::read_to_string(dir.path().join("redrill-deltacrown.prom")).expect("a file");
+    let rto = record.drills[0].rto.as_ref().expect("an RTO").total_seconds;
+    let line = format!(
+        "redrill_rto_seconds{{suite=\"deltacrown\",drill=\"deltacrown/database-corruption\"}} {rto}\n"
+    );
+    assert!(text.contains(&line), "{text}");
+    let pushed = served.join().expect("served").remove(0);
+    assert!(
+        pushed
+            .0
+            .starts_with("PUT /metrics/job/redrill/suite/deltacrown"),
+        "{}",
+        pushed.0
+    );
+    assert_eq!(pushed.1, text);
+    let mut packet = [0; 65536];
+    let length = udp.recv(&mut packet).expect("a packet");
+    let said = String::from_utf8_lossy(&packet[..length]);
+    assert!(
+        said.contains("redrill.deltacrown.database-corruption.drill_passed:1|g"),
+        "{said}"
+    );
+}

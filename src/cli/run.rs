@@ -1,0 +1,230 @@
+//! A run of drills from services to its last report: what `redrill drill` and `redrill gate --run` share.
+//!
+//! What goes wrong while telling (a full disk, a webhook that hangs) is said on standard error and changes no verdict.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tokio_util::sync::CancellationToken;
+
+use crate::announce::{self, News};
+use crate::clock::{Clock, SystemClock};
+use crate::context::{Context, RunId};
+use crate::drill::floor::Floor;
+use crate::drill::runner::{self, Run};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::history::{self, History};
+use crate::origin::Origin;
+use crate::plan::Drill;
+use crate::provision::choose::{self, Mode};
+use crate::record::{Record, Start};
+use crate::report::{self, progress::Progress};
+use crate::seal;
+use crate::suite::{Site, Suite};
+
+/// How drills are run.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    /// Where services come from
+    #[arg(long, value_enum, default_value = "auto", env = "REDRILL_SERVICES")]
+    services: Services,
+    /// The seed of everything left to chance: the same seed gives the same data and the same timeline
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// How much data, 1 being the suite's normal size
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    pub(super) scale: f64,
+    /// How many drills run at once [default: 2, or 1 on one processor]; what is timed runs alone all the same
+    #[arg(long, hide_default_value = true, default_value_t = runner::usual_jobs(), value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// Keep the run's directory (repositories, data, staging) for a look at it; servers are stopped all the same
+    #[arg(long)]
+    keep: bool,
+    /// Sign the record with this private key (ed25519, PEM), for `redrill verify-evidence` and the gate
+    #[arg(long, value_name = "KEY", env = "REDRILL_SIGN")]
+    sign: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Services {
+    /// Containers when an engine answers and the images are there, else local
+    Auto,
+    /// Server programs of this machine, and the embedded S3 store
+    Local,
+    /// Containers
+    Containers,
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale.is_finite() && scale > 0.0 => Ok(scale),
+        _ => Err("expected a number above 0, such as 0.1 or 4".to_owned()),
+    }
+}
+
+impl How {
+    /// The flags that give the same again.
+    pub(super) fn again(&self) -> String {
+        let services = self
+            .services
+            .to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default();
+        format!(
+            "--services {services} --seed {} --scale {}",
+            self.seed, self.scale
+        )
+    }
+}
+
+/// What is run, and where it is told.
+pub(super) struct Order<'a> {
+    pub suites: &'a [Suite],
+    pub drills: &'a [Drill],
+    pub how: &'a How,
+    /// The reports folder.
+    pub out: &'a Path,
+    /// The command that runs the same again.
+    pub command: String,
+    pub quiet: bool,
+}
+
+/// A run that has been told.
+pub(super) struct Done {
+    pub record: Record,
+    /// Where its report is.
+    pub report: PathBuf,
+    /// What the program ends with.
+    pub exit: Exit,
+    site: Site,
+    news: News,
+}
+
+/// Runs the drills and writes record, reports, evidence and history.
+pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Result<Done> {
+    let how = order.how;
+    // Read before anything starts: a mistake in it is told before hours have passed.
+    let site = Site::load()?;
+    let key = how.sign.as_deref().map(seal::Key::read).transpose()?;
+    let started = SystemClock.now();
+    let id = RunId::fresh(started);
+    let folder = order.out.join(id.as_str());
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        Error::usage(format!(
+            "the reports folder {} cannot be written: {error}",
+            order.out.display()
+        ))
+        .hint("name another one with --out DIR")
+    })?;
+    let logs = folder.join("logs");
+    let ctx = Context::new(id.clone(), logs.clone(), logs, cancel.clone())?;
+    let mode = match how.services {
+        Services::Auto => Mode::Auto,
+        Services::Local => Mode::Local,
+        Services::Containers => Mode::Containers,
+    };
+    let needs = choose::needs(order.suites, order.drills);
+    let chosen = choose::choose(&ctx, mode, &needs).await?;
+    let progress = Progress::stderr(order.quiet);
+    let mut record = Record::new(&Start {
+        run: &id,
+        at: started,
+        mode: chosen.provisioner.mode(),
+        reason: &chosen.reason,
+        command: order.command,
+        suites: order.suites,
+        drills: order.drills,
+        origin: &Origin::here(&ctx).await,
+    });
+    let mut trouble = Trouble::default();
+    trouble.over(report::write(&record, &folder));
+    let run = Run {
+        id,
+        suites: order.suites,
+        drills: order.drills,
+        provisioner: chosen.provisioner.as_ref(),
+        folder: folder.clone(),
+        jobs: usize::from(how.jobs),
+        floor: Floor::default(),
+        keep: how.keep,
+        observer: &progress,
+        cancel,
+    };
+    let end = runner::run(&run, &mut |result| {
+        record.push(&result);
+        trouble.over(report::write(&record, &folder));
+    })
+    .await?;
+    record.end(SystemClock.now(), end.interrupted);
+    let before = trouble.over(History::read(order.out)).unwrap_or_default();
+    history::judge(&mut record, &before, order.suites);
+    let mut exit = record.exit();
+    let written = trouble.over(report::write(&record, &folder));
+    if let Some(key) = &key {
+        let signed = seal::sign(&folder.join(report::RECORD), key);
+        if written.is_none() || trouble.over(signed).is_none() {
+            // A signature was asked for, and there is none.
+            exit = exit.max(Exit::Undetermined);
+        }
+    }
+    let notes = trouble.over(history::update(order.out));
+    let series = trouble.over(History::read(order.out)).unwrap_or_default();
+    let series = series.of_drills(&record);
+    trouble.all(report::publish(&record, &series, &folder));
+    trouble.tell();
+    for note in notes.unwrap_or_default() {
+        let _ = writeln!(std::io::stderr(), "note: {note}");
+    }
+    for leak in &end.leaks.found {
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: {} stands readable in {}",
+            leak.what,
+            leak.place
+        );
+        exit = exit.max(Exit::Failed);
+    }
+    Ok(Done {
+        report: folder.join(report::REPORT),
+        news: News::of(&record, &before),
+        site,
+        record,
+        exit,
+    })
+}
+
+impl Done {
+    /// Tells those who asked to be told. Called when the verdict has been printed, which nothing here holds up.
+    pub fn announce(&self) {
+        for error in announce::all(&self.site, &self.record, &self.news) {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+        }
+    }
+}
+
+/// What went wrong while telling, each thing once.
+#[derive(Default)]
+struct Trouble(Vec<String>);
+
+impl Trouble {
+    fn over<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.all(vec![error])).ok()
+    }
+
+    fn all(&mut self, errors: Vec<Error>) {
+        for error in errors {
+            let text = error.to_string();
+            if !self.0.contains(&text) {
+                self.0.push(text);
+            }
+        }
+    }
+
+    fn tell(&self) {
+        for error in &self.0 {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+        }
+    }
+}

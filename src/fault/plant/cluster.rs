@@ -1,0 +1,255 @@
+//! Faults planted in a recovered cluster: in its files behind the server's back, in its catalogue, and in how it is set up.
+//! They are those of a bad disk, a bad copy, another C library, a forgotten setting.
+
+use std::path::Path;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::fault::strike::{PAGE, overwrite};
+use crate::pipeline::Fetched;
+use crate::service::postgres::session::{Session, literal};
+use crate::service::{Running, Stop};
+use crate::suite::Fault;
+
+/// A table of several pages, one with values out of line, and the drill's own ledger.
+const TABLE: &str = "shop.orders";
+const OUT_OF_LINE: &str = "shop.manuals";
+const LEDGER: &str = "redrill.ledger";
+/// Rows of an index are left out while it is not ready.
+const READY: &str =
+    "set allow_system_table_mods = on; update pg_catalog.pg_index set indisready = ";
+
+/// Plants the fault in a cluster that has been recovered and runs.
+pub(super) async fn after_recovery(
+    ctx: &Context,
+    fault: Fault,
+    database: &str,
+    server: &dyn Running,
+    fetched: &Fetched,
+) -> Result<()> {
+    let cluster = Cluster {
+        ctx,
+        database,
+        server,
+    };
+    match fault {
+        Fault::B8 => {
+            cluster
+                .change_page(TABLE, 0, |page| page[PAGE * 3 / 4] ^= 0x10)
+                .await
+        }
+        Fault::B9 => {
+            cluster
+                .change_page(TABLE, 0, |page| page[PAGE / 2..].fill(0))
+                .await
+        }
+        Fault::B10 => cluster.bring_back_old_page(fetched).await,
+        Fault::B11 => {
+            let path = cluster.file_of(TABLE).await?;
+            let page = cluster.page(&path, 0).await?;
+            cluster.write(&path, 1, &page).await
+        }
+        Fault::B12 => cluster.damage_a_row_header().await,
+        Fault::B13 => {
+            let toast = format!(
+                "(select reltoastrelid from pg_class where oid = {}::regclass)",
+                literal(OUT_OF_LINE)
+            );
+            let path = cluster.file(&toast).await?;
+            cluster.write(&path, 0, &[0; PAGE]).await
+        }
+        Fault::B14 => {
+            let another = "update pg_catalog.pg_index set indcollation = (select oid::text::oidvector from pg_collation \
+                           where collname = 'en-x-icu') where indexrelid = 'shop.customers_email_key'::regclass";
+            cluster
+                .sql(&["set allow_system_table_mods = on", another])
+                .await?;
+            server.restart(ctx, Stop::Clean).await
+        }
+        Fault::B15 => {
+            cluster
+                .without(
+                    "shop.customers_by_name",
+                    "update shop.customers set name = name",
+                )
+                .await
+        }
+        Fault::B16 => {
+            cluster
+                .without(
+                    "shop.products_by_tag",
+                    "update shop.products set tags = tags",
+                )
+                .await
+        }
+        Fault::B17 => {
+            let twice = "insert into shop.customers (email, name) select email, name from shop.customers limit 1";
+            cluster.without("shop.customers_email_key", twice).await
+        }
+        Fault::B18 => cluster.turn_checksums_off().await,
+        Fault::B23 => {
+            cluster
+                .sql(&[
+                    "alter system set archive_mode = 'on'",
+                    "alter system set archive_command = 'true'",
+                ])
+                .await?;
+            server.restart(ctx, Stop::Clean).await
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Cluster<'a> {
+    ctx: &'a Context,
+    database: &'a str,
+    server: &'a dyn Running,
+}
+
+impl Cluster<'_> {
+    async fn session(&self) -> Result<Session> {
+        Session::open(self.ctx, self.server, self.database).await
+    }
+
+    async fn sql(&self, statements: &[&str]) -> Result<()> {
+        let session = self.session().await?;
+        for statement in statements {
+            session.run(self.ctx, statement).await?;
+        }
+        Ok(())
+    }
+
+    /// The file of a relation, everything of it being on disk by then.
+    async fn file_of(&self, relation: &str) -> Result<String> {
+        self.file(&format!("{}::regclass", literal(relation))).await
+    }
+
+    async fn file(&self, relation: &str) -> Result<String> {
+        let session = self.session().await?;
+        session.run(self.ctx, "checkpoint").await?;
+        let path = session
+            .value(
+                self.ctx,
+                &format!("select pg_relation_filepath({relation})"),
+            )
+            .await?;
+        path.ok_or_else(|| Error::defect(format!("{relation} has no file")))
+    }
+
+    async fn page(&self, path: &str, block: u64) -> Result<Vec<u8>> {
+        let file = self.server.data_dir().join(path);
+        let read = self.server.tool("dd").arg(format!("if={}", file.display()));
+        let read = read.args([
+            format!("bs={PAGE}"),
+            format!("skip={block}"),
+            "count=1".into(),
+        ]);
+        Ok(read.run(self.ctx).await?.ok()?.stdout)
+    }
+
+    /// Writes a page, and has the server read it anew.
+    async fn write(&self, path: &str, block: u64, page: &[u8]) -> Result<()> {
+        if page.len() != PAGE || self.page(path, block).await? == page {
+            return Err(Error::defect(format!(
+                "{path} is as it was: nothing was planted"
+            )));
+        }
+        overwrite(self.ctx, self.server, path, block, page).await?;
+        self.server.restart(self.ctx, Stop::Clean).await
+    }
+
+    async fn change_page(
+        &self,
+        relation: &str,
+        block: u64,
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        let path = self.file_of(relation).await?;
+        let mut page = self.page(&path, block).await?;
+        change(&mut page);
+        self.write(&path, block, &page).await
+    }
+
+    /// A write that never reached the disk: the ledger's first page is again what it was in the base backup.
+    async fn bring_back_old_page(&self, fetched: &Fetched) -> Result<()> {
+        let base = fetched.files.iter().find(|(name, _)| name == "base");
+        let (_, base) = base.ok_or_else(|| Error::defect("no base backup was fetched"))?;
+        let path = self.file_of(LEDGER).await?;
+        let old = self.server.tool("tar").arg("-xOf").arg(base).arg(&path);
+        let old = old.run(self.ctx).await?.ok()?.stdout;
+        let page = old.get(..PAGE).unwrap_or_default();
+        self.write(&path, 0, page).await
+    }
+
+    /// The first row of a page says that it was written by a transaction that has not begun; the page's checksum is right.
+    async fn damage_a_row_header(&self) -> Result<()> {
+        let path = self.file_of(TABLE).await?;
+        let mut page = self.page(&path, 0).await?;
+        // The first line pointer follows the page's header of 24 bytes; its lower 15 bits are the row's place, and a row
+        // begins with its xmin.
+        let row = usize::from(u16::from_le_bytes([page[24], page[25]]) & 0x7fff);
+        page[row..row + 4].copy_from_slice(&0x7fff_fff0u32.to_le_bytes());
+        let session = self.session().await?;
+        session
+            .run(
+                self.ctx,
+                "create extension pageinspect with schema pg_catalog",
+            )
+            .await?;
+        let ask = format!(
+            "select page_checksum(decode({}, 'hex'), 0)::integer",
+            literal(&hex::encode(&page))
+        );
+        let sum = session.value(self.ctx, &ask).await?;
+        session.run(self.ctx, "drop extension pageinspect").await?;
+        drop(session);
+        let sum: i32 = sum
+            .and_then(|sum| sum.parse().ok())
+            .ok_or_else(|| Error::defect("the server gives no checksum of a page"))?;
+        page[8..10].copy_from_slice(&sum.to_le_bytes()[..2]);
+        self.write(&path, 0, &page).await
+    }
+
+    /// Changes rows while an index does not hear of it.
+    async fn without(&self, index: &str, change: &str) -> Result<()> {
+        let ready = |truth: bool| {
+            format!(
+                "{READY}{truth} where indexrelid = {}::regclass",
+                literal(index)
+            )
+        };
+        self.sql(&[&ready(false)]).await?;
+        self.sql(&[change]).await?;
+        self.sql(&[&ready(true)]).await
+    }
+
+    /// The cluster is copied, shut down and rewritten without checksums, and takes its own place.
+    async fn turn_checksums_off(&self) -> Result<()> {
+        const COPY: &str = r#"
+set -eu
+cp -a -- "$1" "$2"
+rm -f -- "$2/postmaster.pid"
+"#;
+        let copy = self.server.data_dir().with_file_name("without-checksums");
+        self.sql(&["checkpoint"]).await?;
+        let copied = self.server.tool("sh").args(["-c", COPY, "sh"]);
+        let copied = copied.arg(self.server.data_dir()).arg(&copy).run(self.ctx);
+        copied.await?.ok()?;
+        self.end_cleanly(&copy).await?;
+        let off = self.server.tool("pg_checksums").arg("--disable").arg("-D");
+        off.arg(&copy).run(self.ctx).await?.ok()?;
+        self.server.replace_data(self.ctx, &copy).await
+    }
+
+    /// A copy of a running cluster is as a crash leaves it: one session alone brings it to a clean end.
+    async fn end_cleanly(&self, copy: &Path) -> Result<()> {
+        let alone = self
+            .server
+            .tool("postgres")
+            .args(["--single", "-D"])
+            .arg(copy);
+        let alone = alone.arg("template1");
+        let ended = alone.feed(self.ctx, &b"select 1\n"[..]).await?;
+        ended.ok().map(drop)
+    }
+}

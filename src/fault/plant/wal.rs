@@ -1,0 +1,252 @@
+//! Faults planted in archived WAL: in the archive, in the source that fills it, in what was fetched from it, and in what a
+//! recovery is told.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+
+use crate::context::Context;
+use crate::error::{Doing, Error, Result};
+use crate::pipeline::Fetched;
+use crate::pipeline::artifact::Destination;
+use crate::repository::manifest::Manifest;
+use crate::repository::wal::{self, Name, Segment};
+use crate::repository::{Repository, Stored};
+use crate::service::postgres::session::{Session, literal};
+use crate::service::{Running, Service, Stop};
+use crate::suite::{Fault, RecoveryTarget, RestoreOptions};
+
+/// What a segment of the usual size is.
+const SEGMENT: usize = 16 << 20;
+
+/// Plants the fault in the archive, in every repository.
+pub async fn in_archive(
+    ctx: &Context,
+    fault: Option<Fault>,
+    destination: &Destination,
+) -> Result<()> {
+    let Some(fault @ (Fault::C1 | Fault::C2 | Fault::C3 | Fault::C4 | Fault::C14)) = fault else {
+        return Ok(());
+    };
+    for repository in &destination.repositories {
+        let archive = Archive {
+            ctx,
+            repository,
+            backup: &destination.backup,
+        };
+        let after = archive.after_the_base().await?;
+        let [.., middle, last] = after.as_slice() else {
+            return Err(Error::defect(
+                "too little is archived after the base backup to damage it",
+            ));
+        };
+        match fault {
+            Fault::C1 => archive.remove(&middle.1.key).await?,
+            Fault::C2 => {
+                let (stored, bytes) = archive.read(&middle.1.key).await?;
+                archive
+                    .write(&middle.1.key, &bytes[..bytes.len() / 2], &stored.metadata)
+                    .await?;
+            }
+            Fault::C3 => archive.replace_by_noise(destination, &middle.1.key).await?,
+            Fault::C4 => {
+                // A segment of a timeline of which nobody knows how it came to be.
+                let (stored, bytes) = archive.read(&last.1.key).await?;
+                let (own, other) = (last.0, last.0.on(last.0.timeline + 1));
+                let key = stored.key.replace(&own.to_string(), &other.to_string());
+                archive.write(&key, &bytes, &stored.metadata).await?;
+            }
+            _ => archive.remove(&archive.of_the_base().await?).await?,
+        }
+    }
+    Ok(())
+}
+
+/// The archived WAL of one backup in one repository.
+struct Archive<'a> {
+    ctx: &'a Context,
+    repository: &'a Arc<dyn Repository>,
+    backup: &'a str,
+}
+
+impl Archive<'_> {
+    async fn newest(&self) -> Result<Manifest> {
+        let (newest, _) = Manifest::newest(self.ctx, self.repository, self.backup).await?;
+        newest.ok_or_else(|| Error::defect("there is no base backup to damage the WAL of"))
+    }
+
+    /// The segments that are no part of any base backup, after the newest one began, in order.
+    async fn after_the_base(&self) -> Result<Vec<(Segment, Stored)>> {
+        let newest = self.newest().await?;
+        let start = wal::start_of(&newest)
+            .ok_or_else(|| Error::defect("the base backup does not say where it begins"))?;
+        let own = |key: &str| newest.files.iter().any(|file| file.key == key);
+        let listing = self
+            .repository
+            .list(self.ctx, &wal::prefix(self.backup))
+            .await?;
+        let mut all: Vec<(Segment, Stored)> = listing
+            .into_iter()
+            .filter_map(|stored| match Name::of_key(self.backup, &stored.key)? {
+                (_, Name::Segment(segment)) => Some((segment, stored)),
+                _ => None,
+            })
+            .filter(|(segment, stored)| *segment > start && !own(&stored.key))
+            .collect();
+        all.sort_by_key(|(segment, _)| *segment);
+        Ok(all)
+    }
+
+    /// A segment that the newest base backup cannot do without.
+    async fn of_the_base(&self) -> Result<String> {
+        let newest = self.newest().await?;
+        let own = newest.files.into_iter().find(|file| file.shared);
+        own.map(|file| file.key)
+            .ok_or_else(|| Error::defect("the base backup names no WAL of its own"))
+    }
+
+    async fn remove(&self, key: &str) -> Result<()> {
+        self.repository.delete(self.ctx, &[key.to_owned()]).await
+    }
+
+    async fn read(&self, key: &str) -> Result<(Stored, Vec<u8>)> {
+        let (stored, mut body) = self.repository.open(self.ctx, key).await?;
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes)
+            .await
+            .doing("read archived WAL to damage it")?;
+        Ok((stored, bytes))
+    }
+
+    async fn write(&self, key: &str, bytes: &[u8], as_is: &BTreeMap<String, String>) -> Result<()> {
+        let body = Box::new(std::io::Cursor::new(bytes.to_vec()));
+        self.repository
+            .put(self.ctx, key, body, as_is)
+            .await
+            .map(drop)
+    }
+
+    /// A segment of the right size whose content is no log, archived as if the server had written it so.
+    async fn replace_by_noise(&self, destination: &Destination, key: &str) -> Result<()> {
+        let noise: Vec<u8> = b"no log ".iter().copied().cycle().take(SEGMENT).collect();
+        let pack = crate::process::Command::new("gzip").args(["-1", "-n", "-c"]);
+        let packed = pack
+            .feed(self.ctx, std::io::Cursor::new(noise.clone()))
+            .await?;
+        let packed = packed.ok()?.stdout;
+        let (stored, _) = self.read(key).await?;
+        let mut metadata = stored.metadata;
+        let sum = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+        for (name, value) in [
+            ("wal_bytes", noise.len().to_string()),
+            ("wal_sha256", sum(&noise)),
+            ("packed_bytes", packed.len().to_string()),
+            ("packed_sha256", sum(&packed)),
+        ] {
+            metadata.insert(name.to_owned(), value);
+        }
+        let body = Box::new(std::io::Cursor::new(packed));
+        let here = [self.repository.clone()];
+        destination
+            .put(self.ctx, &here, key, &metadata, body)
+            .await
+            .map(drop)
+    }
+}
+
+/// Plants the fault in a source, before what was committed since its base backup is first archived.
+pub async fn in_source(
+    ctx: &Context,
+    fault: Option<Fault>,
+    source: &dyn Service,
+    destination: &Destination,
+) -> Result<()> {
+    let server = source.server();
+    let server = server.as_ref();
+    match fault {
+        // An archive_command that stores nothing, and says that all is well.
+        Some(Fault::C7) => archive_by(ctx, server, "true").await,
+        // One that stores nothing, and says so to nobody who looks.
+        Some(Fault::C8) => archive_by(ctx, server, "false").await,
+        Some(Fault::C9) => {
+            let session = Session::open(ctx, server, "postgres").await?;
+            let next = session
+                .value(ctx, "select pg_walfile_name(pg_current_wal_insert_lsn())")
+                .await?
+                .unwrap_or_default();
+            let key = wal::key(&destination.backup, &next, destination.is_encrypted());
+            for repository in &destination.repositories {
+                let body = Box::new(std::io::Cursor::new(b"of another server".to_vec()));
+                repository.put(ctx, &key, body, &BTreeMap::new()).await?;
+            }
+            Ok(())
+        }
+        // The source fails over: it goes on as another timeline.
+        Some(Fault::C13) => {
+            let signal = server.data_dir().join("standby.signal");
+            server.tool("touch").arg(signal).run(ctx).await?.ok()?;
+            server.restart(ctx, Stop::Clean).await?;
+            let session = Session::open(ctx, server, "postgres").await?;
+            session.run(ctx, "select pg_promote(true, 60)").await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn archive_by(ctx: &Context, server: &dyn Running, command: &str) -> Result<()> {
+    let session = Session::open(ctx, server, "postgres").await?;
+    let set = format!("alter system set archive_command = {}", literal(command));
+    session.run(ctx, &set).await?;
+    // A restart, as a reload reaches the archiver at its own time.
+    drop(session);
+    server.restart(ctx, Stop::Clean).await
+}
+
+/// Plants the fault in what was fetched, before the recovery reads it.
+pub async fn in_fetched(
+    ctx: &Context,
+    fault: Option<Fault>,
+    server: &dyn Running,
+    fetched: &Fetched,
+) -> Result<()> {
+    let script = match fault {
+        // The network is cut: a segment that is known to be there cannot be had.
+        Some(Fault::C5) => r#"name=$(ls -- "$1" | grep '\.gz$' | tail -n 1) && rm -- "$1/$name""#,
+        // The command that fetches is ended by a signal.
+        Some(Fault::C6) => r#"echo 'kill -9 $$' > "$1/fetch.sh""#,
+        // An older segment lies where a newer one is looked for.
+        Some(Fault::C16) => {
+            r#"cd -- "$1" && set -- $(ls | grep '\.gz$') && first=$1 && for last; do :; done && cp -- "$first" "$last""#
+        }
+        _ => return Ok(()),
+    };
+    let wal = fetched.files.iter().find(|(name, _)| name == "wal");
+    let (_, dir) = wal.ok_or_else(|| Error::defect("no WAL was fetched"))?;
+    run(ctx, server, script, dir).await
+}
+
+async fn run(ctx: &Context, server: &dyn Running, script: &str, dir: &Path) -> Result<()> {
+    let run = server.tool("sh").args(["-c", script, "sh"]).arg(dir);
+    run.run(ctx).await?.ok().map(drop)
+}
+
+/// Plants the fault in what a recovery is told.
+pub fn in_target(fault: Option<Fault>, options: &mut RestoreOptions) -> Result<()> {
+    match (fault, &options.target) {
+        (Some(Fault::C11), _) => {
+            options.target = RecoveryTarget::Lsn("FF/0".to_owned());
+            Ok(())
+        }
+        // A time without its zone is read in another one.
+        (Some(Fault::C12), RecoveryTarget::Time(at)) => {
+            options.target = RecoveryTarget::Time(*at + TimeDelta::hours(2));
+            Ok(())
+        }
+        (Some(Fault::C12), _) => Err(Error::defect("no time is told that could be misread")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,450 @@
+//! What evidence is held to, one rule at a time. A rule gives a reason for closing, or nothing; none of them opens.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
+
+use super::{Reason, Requirement};
+use crate::error::Result;
+use crate::evidence::product;
+use crate::history::{Entry, History};
+use crate::origin::Origin;
+use crate::plan::Drill;
+use crate::record::{DrillKind, DrillRecord, Record, Verdict};
+use crate::report::text;
+use crate::seal;
+use crate::suite::Suite;
+use crate::suite::policy::{CommitRule, Figure};
+
+/// How far clocks of two machines may be apart.
+const SKEW: TimeDelta = TimeDelta::minutes(5);
+
+/// The kinds of reasons and what they mean, for `redrill explain`.
+pub const REASONS: [(&str, &str); 15] = [
+    ("no-record", "no record shows that the drill was run"),
+    (
+        "unreadable-record",
+        "the record is gone, cut short, or of another schema version: it shows nothing",
+    ),
+    (
+        "changed-record",
+        "the record is not the one that was written when the run ended",
+    ),
+    ("from-the-future", "the record is dated later than now"),
+    ("stale", "the record is older than the policy allows"),
+    ("other-commit", "the record was made from another commit"),
+    (
+        "unknown-commit",
+        "the commit of the release, or the one that was drilled, is not known",
+    ),
+    (
+        "changed-checkout",
+        "files differed from the commit when the drill ran, and the policy wants them clean",
+    ),
+    (
+        "other-suite",
+        "the suite's file was changed since the drill ran",
+    ),
+    ("not-passed", "the drill did not pass"),
+    (
+        "test-not-passed",
+        "a test that is asked for did not pass in the drill, or was not judged",
+    ),
+    (
+        "objective-missed",
+        "a figure is beyond its objective, or was not measured",
+    ),
+    (
+        "other-version",
+        "the drill ran on another version of an engine than the policy names",
+    ),
+    (
+        "not-signed",
+        "the record has no signature by the policy's key that holds",
+    ),
+    (
+        "nothing-asked",
+        "the policy asks for no drill of the suite: nothing could be shown",
+    ),
+];
+
+pub(super) fn nothing_asked(suite: &Suite) -> Reason {
+    Reason {
+        kind: "nothing-asked",
+        drill: suite.name.clone(),
+        message: format!("nothing is asked of the suite {}", suite.name),
+        remedy: "give it a scenario, or name tests that it has under [gate]".to_owned(),
+    }
+}
+
+pub(super) fn no_record(suite: &Suite, drill: &Drill) -> Reason {
+    Reason {
+        kind: "no-record",
+        drill: drill.id.clone(),
+        message: "no record shows that it was drilled; what was left out or ignored shows nothing"
+            .to_owned(),
+        remedy: again(suite, &drill.id),
+    }
+}
+
+/// The command that drills a suite's drill again.
+fn again(suite: &Suite, drill: &str) -> String {
+    format!(
+        "redrill drill {} --only '{drill}', or redrill gate --run",
+        suite.path.display()
+    )
+}
+
+/// What the evidence of one suite is held against.
+pub(super) struct Bench<'a> {
+    pub requirement: &'a Requirement<'a>,
+    pub history: &'a History,
+    pub origin: &'a Origin,
+    pub now: DateTime<Utc>,
+}
+
+impl Bench<'_> {
+    /// Every reason against the record of a drill.
+    pub fn against(&self, drill: &Drill, entry: &Entry, notes: &mut Vec<String>) -> Vec<Reason> {
+        let mut reasons = Reasons {
+            drill: drill.id.clone(),
+            run: entry.run.clone(),
+            again: again(self.requirement.suite, &drill.id),
+            found: Vec::new(),
+        };
+        match self.record(entry) {
+            Err(error) => reasons.unreadable(&error.message()),
+            Ok((_, false)) => reasons.add(
+                "changed-record",
+                "its record is not the one that was written when it ended".to_owned(),
+            ),
+            Ok((record, true)) => {
+                self.time(&record, &mut reasons);
+                self.commit(&record, &mut reasons, notes);
+                self.suite(&record, &mut reasons);
+                match record.drills.iter().find(|it| it.id == drill.id) {
+                    Some(drilled) => {
+                        self.verdict(drill, drilled, &mut reasons);
+                        self.objectives(drill, drilled, &mut reasons);
+                        self.over_many(&record, drilled, &mut reasons);
+                    }
+                    None => reasons.unreadable("it does not have this drill"),
+                }
+                self.versions(&record, &mut reasons);
+                self.signature(entry, &mut reasons);
+            }
+        }
+        reasons.found
+    }
+
+    /// The record behind an entry, and whether it is the very one.
+    fn record(&self, entry: &Entry) -> Result<(Record, bool)> {
+        let (record, bytes) = Record::read_with_bytes(&self.history.record_path(&entry.run)?)?;
+        let same = hex::encode(Sha256::digest(&bytes)) == entry.record_sha256;
+        Ok((record, same))
+    }
+
+    fn time(&self, record: &Record, reasons: &mut Reasons) {
+        let age = self.now - record.started_at;
+        if age < -SKEW {
+            reasons.add(
+                "from-the-future",
+                format!(
+                    "it is dated {}, which is later than now",
+                    record.started_at.format("%Y-%m-%d %H:%M UTC")
+                ),
+            );
+        }
+        let allowed = self.requirement.terms.max_age.as_secs_f64();
+        if age.as_seconds_f64() > allowed {
+            reasons.add(
+                "stale",
+                format!(
+                    "it is {} old, and {} are allowed",
+                    text::age(age.as_seconds_f64()),
+                    text::duration(allowed)
+                ),
+            );
+        }
+    }
+
+    fn commit(&self, record: &Record, reasons: &mut Reasons, notes: &mut Vec<String>) {
+        let rule = self.requirement.terms.commit;
+        let wanted = match (rule, &self.origin.commit) {
+            (Some(CommitRule::Any), _) => return,
+            (None, None) => {
+                let note = "the commit is not known here, and so was not compared".to_owned();
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+                return;
+            }
+            (Some(_), None) => {
+                reasons.add_with(
+                    "unknown-commit",
+                    "the commit of the release is not known".to_owned(),
+                    "run the gate in the checkout, name the commit with --commit, or say commit = \"any\" under [gate]",
+                );
+                return;
+            }
+            (_, Some(wanted)) => wanted,
+        };
+        match &record.origin.commit {
+            Some(commit) if commit.starts_with(wanted.as_str()) => {}
+            Some(commit) => reasons.add(
+                "other-commit",
+                format!(
+                    "it was made from commit {}, and {} is to be released",
+                    short(commit),
+                    short(wanted)
+                ),
+            ),
+            None => reasons.add(
+                "unknown-commit",
+                format!(
+                    "it does not say from which commit it was made, and {} is to be released",
+                    short(wanted)
+                ),
+            ),
+        }
+        if rule == Some(CommitRule::Clean) && record.origin.dirty != Some(false) {
+            reasons.add(
+                "changed-checkout",
+                "files differed from the commit when it ran, or git could not say".to_owned(),
+            );
+        }
+    }
+
+    fn suite(&self, record: &Record, reasons: &mut Reasons) {
+        let suite = self.requirement.suite;
+        let recorded = record.suites.iter().find(|it| it.name == suite.name);
+        let same = recorded.is_some_and(|it| it.sha256 == suite.sha256);
+        if self.requirement.terms.same_suite && !same {
+            reasons.add(
+                "other-suite",
+                format!("{} was changed since", suite.path.display()),
+            );
+        }
+    }
+
+    fn verdict(&self, asked: &Drill, drilled: &DrillRecord, reasons: &mut Reasons) {
+        for test in &asked.tests {
+            let check = drilled
+                .checks
+                .iter()
+                .find(|check| check.test.as_ref() == Some(&test.name));
+            let said = match check.map(|check| check.verdict) {
+                Some(Verdict::Passed) => continue,
+                Some(Verdict::Failed) => "failed",
+                Some(Verdict::Undetermined) => "is undetermined",
+                None => "was not judged",
+            };
+            let finding = check.and_then(|check| check.findings.first());
+            let why = finding.map_or(String::new(), |it| {
+                format!(": {}", text::at_most(&text::line(&it.message), 300))
+            });
+            reasons.add("test-not-passed", format!("{} {said}{why}", test.name));
+        }
+        // Chosen tests are all that is asked of the drill.
+        if self.requirement.terms.tests.is_empty() && drilled.verdict != Verdict::Passed {
+            let failed = drilled
+                .checks
+                .iter()
+                .filter(|check| check.verdict != Verdict::Passed)
+                .map(|check| check.id.as_str())
+                .collect::<Vec<_>>();
+            let word = match drilled.verdict {
+                Verdict::Failed => "failed",
+                _ => "is undetermined",
+            };
+            let checks = match failed.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", failed.join(", ")),
+            };
+            reasons.add("not-passed", format!("it {word}{checks}"));
+        }
+    }
+
+    fn objectives(&self, asked: &Drill, drill: &DrillRecord, reasons: &mut Reasons) {
+        let figures = &self.requirement.terms.objectives;
+        let held = match drill.kind {
+            DrillKind::Scenario => true,
+            DrillKind::WorstMoment => figures.contains(&Figure::Worst),
+            _ => false,
+        };
+        if !held {
+            return;
+        }
+        let mut over = |what: String, value: Option<f64>, objective: Option<f64>| {
+            let Some(objective) = objective else { return };
+            let allowed = text::duration(objective);
+            match value {
+                Some(value) if value <= objective => {}
+                Some(value) => {
+                    let value = text::against(value, Some(objective));
+                    reasons.add_with(
+                        "objective-missed",
+                        format!("{what} is {value}, and {allowed} are allowed"),
+                        "back up more often or restore faster, or change the objective; then drill again",
+                    );
+                }
+                None => reasons.add_with(
+                    "objective-missed",
+                    format!("{what} is not known, and {allowed} are allowed"),
+                    "drill the whole suite at --scale 1: a projection takes two measured sizes; or ask for objectives = [\"measured\"]",
+                ),
+            }
+        };
+        if figures.contains(&Figure::Measured) {
+            for it in drill.rpo.iter().flat_map(|rpo| &rpo.components) {
+                let what = format!("RPO of {}", it.component);
+                over(what, Some(it.window_seconds), it.objective_seconds);
+            }
+            if let Some(rto) = &drill.rto {
+                let total = Some(rto.total_seconds);
+                over("RTO".to_owned(), total, rto.objective_seconds);
+            }
+        }
+        let rto = drill
+            .rto
+            .as_ref()
+            .filter(|_| figures.contains(&Figure::Projected));
+        match rto.map(|rto| (rto, rto.projected.as_ref())) {
+            Some((rto, Some(it))) => {
+                let what = format!("RTO projected to {}", text::size(it.bytes));
+                over(what, Some(it.seconds), rto.objective_seconds);
+            }
+            Some((rto, None)) if self.has_a_size(asked) => {
+                let what = "RTO projected to the production size".to_owned();
+                over(what, None, rto.objective_seconds);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a record says over several drills, told with the first of them: what a scenario typically loses, and
+    /// whether every check was shown to be able to fail.
+    fn over_many(&self, record: &Record, drill: &DrillRecord, reasons: &mut Reasons) {
+        let is_first = |wanted: &dyn Fn(&DrillRecord) -> bool| {
+            let mut own = record.drills.iter().filter(|it| it.suite == drill.suite);
+            own.find(|it| wanted(it))
+                .is_some_and(|it| it.id == drill.id)
+        };
+        let measured = self
+            .requirement
+            .terms
+            .objectives
+            .contains(&Figure::Measured);
+        let spreads = record
+            .rpo
+            .iter()
+            .filter(|it| measured && it.suite == drill.suite);
+        for spread in spreads {
+            let of_scenario = |it: &DrillRecord| it.scenario.as_ref() == Some(&spread.scenario);
+            let holds = matches!(spread.verdict(), None | Some(Verdict::Passed));
+            if !holds && is_first(&of_scenario) {
+                let allowed = spread.typical_objective_seconds;
+                reasons.add_with(
+                    "objective-missed",
+                    format!(
+                        "RPO of {} in the median is {}, and {} are allowed",
+                        spread.component,
+                        text::against(spread.median_seconds, allowed),
+                        allowed.map_or("–".to_owned(), text::duration)
+                    ),
+                    "back up more often, or change the objective; then drill again",
+                );
+            }
+        }
+        let suite = record.suites.iter().find(|it| it.name == drill.suite);
+        let silent = suite.map(|suite| record.silent(suite)).unwrap_or_default();
+        let is_twin = |it: &DrillRecord| it.kind == DrillKind::HealthyTwin;
+        if !silent.is_empty() && is_first(&is_twin) {
+            reasons.add(
+                "not-passed",
+                format!("no planted fault makes {} fail", silent.join(", ")),
+            );
+        }
+    }
+
+    /// Whether the suite says how large a component of the drill is in production.
+    fn has_a_size(&self, asked: &Drill) -> bool {
+        let of_drill = |name: &String| asked.components.contains(name);
+        let components = self.requirement.suite.components.iter();
+        components
+            .filter(|it| of_drill(&it.name))
+            .any(|it| it.production_size.is_some())
+    }
+
+    fn versions(&self, record: &Record, reasons: &mut Reasons) {
+        for (engine, wanted) in &self.requirement.terms.versions {
+            let product = product(*engine);
+            let used = record.services.versions.iter();
+            for service in used.filter(|service| service.product == product) {
+                let rest = service.version.strip_prefix(wanted.as_str());
+                if rest.is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+                    reasons.add(
+                        "other-version",
+                        format!(
+                            "it ran on {product} {}, and {wanted} is asked for",
+                            service.version
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    fn signature(&self, entry: &Entry, reasons: &mut Reasons) {
+        let Some(key) = &self.requirement.terms.signed_by else {
+            return;
+        };
+        let verified = self
+            .history
+            .record_path(&entry.run)
+            .and_then(|record| seal::verify(&record, key));
+        if let Err(error) = verified {
+            reasons.add_with(
+                "not-signed",
+                error.message(),
+                "drill again with --sign KEY, the private half of the policy's key",
+            );
+        }
+    }
+}
+
+/// The reasons against the record of one drill.
+struct Reasons {
+    drill: String,
+    run: String,
+    again: String,
+    found: Vec<Reason>,
+}
+
+impl Reasons {
+    /// A reason whose remedy is another drill.
+    fn add(&mut self, kind: &'static str, message: String) {
+        let again = self.again.clone();
+        self.add_with(kind, message, &again);
+    }
+
+    fn add_with(&mut self, kind: &'static str, message: String, remedy: &str) {
+        self.found.push(Reason {
+            kind,
+            drill: self.drill.clone(),
+            message: format!("run {}: {message}", self.run),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn unreadable(&mut self, why: &str) {
+        self.add(
+            "unreadable-record",
+            format!("its record cannot be used: {why}"),
+        );
+    }
+}
+
+/// The beginning of a commit.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}

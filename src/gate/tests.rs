@@ -1,0 +1,385 @@
+//! What keeps a gate shut, over made-up records of a real plan.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::*;
+use crate::plan::{Options, expand};
+use crate::record::{Record, State, sample};
+use crate::suite::policy::{Figure, Policy};
+use crate::suite::{Engine, parse};
+
+/// A suite with the drill and the tests of the made-up runs' first drill.
+const SUITE: &str = r#"
+[component.db]
+kind = "postgres"
+[backup.postgres]
+schedule = "@hourly"
+[scenario.database-corruption]
+strike = { fault = "server-lost" }
+at = "58m after postgres"
+rpo = "1h"
+rto = "15m"
+[[test]]
+name = "test_rpo_within_target_1_hour"
+check = "rpo"
+scenario = "database-corruption"
+"#;
+
+const DRILL: &str = "deltacrown/database-corruption";
+
+struct Scene {
+    suite: Suite,
+    record: Record,
+    policy: Policy,
+    origin: Origin,
+    now: DateTime<Utc>,
+}
+
+impl Scene {
+    /// A gate that opens.
+    fn good() -> Self {
+        let suite = parse(SUITE, Path::new("deltacrown.toml")).expect("a suite");
+        let mut record = sample::green();
+        record.suites[0].sha256 = suite.sha256.clone();
+        Self {
+            now: record.started_at + TimeDelta::hours(2),
+            origin: Origin::sample(),
+            policy: Policy::default(),
+            suite,
+            record,
+        }
+    }
+
+    fn required(&self) -> Vec<Requirement<'_>> {
+        let plan = expand(&self.suite, &Options::default()).expect("unfolds");
+        let terms = self.policy.clone().terms();
+        vec![Requirement::of(&self.suite, &plan, terms).expect("is asked")]
+    }
+
+    fn decide_in(&self, folder: &Path) -> Decision {
+        let history = History::read(folder).expect("read");
+        decide(&self.required(), &history, &self.origin, self.now)
+    }
+
+    fn decide(&self) -> Decision {
+        let dir = tempfile::tempdir().expect("a directory");
+        put(dir.path(), &self.record);
+        self.decide_in(dir.path())
+    }
+
+    /// The gate is closed for this one reason, and says these words.
+    fn is_closed(&self, kind: &str, words: &[&str]) {
+        closed(&self.decide(), kind, words);
+    }
+}
+
+fn put(folder: &Path, record: &Record) {
+    let run = folder.join(&record.run_id);
+    fs::create_dir_all(&run).expect("a folder");
+    record.write(&run.join("record.json")).expect("written");
+    crate::history::update(folder).expect("updated");
+}
+
+fn closed(decision: &Decision, kind: &str, words: &[&str]) {
+    assert!(!decision.open);
+    assert_eq!(decision.exit(), Exit::GateClosed);
+    let reasons = &decision.suites[0].reasons;
+    assert!(reasons.iter().all(|it| it.kind == kind), "{reasons:#?}");
+    let reason = reasons.first().expect("a reason");
+    assert!(!reason.remedy.is_empty());
+    for word in words {
+        assert!(reason.message.contains(word), "{word}: {}", reason.message);
+    }
+    assert!(
+        REASONS.iter().any(|(known, _)| *known == kind),
+        "{kind} is not explained"
+    );
+}
+
+#[test]
+fn fresh_passing_evidence_of_this_commit_and_suite_opens() {
+    let decision = Scene::good().decide();
+    assert!(decision.open, "{:#?}", decision.suites[0].reasons);
+    assert_eq!(decision.exit(), Exit::Passed);
+    assert_eq!(decision.suites[0].evidence.len(), 1);
+}
+
+#[test]
+fn no_record_and_nothing_asked_close() {
+    let scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    let decision = scene.decide_in(dir.path());
+    closed(&decision, "no-record", &["no record"]);
+    assert_eq!(decision.missing().into_iter().collect::<Vec<_>>(), [DRILL]);
+    assert!(
+        decision.suites[0].reasons[0]
+            .remedy
+            .contains("--only 'deltacrown/database-corruption'")
+    );
+
+    let history = History::default();
+    let nothing = decide(&[], &history, &scene.origin, scene.now);
+    assert!(!nothing.open);
+    let mut scene = Scene::good();
+    scene.policy.tests = Some(vec!["no_such_test".to_owned()]);
+    scene.is_closed("nothing-asked", &[]);
+}
+
+#[test]
+fn a_record_with_only_ignored_tests_closes() {
+    let mut scene = Scene::good();
+    let mut ignored = sample::running();
+    ignored.run_id.clone_from(&scene.record.run_id);
+    ignored.state = State::Finished;
+    ignored.ended_at = Some(ignored.started_at);
+    ignored.suites[0].sha256 = scene.suite.sha256.clone();
+    scene.record = ignored;
+    scene.is_closed("no-record", &["ignored shows nothing"]);
+}
+
+#[test]
+fn a_stale_record_and_one_from_the_future_close() {
+    let mut scene = Scene::good();
+    scene.policy.max_age = Some(Duration::from_secs(3600));
+    scene.is_closed("stale", &["2 h old", "1 h are allowed"]);
+    scene.policy.max_age = None;
+    scene.now = scene.record.started_at - TimeDelta::hours(1);
+    scene.is_closed("from-the-future", &["later than now"]);
+    scene.now = scene.record.started_at - TimeDelta::minutes(1);
+    assert!(scene.decide().open, "clocks differ");
+}
+
+#[test]
+fn a_passing_record_of_another_commit_closes_unless_any_will_do() {
+    let mut scene = Scene::good();
+    scene.origin.commit = Some("d00d".repeat(10));
+    scene.is_closed("other-commit", &["c0ffeec0ffee", "d00dd00dd00d"]);
+    scene.policy.commit = Some(CommitRule::Any);
+    assert!(scene.decide().open);
+
+    scene.policy.commit = None;
+    scene.record.origin.commit = None;
+    scene.is_closed("unknown-commit", &["does not say"]);
+    scene.origin.commit = None;
+    let decision = scene.decide();
+    assert!(
+        decision.open
+            && decision
+                .notes
+                .iter()
+                .any(|it| it.contains("not known here"))
+    );
+    scene.policy.commit = Some(CommitRule::Same);
+    scene.is_closed("unknown-commit", &["of the release"]);
+}
+
+#[test]
+fn a_changed_checkout_closes_where_a_clean_one_is_asked_for() {
+    let mut scene = Scene::good();
+    scene.record.origin.dirty = Some(true);
+    assert!(scene.decide().open);
+    scene.policy.commit = Some(CommitRule::Clean);
+    scene.is_closed("changed-checkout", &["differed"]);
+    scene.record.origin.dirty = Some(false);
+    assert!(scene.decide().open);
+}
+
+#[test]
+fn evidence_of_this_commit_counts_although_another_was_drilled_later() {
+    let scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    put(dir.path(), &scene.record);
+    let mut other = scene.record.clone();
+    other.run_id = "20250112-153000-00000001".to_owned();
+    other.started_at += TimeDelta::minutes(30);
+    other.origin.commit = Some("d00d".repeat(10));
+    put(dir.path(), &other);
+    assert!(scene.decide_in(dir.path()).open);
+}
+
+#[test]
+fn a_later_failure_of_the_same_commit_closes() {
+    let scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    put(dir.path(), &scene.record);
+    let mut red = sample::red();
+    red.run_id = "20250112-153000-00000001".to_owned();
+    red.started_at += TimeDelta::minutes(30);
+    red.suites[0].sha256 = scene.suite.sha256.clone();
+    put(dir.path(), &red);
+    let decision = scene.decide_in(dir.path());
+    assert!(!decision.open);
+    let kinds: Vec<&str> = decision.suites[0]
+        .reasons
+        .iter()
+        .map(|it| it.kind)
+        .collect();
+    assert_eq!(kinds, ["not-passed", "objective-missed"]);
+}
+
+#[test]
+fn a_suite_that_was_changed_since_closes() {
+    let mut scene = Scene::good();
+    scene.record.suites[0].sha256 = "00".repeat(32);
+    scene.is_closed("other-suite", &["deltacrown.toml was changed"]);
+    scene.policy.same_suite = Some(false);
+    assert!(scene.decide().open);
+}
+
+#[test]
+fn a_test_that_was_not_judged_closes() {
+    let mut scene = Scene::good();
+    for check in &mut scene.record.drills[0].checks {
+        check.test = None;
+    }
+    scene.record.summary = Default::default();
+    let mut record = sample::running();
+    std::mem::swap(&mut record, &mut scene.record);
+    // The counts follow from the drills again.
+    let mut fresh = sample::running();
+    fresh.suites = record.suites.clone();
+    fresh.drills = record.drills.clone();
+    fresh.not_run.clear();
+    fresh.end(record.started_at, false);
+    fresh.add("none", record.drills[0].checks[0].clone());
+    scene.record = fresh;
+    scene.is_closed(
+        "test-not-passed",
+        &["test_rpo_within_target_1_hour was not judged"],
+    );
+}
+
+#[test]
+fn a_figure_beyond_its_objective_closes_although_the_drill_passed() {
+    let mut scene = Scene::good();
+    let rto = scene.record.drills[0].rto.as_mut().expect("an RTO");
+    rto.objective_seconds = Some(900.0);
+    rto.projected = Some(crate::record::format::Projected {
+        bytes: 12_300_000_000,
+        seconds: 1300.0,
+    });
+    scene.is_closed(
+        "objective-missed",
+        &["RTO projected to 12.3 GB is 21 m 40 s", "15 m"],
+    );
+    scene.policy.objectives = Some([Figure::Measured].into());
+    assert!(scene.decide().open);
+}
+
+#[test]
+fn a_projection_that_is_missing_closes_where_the_production_size_is_said() {
+    let mut scene = Scene::good();
+    let text = SUITE.replace(
+        "[backup.postgres]",
+        "production_size = \"10 GB\"\n[backup.postgres]",
+    );
+    scene.suite = parse(&text, Path::new("deltacrown.toml")).expect("a suite");
+    scene.record.suites[0].sha256 = scene.suite.sha256.clone();
+    assert!(scene.decide().open);
+    let rto = scene.record.drills[0].rto.as_mut().expect("an RTO");
+    rto.projected = None;
+    scene.is_closed(
+        "objective-missed",
+        &["projected to the production size is not known"],
+    );
+    scene.policy.objectives = Some([Figure::Measured].into());
+    assert!(scene.decide().open);
+}
+
+#[test]
+fn a_typical_loss_beyond_its_objective_closes() {
+    let mut scene = Scene::good();
+    let spread = |median_seconds| crate::record::format::RpoSpread {
+        suite: "deltacrown".to_owned(),
+        scenario: "database-corruption".to_owned(),
+        component: "db".to_owned(),
+        drills: 5,
+        unmeasured: 0,
+        most_seconds: 3480.0,
+        objective_seconds: Some(3600.0),
+        median_seconds,
+        typical_objective_seconds: Some(1800.0),
+    };
+    for (median, open) in [(1700.0, true), (2000.0, false)] {
+        scene.record.rpo = vec![spread(median)];
+        // Nothing is added, and the counts follow from what is there.
+        let check = scene.record.drills[0].checks[0].clone();
+        scene.record.add("none", check);
+        assert_eq!(scene.decide().open, open, "{median}");
+    }
+    scene.is_closed(
+        "objective-missed",
+        &["RPO of db in the median is 33 m 20 s", "30 m"],
+    );
+}
+
+#[test]
+fn another_version_of_an_engine_closes() {
+    let mut scene = Scene::good();
+    let asked = |version: &str| Some(BTreeMap::from([(Engine::Postgres, version.to_owned())]));
+    scene.policy.versions = asked("15");
+    assert!(scene.decide().open);
+    for version in ["17", "1", "15.1"] {
+        scene.policy.versions = asked(version);
+        scene.is_closed("other-version", &["PostgreSQL 15.18", version]);
+    }
+}
+
+#[test]
+fn a_record_that_is_not_signed_closes_where_a_signature_is_asked_for() {
+    let mut scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("key.pub");
+    fs::write(&key, "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n").expect("written");
+    scene.policy.signed_by = Some(key);
+    scene.is_closed("not-signed", &["is not signed"]);
+    scene.policy.signed_by = Some("/nowhere/key.pub".into());
+    scene.is_closed("not-signed", &["/nowhere/key.pub"]);
+}
+
+#[test]
+fn a_record_that_is_cut_edited_gone_or_of_another_version_closes() {
+    let scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    put(dir.path(), &scene.record);
+    let path = dir.path().join(&scene.record.run_id).join("record.json");
+    let text = fs::read_to_string(&path).expect("read");
+    let cases: [(String, &str, &str); 4] = [
+        (
+            text[..text.len() / 2].to_owned(),
+            "unreadable-record",
+            "cannot be used",
+        ),
+        (
+            text.replace("\"host\": \"runner\"", "\"host\": \"other\""),
+            "changed-record",
+            "not the one",
+        ),
+        (
+            text.replacen("\"passed\": 10", "\"passed\": 11", 1),
+            "unreadable-record",
+            "summary",
+        ),
+        (
+            text.replacen("\"schema_version\": 2", "\"schema_version\": 3", 1),
+            "unreadable-record",
+            "schema version 3",
+        ),
+    ];
+    for (changed, kind, word) in cases {
+        fs::write(&path, changed).expect("written");
+        closed(&scene.decide_in(dir.path()), kind, &[word]);
+    }
+    fs::remove_file(&path).expect("removed");
+    closed(
+        &scene.decide_in(dir.path()),
+        "unreadable-record",
+        &["No such file"],
+    );
+    fs::write(&path, text).expect("written");
+    assert!(scene.decide_in(dir.path()).open);
+}

@@ -1,0 +1,142 @@
+//! Recoveries that must not pass: through the binary, on suites of a few lines, against a local Postgres. Where there is none
+//! every test is ignored, and fails where services are required (`REDRILL_REQUIRE_SERVICES=1`).
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde_json::Value;
+
+const DB: &str = r#"
+[component.db]
+kind = "postgres"
+seed = "seed.sql"
+[[component.db.smoke]]
+name = "numbers without a gap"
+ask = "select max(n) - count(*) from public.numbers"
+expect = "0"
+[backup.dump]
+schedule = "0 * * * *"
+[backup.base]
+schedule = "0 * * * *"
+method = "pg-basebackup"
+"#;
+
+const SEED: &str =
+    "create table numbers as select n, md5(n::text) as word from generate_series(1, 5000) as n;
+alter table numbers add primary key (n);";
+
+/// Drills one scenario, and gives back the exit code and the record of its drill.
+fn drill(scenario: &str) -> Result<(Option<i32>, Value), Failed> {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::Builder::new().prefix("rdrec").tempdir()?;
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
+    let suite = dir.path().join("mine.toml");
+    std::fs::write(&suite, format!("{DB}[scenario.s]\n{scenario}\n"))?;
+    std::fs::write(dir.path().join("seed.sql"), SEED)?;
+    let out = dir.path().join("reports");
+    let output = Command::new(env!("CARGO_BIN_EXE_redrill"))
+        .args(["drill", "--services", "local", "--quiet", "--out"])
+        .args([&out, &suite])
+        .env("TMPDIR", dir.path())
+        .output()?;
+    let mut records = std::fs::read_dir(&out)?
+        .filter_map(|run| Some(run.ok()?.path().join("record.json")))
+        .filter(|record| record.is_file());
+    let Some(record) = records.next() else {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    };
+    let record = std::fs::read(record)?;
+    let record: Value = serde_json::from_slice(&record)?;
+    Ok((output.status.code(), record["drills"][0].clone()))
+}
+
+/// The messages of the findings of one kind.
+fn said(drill: &Value, kind: &str) -> Vec<String> {
+    let checks = drill["checks"].as_array().into_iter().flatten();
+    let findings = checks.flat_map(|check| check["findings"].as_array().into_iter().flatten());
+    findings
+        .filter(|finding| finding["kind"] == kind)
+        .filter_map(|finding| Some(finding["message"].as_str()?.to_owned()))
+        .collect()
+}
+
+fn a_database_of_which_no_emergency_backup_can_be_taken_is_not_dropped() -> Result<(), Failed> {
+    let (code, drill) = drill(
+        "strike = [{ fault = \"corrupt-heap-page\" }]\nrecover = [\"dump\"]\nmode = \"replace\"\nat = \"20m after dump\"",
+    )?;
+    assert_eq!(code, Some(1), "{drill:#}");
+    let said = said(&drill, "restore-failed");
+    let refused = said
+        .iter()
+        .any(|words| words.contains("is not dropped without one"));
+    assert!(refused, "{said:?}");
+    let steps = drill["steps"].to_string();
+    assert!(!steps.contains("drop database"), "{steps}");
+    Ok(())
+}
+
+fn the_end_of_the_log_brings_a_delete_back_and_is_red() -> Result<(), Failed> {
+    let scenario = |target: &str| {
+        format!(
+            "strike = [{{ fault = \"rows-deleted\" }}]\nrecover = [\"base\"]\nat = \"20m after base\"\n\
+             restore = {{ target = {target} }}"
+        )
+    };
+    let (code, drilled) = drill(&scenario("\"end-of-wal\""))?;
+    assert_eq!(code, Some(1), "{drilled:#}");
+    let counts = said(&drilled, "count-differs").join(" ");
+    assert!(
+        counts.contains("public.numbers has 0, expected 5000"),
+        "{counts}"
+    );
+    for target in [
+        "\"before-strike\"",
+        "{ before-strike = \"lsn\" }",
+        "{ before-strike = \"name\" }",
+    ] {
+        let (code, drilled) = drill(&scenario(target))?;
+        assert_eq!(code, Some(0), "{target}: {drilled:#}");
+    }
+    Ok(())
+}
+
+fn when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left() -> Result<(), Failed> {
+    let (code, drill) = drill(
+        "strike = [{ fault = \"rows-deleted\" }]\nrecover = [\"base\"]\npick = \"newest-good\"\nunnoticed = 1\n\
+         at = \"20m after base\"",
+    )?;
+    // Replayed to its end, the log deletes the rows again, whatever base backup it is replayed onto.
+    assert_eq!(code, Some(1), "{drill:#}");
+    assert_eq!(said(&drill, "artifact-skipped").len(), 2, "{drill:#}");
+    let failed = said(&drill, "restore-failed").join(" ");
+    assert!(failed.contains("numbers without a gap"), "{failed}");
+    Ok(())
+}
+
+fn has_postgres() -> bool {
+    std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut found| found.next().is_some())
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    macro_rules! trials {
+        ($($test:ident),+ $(,)?) => {vec![$(
+            Trial::ignorable_test(stringify!($test), || {
+                if has_postgres() {
+                    return $test().map(|()| Completion::Completed);
+                }
+                if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() {
+                    return Err("there is no local Postgres".into());
+                }
+                Ok(Completion::ignored_with("there is no local Postgres"))
+            })
+        ),+]};
+    }
+    let trials = trials![
+        a_database_of_which_no_emergency_backup_can_be_taken_is_not_dropped,
+        the_end_of_the_log_brings_a_delete_back_and_is_red,
+        when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

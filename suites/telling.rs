@@ -1,0 +1,84 @@
+//! What is told of drills, through the binary: the gate, history, evidence, reports, schedules and notifications, on
+//! good days and bad ones.
+//!
+//! One real drill is run and its reports folder copied for each test, which needs a local Postgres; without one those
+//! tests are ignored (they fail where services are required, `REDRILL_REQUIRE_SERVICES=1`).
+
+mod telling {
+    pub mod browser;
+    pub mod examples;
+    pub mod gate;
+    pub mod news;
+    pub mod past;
+    pub mod place;
+    pub mod schedule;
+}
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use telling::{browser, examples, gate, news, past, place, schedule};
+
+fn trial(
+    name: &'static str,
+    missing: fn() -> Option<String>,
+    test: fn() -> place::Outcome,
+) -> Trial {
+    Trial::ignorable_test(name, move || match missing() {
+        Some(reason) if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() => {
+            Err(reason.into())
+        }
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => test().map(|()| Completion::Completed),
+    })
+}
+
+macro_rules! trials {
+    ($missing:expr; $($module:ident :: $test:ident),+ $(,)?) => {
+        vec![$(trial(concat!(stringify!($module), "::", stringify!($test)), $missing, $module::$test)),+]
+    };
+}
+
+fn main() -> std::process::ExitCode {
+    let mut trials = trials![|| None;
+        gate::a_gate_without_records_is_closed_and_says_what_to_run,
+        gate::a_key_that_is_none_is_refused_before_anything_starts,
+        gate::a_suite_that_cannot_be_read_opens_nothing,
+        past::a_history_of_nothing_exits_4,
+        schedule::next_says_when_in_utc_and_in_the_zone,
+        schedule::export_writes_files_that_name_the_suite,
+        schedule::a_suite_without_a_schedule_exits_4_and_says_what_to_add,
+        schedule::the_service_drills_what_is_due_and_ends_when_asked,
+        examples::every_command_of_the_examples_is_one_that_redrill_knows,
+        news::mistakes_in_redrill_toml_are_told_before_anything_starts,
+    ];
+    trials.extend(trials![place::no_postgres;
+        gate::fresh_evidence_opens_and_json_says_so,
+        gate::a_passing_record_of_another_commit_closes,
+        gate::a_policy_of_the_suite_is_held_to,
+        gate::a_gate_that_runs_what_is_missing_opens,
+        gate::evidence_that_is_signed_verifies_with_openssl_too_and_opens_a_strict_gate,
+        gate::an_edited_record_closes,
+        past::every_report_is_written_and_rendered_again_from_the_record,
+        past::history_shows_runs_and_compares_them,
+        past::a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code,
+        past::a_figure_that_drifts_further_than_the_suite_allows_fails_the_run,
+        past::two_drills_that_end_at_once_are_both_in_the_history,
+        past::a_report_that_cannot_be_written_changes_no_verdict,
+        past::pages_are_served_on_loopback_to_those_who_name_it,
+        past::the_runbook_has_the_commands_of_the_drill,
+        past::shards_are_merged_by_putting_their_folders_together,
+        schedule::a_service_that_crashed_leaves_its_drill_alone_and_the_next_one_waits_for_it,
+        news::a_webhook_that_hangs_holds_up_no_verdict,
+        news::failure_and_recovery_are_told_and_no_secret_is_printed,
+        examples::the_deploy_script_stops_at_a_closed_gate_and_goes_on_at_an_open_one,
+    ]);
+    trials.extend(trials![browser::missing;
+        browser::the_page_shows_the_numbers_of_the_record_and_no_error,
+        browser::the_page_reads_at_two_widths,
+    ]);
+    trials.extend(trials![examples::no_promtool;
+        examples::the_alert_rules_hold_before_promtool,
+    ]);
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    place::remove_drilled();
+    conclusion.exit_code()
+}

@@ -1,0 +1,219 @@
+//! `redrill gate` and the evidence that it reads.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::place::{Outcome, Place, SUITE, all, exits, says};
+
+pub fn a_gate_without_records_is_closed_and_says_what_to_run() -> Outcome {
+    let place = Place::new();
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(
+        &output,
+        &[
+            "GATE CLOSED",
+            "no-record: shop/lost",
+            "redrill drill shop.toml --only 'shop/lost'",
+        ],
+    )?;
+    let json = place.redrill(&["gate", "shop.toml", "--format", "json"]);
+    exits(&json, 5)?;
+    let decision: Value = serde_json::from_slice(&json.stdout)?;
+    if decision["open"] != false || decision["suites"][0]["reasons"][0]["kind"] != "no-record" {
+        return Err(format!("{decision}").into());
+    }
+    Ok(())
+}
+
+pub fn a_suite_that_cannot_be_read_opens_nothing() -> Outcome {
+    let place = Place::new();
+    place.write(
+        "shop.toml",
+        "[component.db]\nkind = \"postgres\"\n[gate]\nmax_aeg = \"1h\"\n",
+    );
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 2)?;
+    says(&output, &["`max_aeg`", "`max_age`"])
+}
+
+pub fn a_key_that_is_none_is_refused_before_anything_starts() -> Outcome {
+    let place = Place::new();
+    let output = place.redrill(&["drill", "shop.toml", "--sign", "shop.toml"]);
+    exits(&output, 2)?;
+    says(&output, &["not an ed25519 private key", "openssl genpkey"])?;
+    match place.path("reports").exists() {
+        true => Err("a run was begun".into()),
+        false => Ok(()),
+    }
+}
+
+pub fn fresh_evidence_opens_and_json_says_so() -> Outcome {
+    let place = Place::drilled()?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 0)?;
+    says(&output, &["GATE OPEN", "shop/lost", "holds"])?;
+    let json = place.redrill(&["gate", "shop.toml", "--format", "json"]);
+    let decision: Value = serde_json::from_slice(&json.stdout)?;
+    let commit = place.record()?["origin"]["commit"].clone();
+    if decision["open"] != true || decision["commit"] != commit || !commit.is_string() {
+        return Err(format!("{decision}").into());
+    }
+    Ok(())
+}
+
+pub fn a_passing_record_of_another_commit_closes() -> Outcome {
+    let place = Place::drilled()?;
+    place.commit("second");
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["other-commit", "is to be released"])?;
+    let first = place.record()?["origin"]["commit"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    exits(
+        &place.redrill(&["gate", "shop.toml", "--commit", &first]),
+        0,
+    )?;
+    place.write("redrill.toml", "[gate]\ncommit = \"any\"\n");
+    exits(&place.redrill(&["gate", "shop.toml"]), 0)?;
+    let unknown = place.redrill(&["gate", "shop.toml", "--commit", "main"]);
+    exits(&unknown, 2)?;
+    says(&unknown, &["not a commit"])
+}
+
+pub fn a_policy_of_the_suite_is_held_to() -> Outcome {
+    let cases = [
+        ("max_age = \"1ms\"", "stale"),
+        ("versions = { postgres = \"9\" }", "other-version"),
+        (
+            "detection = { suite = \"shop.toml\", max_age = \"1ms\" }",
+            "stale",
+        ),
+        ("signed_by = \"key.pub\"", "not-signed"),
+    ];
+    for (policy, reason) in cases {
+        let place = Place::drilled()?;
+        place.write(
+            "shop.toml",
+            &format!("{SUITE}\n[gate]\nsuite = \"any\"\n{policy}\n"),
+        );
+        let output = place.redrill(&["gate", "shop.toml"]);
+        exits(&output, 5)?;
+        says(&output, &[reason, "remedy:"])?;
+    }
+    let place = Place::drilled()?;
+    place.write("shop.toml", &format!("{SUITE}\n# changed\n"));
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["other-suite"])?;
+    place.write("shop.toml", &format!("{SUITE}\n[gate]\nsuite = \"any\"\ntests = [\"test_rpo\"]\nversions = {{ postgres = \"1\" }}\n"));
+    says(&place.redrill(&["gate", "shop.toml"]), &["other-version"])
+}
+
+pub fn an_edited_record_closes() -> Outcome {
+    let place = Place::drilled()?;
+    let path = place.run()?.join("record.json");
+    let record = std::fs::read_to_string(&path)?;
+    std::fs::write(&path, record.replace("\"local\"", "\"containers\""))?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["changed-record"])?;
+    std::fs::write(&path, &record[..record.len() - 100])?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["unreadable-record"])
+}
+
+pub fn a_gate_that_runs_what_is_missing_opens() -> Outcome {
+    let place = Place::new();
+    let arguments = ["gate", "shop.toml", "--run", "--services", "local"];
+    let output = place.redrill(&arguments);
+    exits(&output, 0)?;
+    says(&output, &["GATE OPEN"])?;
+    // Now nothing is missing, and nothing runs.
+    exits(&place.redrill(&arguments), 0)?;
+    match place.runs().len() {
+        1 => Ok(()),
+        runs => Err(format!("{runs} runs\n{}", all(&output)).into()),
+    }
+}
+
+pub fn evidence_that_is_signed_verifies_with_openssl_too_and_opens_a_strict_gate() -> Outcome {
+    let place = Place::new();
+    let openssl = |arguments: &[&str]| -> Outcome {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(place.path(""))
+            .output()?;
+        exits(&output, 0)
+    };
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", "tmp/key.pem"])?;
+    openssl(&["pkey", "-in", "tmp/key.pem", "-pubout", "-out", "key.pub"])?;
+    place.write(
+        "redrill.toml",
+        "[gate]\nsigned_by = \"key.pub\"\ncommit = \"clean\"\n",
+    );
+    place.commit("policy");
+    let drilled = place.redrill(&[
+        "drill",
+        "shop.toml",
+        "--services",
+        "local",
+        "--sign",
+        "tmp/key.pem",
+    ]);
+    exits(&drilled, 0)?;
+    exits(&place.redrill(&["gate", "shop.toml"]), 0)?;
+    let verified = place.redrill(&["verify-evidence", "latest", "--key", "key.pub"]);
+    exits(&verified, 0)?;
+    says(&verified, &["is the record that was signed: PASSED"])?;
+
+    // The same by other hands: DSSE's encoding, verified by OpenSSL.
+    let run = place.run()?;
+    let envelope: Value = serde_json::from_slice(&std::fs::read(run.join("evidence.dsse.json"))?)?;
+    let decode = |field: &Value| -> Result<Vec<u8>, libtest_mimic::Failed> {
+        use base64::Engine as _;
+        let text = field.as_str().ok_or("no text")?;
+        Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+    };
+    let payload = decode(&envelope["payload"])?;
+    let kind = envelope["payloadType"].as_str().ok_or("no type")?;
+    let signed = [
+        format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).as_bytes(),
+        &payload,
+    ]
+    .concat();
+    std::fs::write(place.path("tmp/signed"), signed)?;
+    std::fs::write(
+        place.path("tmp/sig"),
+        decode(&envelope["signatures"][0]["sig"])?,
+    )?;
+    openssl(&[
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        "key.pub",
+        "-rawin",
+        "-in",
+        "tmp/signed",
+        "-sigfile",
+        "tmp/sig",
+    ])?;
+    let statement: Value = serde_json::from_slice(&payload)?;
+    if statement["predicate"]["passedTests"][0] != "test_rpo of shop/lost" {
+        return Err(format!("{statement}").into());
+    }
+
+    let record = std::fs::read_to_string(run.join("record.json"))?;
+    std::fs::write(
+        run.join("record.json"),
+        record.replace("\"local\"", "\"containers\""),
+    )?;
+    let output = place.redrill(&["verify-evidence", "latest", "--key", "key.pub"]);
+    exits(&output, 1)?;
+    says(&output, &["made over another record"])
+}

@@ -1,0 +1,277 @@
+//! History, reports and runbooks of earlier runs.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use super::place::{Outcome, Place, contains, exits, says, text};
+
+pub fn a_history_of_nothing_exits_4() -> Outcome {
+    let place = Place::new();
+    let output = place.redrill(&["history"]);
+    exits(&output, 4)?;
+    says(&output, &["no run yet", "redrill drill"])?;
+    let output = place.redrill(&["report"]);
+    exits(&output, 2)?;
+    says(&output, &["there is no run in reports"])
+}
+
+pub fn every_report_is_written_and_rendered_again_from_the_record() -> Outcome {
+    let place = Place::drilled()?;
+    let run = place.run()?;
+    let record = std::fs::read(run.join("record.json"))?;
+    for name in ["report.md", "report.html", "junit.xml"] {
+        let before = std::fs::read_to_string(run.join(name))?;
+        std::fs::remove_file(run.join(name))?;
+        exits(&place.redrill(&["report"]), 0)?;
+        if std::fs::read_to_string(run.join(name))? != before {
+            return Err(format!("{name} came out differently").into());
+        }
+    }
+    if std::fs::read(run.join("record.json"))? != record {
+        return Err("the record was changed".into());
+    }
+    let junit = std::fs::read_to_string(run.join("junit.xml"))?;
+    contains(
+        &junit,
+        &[
+            "testsuite name=\"shop\"",
+            "testcase name=\"test_rpo\"",
+            "failures=\"0\"",
+        ],
+    )
+}
+
+pub fn history_shows_runs_and_compares_them() -> Outcome {
+    let place = Place::drilled()?;
+    let shown = place.redrill(&["history"]);
+    exits(&shown, 0)?;
+    says(&shown, &["shop/lost", "58 m", "1/1", "passed"])?;
+    let json = place.redrill(&["history", "--format", "json"]);
+    let entries: Value = serde_json::from_slice(&json.stdout)?;
+    if entries[0]["rpo"] != 3480.0 {
+        return Err(format!("{entries}").into());
+    }
+    let same = place.redrill(&["history", "compare", "latest"]);
+    exits(&same, 0)?;
+    says(&same, &["nothing got better or worse"])?;
+    // A torn last line is told, and nothing is lost.
+    let path = place.path("reports/history.jsonl");
+    let history = std::fs::read(&path)?;
+    std::fs::write(&path, &history[..history.len() / 2])?;
+    let torn = place.redrill(&["history"]);
+    exits(&torn, 0)?;
+    says(
+        &torn,
+        &["shop/lost", "note: line 1 of history.jsonl is torn"],
+    )?;
+    exits(&place.redrill(&["gate", "shop.toml"]), 0)
+}
+
+pub fn a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code() -> Outcome {
+    let place = Place::new();
+    let reports = place.path("reports");
+    std::fs::create_dir(&reports)?;
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+        .arg(&reports)
+        .output()?;
+    if !mounted.status.success() {
+        return Err(format!(
+            "this test mounts a small file system, which needs root: {}",
+            text(&mounted.stderr)
+        )
+        .into());
+    }
+    std::fs::write(reports.join("filler"), vec![0; 48 << 10])?;
+    let output = place.redrill(&["drill", "shop.toml", "--services", "local"]);
+    Command::new("umount").arg("-l").arg(&reports).status()?;
+    // The facts of the drill could not be kept either, and so not everything was established.
+    exits(&output, 3)?;
+    says(
+        &output,
+        &[
+            "UNDETERMINED: 1/1 tests passed",
+            "error: write the record",
+            "No space left",
+        ],
+    )
+}
+
+pub fn a_report_that_cannot_be_written_changes_no_verdict() -> Outcome {
+    let place = Place::new();
+    let output = place
+        .command(&["drill", "shop.toml", "--services", "local"])
+        .env("GITHUB_STEP_SUMMARY", "/dev/full")
+        .output()?;
+    exits(&output, 0)?;
+    says(
+        &output,
+        &[
+            "PASSED: 1/1 tests",
+            "error: write the summary of the job",
+            "No space left",
+        ],
+    )?;
+    let summary = place.path("tmp/summary.md");
+    let output = place
+        .command(&["drill", "shop.toml", "--services", "local"])
+        .env("GITHUB_STEP_SUMMARY", &summary)
+        .output()?;
+    exits(&output, 0)?;
+    contains(
+        &std::fs::read_to_string(summary)?,
+        &["# Backup drill of Shop", "## Control map"],
+    )
+}
+
+pub fn shards_are_merged_by_putting_their_folders_together() -> Outcome {
+    let place = Place::drilled()?;
+    // As if it came from another machine, without its history.
+    std::fs::remove_file(place.path("reports/history.jsonl"))?;
+    says(&place.redrill(&["history"]), &["shop/lost"])?;
+    exits(&place.redrill(&["gate", "shop.toml"]), 0)?;
+    let ran: Vec<Option<i32>> = (1..=2)
+        .map(|shard| {
+            let shard = format!("{shard}/2");
+            let arguments = [
+                "drill",
+                "shop.toml",
+                "--services",
+                "local",
+                "--shard",
+                &shard,
+            ];
+            place.redrill(&arguments).status.code()
+        })
+        .collect();
+    if ran != [Some(0), Some(0)] || place.runs().len() != 2 {
+        return Err(format!("{ran:?}, {:?}", place.runs()).into());
+    }
+    Ok(())
+}
+
+/// Three earlier runs whose artifacts were twice as large: something is missing from the backup.
+pub fn a_figure_that_drifts_further_than_the_suite_allows_fails_the_run() -> Outcome {
+    let place = Place::drilled()?;
+    let original = place.record()?;
+    for day in 1..=3 {
+        let mut record = original.clone();
+        let run = format!("2026010{day}-000000-0000000{day}");
+        record["run_id"] = run.as_str().into();
+        record["started_at"] = format!("2026-01-0{day}T00:00:00Z").into();
+        let bytes = &mut record["drills"][0]["throughput"][0]["artifact_bytes"];
+        *bytes = (bytes.as_u64().ok_or("no size")? * 2).into();
+        std::fs::create_dir(place.path("reports").join(&run))?;
+        place.write(&format!("reports/{run}/record.json"), &record.to_string());
+    }
+    let suite = std::fs::read_to_string(place.path("shop.toml"))?;
+    let drill = |limit: &str| {
+        place.write(
+            "shop.toml",
+            &format!("{suite}\n[trend]\nsize = \"{limit}\"\n"),
+        );
+        place.redrill(&["drill", "shop.toml", "--services", "local"])
+    };
+    let output = drill("25%");
+    exits(&output, 1)?;
+    says(
+        &output,
+        &["regression: artifact size is", "below the median", "FAILED"],
+    )?;
+    exits(&drill("95%"), 0)
+}
+
+pub fn two_drills_that_end_at_once_are_both_in_the_history() -> Outcome {
+    let place = Place::new();
+    let spawn = || {
+        place
+            .command(&["drill", "shop.toml", "--services", "local"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let (one, two) = (spawn()?, spawn()?);
+    for child in [one, two] {
+        exits(&child.wait_with_output()?, 0)?;
+    }
+    let history = std::fs::read_to_string(place.path("reports/history.jsonl"))?;
+    let mut runs = Vec::new();
+    for line in history.lines() {
+        runs.push(serde_json::from_str::<Value>(line)?["run"].clone());
+    }
+    match runs.as_slice() {
+        [a, b] if a != b => Ok(()),
+        _ => Err(format!("{runs:?}").into()),
+    }
+}
+
+/// Asks the server for a path, naming it by `host`.
+fn ask(address: &str, host: &str, path: &str) -> Result<String, Failed> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+pub fn pages_are_served_on_loopback_to_those_who_name_it() -> Outcome {
+    let place = Place::drilled()?;
+    let mut child = place
+        .command(&["report", "--serve", "--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+    let address = line
+        .trim()
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let run = place
+        .run()?
+        .file_name()
+        .ok_or("no name")?
+        .to_string_lossy()
+        .into_owned();
+    let answers = (|| -> Outcome {
+        contains(
+            &ask(&address, &address, "/")?,
+            &["200 OK", "Backup drills", &run],
+        )?;
+        contains(
+            &ask(&address, &address, &format!("/run/{run}"))?,
+            &["200 OK", "data-seconds=\"3480\""],
+        )?;
+        contains(&ask(&address, &address, "/run/../../etc/passwd")?, &["404"])?;
+        contains(&ask(&address, "evil.example", "/")?, &["403"])
+    })();
+    Command::new("kill").arg(child.id().to_string()).status()?;
+    let status = child.wait()?;
+    answers?;
+    match status.code() {
+        Some(0) => Ok(()),
+        code => Err(format!("ended with {code:?}").into()),
+    }
+}
+
+pub fn the_runbook_has_the_commands_of_the_drill() -> Outcome {
+    let place = Place::drilled()?;
+    let output = place.redrill(&["runbook", "shop.toml"]);
+    exits(&output, 0)?;
+    says(
+        &output,
+        &[
+            "# Recovery runbook: Shop",
+            "pg_restore",
+            "### Symptoms",
+            "SELECT 1",
+        ],
+    )
+}
