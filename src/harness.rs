@@ -208,6 +208,18 @@ impl Stage {
         })
     }
 
+    /// Whether everything is there that a drill needs, or what is not.
+    fn can(&self, index: usize) -> std::result::Result<(), String> {
+        let chosen = self.services().as_ref().map_err(Clone::clone)?;
+        let drill = &self.drills[index];
+        let mut own = self.suites.iter().filter(|suite| suite.name == drill.suite);
+        if own.any(choose::uses_pgbackrest) {
+            let found = choose::pgbackrest(chosen.provisioner.mode());
+            found.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn context(&self, name: &str) -> Result<Context> {
         let dir = self.folder.path().join(name);
         Context::new(
@@ -260,8 +272,8 @@ fn trials(stage: &Arc<Stage>, index: usize, drill: &Drill) -> Vec<Trial> {
                  what: String| {
         let stage = stage.clone();
         Trial::ignorable_test(name, move || {
-            if let Err(reason) = stage.services() {
-                return without_services(reason);
+            if let Err(reason) = stage.can(index) {
+                return without_services(&reason);
             }
             let result = stage
                 .result(index)

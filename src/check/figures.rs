@@ -10,7 +10,7 @@ use crate::context::Phase;
 use crate::evidence::{BackupFact, Evidence, RecoveryFact, Sample};
 use crate::outcome::{RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
-use crate::suite::{Check, Method};
+use crate::suite::Check;
 
 /// What was lost of one component.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,10 +77,7 @@ pub struct Exposure {
 /// projected to the production size: a schedule is exposed for its period *and* its own duration.
 pub fn exposure(evidence: &Evidence, terms: &Terms<'_>, backup: &str) -> Option<Exposure> {
     let spec = terms.backup(backup)?;
-    if let Method::PgBasebackup {
-        archive_timeout, ..
-    } = &spec.method
-    {
+    if let Some(archive_timeout) = spec.method.archive_timeout() {
         let period = archive_timeout.as_secs_f64();
         let duration = archiving_duration(evidence, backup)?;
         return Some(Exposure {
@@ -112,10 +109,10 @@ fn archiving_duration(evidence: &Evidence, backup: &str) -> Option<f64> {
 
 /// How long after its instant a strike at the worst moment comes: what exposes the backup lasts that much longer.
 pub fn worst_delay(evidence: &Evidence, terms: &Terms<'_>, backup: &str) -> Option<f64> {
-    match terms.backup(backup)?.method {
-        Method::PgBasebackup { .. } => archiving_duration(evidence, backup),
-        _ => backup_duration(evidence, terms, backup).map(|(seconds, _)| seconds),
+    if terms.backup(backup)?.method.archives() {
+        return archiving_duration(evidence, backup);
     }
+    backup_duration(evidence, terms, backup).map(|(seconds, _)| seconds)
 }
 
 /// How long the backup takes: projected to the production size where one is known, else as measured, in seconds.

@@ -114,9 +114,9 @@ impl<'a> Terms<'a> {
             | Check::Content
             | Check::RecordBound => true,
             Check::Catalogue => engines.iter().any(|engine| *engine != Engine::Bucket),
-            Check::Replay | Check::Integrity => backups
-                .iter()
-                .any(|backup| matches!(backup.method, Method::PgBasebackup { .. })),
+            Check::Replay | Check::Integrity => {
+                backups.iter().any(|backup| backup.method.archives())
+            }
             Check::Size => backups.iter().any(|backup| backup.size.is_some()),
             Check::Mirror | Check::Metadata => engines.contains(&Engine::Bucket),
             Check::MassDelete => {

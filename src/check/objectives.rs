@@ -4,7 +4,7 @@ use super::{Facts, figures, unobserved};
 use crate::clock::readable;
 use crate::outcome::{Finding, Outcome};
 use crate::plan::DrillKind;
-use crate::suite::{Check, Method, StrikeTime};
+use crate::suite::{Check, StrikeTime};
 
 pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
@@ -86,7 +86,7 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
             let archives = facts
                 .terms
                 .backup(&recovery.backup)
-                .is_some_and(|backup| matches!(backup.method, Method::PgBasebackup { .. }));
+                .is_some_and(|backup| backup.method.archives());
             let (does, remedy) = if archives {
                 ("archives", "set `archive_timeout` to at most")
             } else {

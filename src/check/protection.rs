@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
+
 use super::{Facts, unobserved};
 use crate::outcome::{Finding, Outcome};
-use crate::suite::Check;
+use crate::suite::{BackupType, Check, Method};
 
 pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
@@ -48,10 +50,16 @@ pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
             .iter()
             .filter(|id| !fact.remaining.contains(**id))
             .collect();
+        // What is counted, and not aged, may stay longer: from the oldest full backup on that counts.
+        let counted = counted_from(&spec.method, &fact.taken);
+        let counts = |id: &&String| {
+            let mut taken = fact.taken.iter().filter(|(taken, ..)| taken == *id);
+            taken.any(|(_, at, _)| counted.is_some_and(|from| *at >= from))
+        };
         let extra: Vec<&String> = fact
             .remaining
             .iter()
-            .filter(|id| !wanted.contains(id))
+            .filter(|id| !wanted.contains(id) && !counts(id))
             .collect();
         if let Some(first) = missing.first() {
             findings.push(Finding::error(
@@ -92,6 +100,19 @@ pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
         }
     }
     Outcome::of(Check::Retention, observed, findings)
+}
+
+/// When the oldest backup was taken that pgBackRest is told to keep by its number; the first run is full whatever was said.
+fn counted_from(method: &Method, taken: &[(String, DateTime<Utc>, bool)]) -> Option<DateTime<Utc>> {
+    let Method::PgBackRest(options) = method else {
+        return None;
+    };
+    let instants: BTreeSet<DateTime<Utc>> = taken.iter().map(|(_, at, _)| *at).collect();
+    let first = instants.first().copied();
+    let full = |at: &DateTime<Utc>| options.type_at(*at) == BackupType::Full || Some(*at) == first;
+    let kept = options.retention_full.max(1) as usize;
+    let mut newest_first = instants.iter().rev().copied().filter(full);
+    newest_first.nth(kept - 1).or(first)
 }
 
 pub(super) fn encryption(facts: &Facts<'_>) -> Outcome {

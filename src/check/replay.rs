@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Facts, unobserved};
 use crate::evidence::RecoveryFact;
 use crate::outcome::{Finding, Outcome};
-use crate::suite::{Check, Method};
+use crate::suite::Check;
 
 pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
@@ -27,7 +27,7 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
         let archives = facts
             .terms
             .backup(&recovery.backup)
-            .is_some_and(|backup| matches!(backup.method, Method::PgBasebackup { .. }));
+            .is_some_and(|backup| backup.method.archives());
         if !archives {
             continue;
         }
@@ -123,7 +123,7 @@ pub(super) fn integrity(facts: &Facts<'_>) -> Outcome {
         let component = &recovery.component;
         let Some(found) = &recovery.integrity else {
             let backup = facts.terms.backup(&recovery.backup);
-            if backup.is_some_and(|backup| matches!(backup.method, Method::PgBasebackup { .. })) {
+            if backup.is_some_and(|backup| backup.method.archives()) {
                 let what = format!("{component} was not read page by page");
                 findings.push(unobserved(facts, &what));
             }

@@ -50,8 +50,9 @@ pub(super) async fn run(flags: Flags) -> Result<Exit> {
         scratch.path().join("logs"),
         CancellationToken::new(),
     )?;
-    let local = local(&needs)?;
-    let contained = contained(&ctx, &needs).await?;
+    let pgbackrest = suites.iter().any(choose::uses_pgbackrest);
+    let local = local(&needs, pgbackrest)?;
+    let contained = contained(&ctx, &needs, pgbackrest).await?;
     super::say(match (local, contained) {
         (true, true) => "\nboth kinds of services can be had\n",
         (true, false) => "\nlocal services can be had: use --services local\n",
@@ -93,17 +94,21 @@ fn wanted(need: &Need) -> String {
     )
 }
 
-fn local(needs: &BTreeSet<Need>) -> Result<bool> {
+fn local(needs: &BTreeSet<Need>, pgbackrest: bool) -> Result<bool> {
     super::say("local services need\n")?;
     let mut good = true;
     for need in needs {
         let found = choose::local_program(need);
         good &= line(&wanted(need), found)?;
     }
+    if pgbackrest {
+        // Only the drills of its own suites go without it.
+        line("pgbackrest", choose::pgbackrest("local"))?;
+    }
     Ok(good)
 }
 
-async fn contained(ctx: &Context, needs: &BTreeSet<Need>) -> Result<bool> {
+async fn contained(ctx: &Context, needs: &BTreeSet<Need>, pgbackrest: bool) -> Result<bool> {
     super::say("containers need\n")?;
     let engine = containers::engine_answers(ctx)
         .await
@@ -114,6 +119,9 @@ async fn contained(ctx: &Context, needs: &BTreeSet<Need>) -> Result<bool> {
             let image = containers::available_image(ctx, need.0, need.1.as_deref()).await;
             good &= line(&wanted(need), image.map(|image| image.to_string()))?;
         }
+    }
+    if pgbackrest {
+        line("pgbackrest", choose::pgbackrest("containers"))?;
     }
     Ok(good)
 }

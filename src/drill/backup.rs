@@ -12,7 +12,7 @@ use crate::pipeline::Taken;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Origin};
 use crate::repository::manifest::{Manifest, SCHEMA_VERSION};
 use crate::service::Service;
-use crate::suite::{Backup, Method};
+use crate::suite::{Backup, Encryption, Method};
 
 /// How closely the source is looked at before a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +147,7 @@ async fn write(
     let compression = match &backup.method {
         Method::PgDump(dump) => dump.compress.to_string(),
         Method::PgBasebackup { compress, .. } => compress.to_string(),
+        Method::PgBackRest(options) => options.compress.to_string(),
         Method::RedisRdb { .. } => "rdb".to_owned(),
         Method::BucketSync { .. } => "none".to_owned(),
     };
@@ -157,7 +158,10 @@ async fn write(
         engine: engine.clone(),
         compression: compression.clone(),
     };
-    let keys = world.keys_of(backup);
+    // What pgBackRest stores it encrypts by itself.
+    let keys = world
+        .keys_of(backup)
+        .filter(|_| backup.encrypt == Some(Encryption::Age));
     let recipients = keys
         .iter()
         .map(crate::pipeline::artifact::Keys::recipient)
@@ -172,7 +176,7 @@ async fn write(
                 artifact.copy(ctx, earlier).await?;
                 Ok(Taken {
                     tool: earlier.manifest.tool.clone(),
-                    refused: None,
+                    ..Taken::default()
                 })
             }
         }
@@ -208,7 +212,7 @@ async fn write(
         taken_at: fact.at,
         engine,
         tool: taken.tool,
-        parent: None,
+        parent: taken.parent,
         compression,
         recipients,
         source_identity: fact

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Observation, StrikeFact};
 use crate::fault::strike::{self, Page};
 use crate::plan::DrillKind;
-use crate::suite::{Backup, ComponentKind, Method, Scenario, Strike, StrikeTime, fit};
+use crate::suite::{Backup, ComponentKind, Scenario, Strike, StrikeTime, fit};
 
 /// The table of the drill's own ledger, as it is called in an observation.
 const LEDGER: &str = "redrill.ledger";
@@ -145,9 +145,10 @@ async fn one(
 /// Whether everything that was acknowledged can come back: a server that is started again has it, and so has the log of
 /// one that still answers.
 fn loses_nothing(terms: &Terms<'_>, scenario: &Scenario, component: &str, strike: Strike) -> bool {
-    let archives = terms.backups().into_iter().any(|backup| {
-        backup.component == component && matches!(backup.method, Method::PgBasebackup { .. })
-    });
+    let archives = terms
+        .backups()
+        .into_iter()
+        .any(|backup| backup.component == component && backup.method.archives());
     scenario.restart || (archives && fit::leaves_a_server(strike))
 }
 

@@ -15,7 +15,7 @@ use crate::fault::plant;
 use crate::pipeline::{Fetched, Pipeline};
 use crate::plan::DrillKind;
 use crate::service::{Service, Stop};
-use crate::suite::{Backup, Component, Fault, Method, Mode, Pick, RestoreOptions, Scenario, fit};
+use crate::suite::{Backup, Component, Fault, Mode, Pick, RestoreOptions, Scenario, fit};
 
 mod choose;
 mod expected;
@@ -246,7 +246,7 @@ impl Recovery<'_, '_> {
         backup: &Backup,
         fact: &mut RecoveryFact,
     ) -> Result<Option<ArchiveFact>> {
-        if !matches!(backup.method, Method::PgBasebackup { .. }) {
+        if !backup.method.archives() {
             return Ok(None);
         }
         let mut numbers = self.known.ledger.iter();

@@ -18,9 +18,8 @@ use crate::fault::plant;
 use crate::pipeline::artifact::ArtifactReader;
 use crate::plan::{DrillKind, Happening};
 use crate::repository::manifest::{self, Manifest};
-use crate::repository::retention;
 use crate::service::Service;
-use crate::suite::{Backup, Fault, Pick, Scenario};
+use crate::suite::{Backup, Fault, Method, Pick, Scenario};
 
 /// Plays everything up to the strike and notes it in the evidence.
 pub(super) async fn play(
@@ -117,9 +116,12 @@ pub(super) async fn play(
                     continue;
                 };
                 let ctx = ctx.within(Phase::Backup, &backup.component);
-                for repository in world.repositories(backup) {
-                    retention::prune(&ctx, &repository, &backup.name, &backup.keep, *at).await?;
-                }
+                let source = world.service(&backup.component)?;
+                let component = world.component(&backup.component)?;
+                let destination = world.destination(backup);
+                pipeline(backup, component, world.fault)?
+                    .prune(&ctx, source.as_ref(), &destination, &backup.keep, *at)
+                    .await?;
             }
         }
     }
@@ -166,7 +168,8 @@ async fn earlier_today(
     backup: &Backup,
     taken: &[BackupFact],
 ) -> Result<Option<ArtifactReader>> {
-    if world.drill.kind != DrillKind::Retention {
+    // What expires is pgBackRest's own business, and it knows of no copies.
+    if world.drill.kind != DrillKind::Retention || matches!(backup.method, Method::PgBackRest(_)) {
         return Ok(None);
     }
     let today = ctx.clock.now().date_naive();
@@ -199,12 +202,14 @@ async fn another_cluster(
     another
         .plant(ctx, "of-another-cluster", "of-another-cluster")
         .await?;
-    pipeline.prepare(ctx, another.as_ref()).await?;
     for repository in world.repositories(backup) {
         let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
         let keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
         repository.delete(ctx, &keys).await?;
     }
+    pipeline
+        .prepare(ctx, another.as_ref(), &world.destination(backup))
+        .await?;
     Ok(another)
 }
 

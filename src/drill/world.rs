@@ -12,6 +12,7 @@ use crate::pipeline::artifact::{Destination, Keys};
 use crate::pipeline::bucket_sync::BucketSync;
 use crate::pipeline::pg_basebackup::PgBasebackup;
 use crate::pipeline::pg_dump::PgDump;
+use crate::pipeline::pgbackrest::PgBackRest;
 use crate::pipeline::redis::RedisRdb;
 use crate::plan::{Drill, DrillKind};
 use crate::provision::{Provisioner, Wanted};
@@ -25,7 +26,7 @@ use crate::service::s3::S3Client;
 use crate::service::{Running, Service};
 use crate::suite::brought::OWN_TABLES;
 use crate::suite::{
-    Backup, Component, ComponentKind, Encryption, Engine, Fault, Method, RepositoryKind, Suite,
+    Backup, Component, ComponentKind, Engine, Fault, Method, RepositoryKind, Suite,
 };
 
 /// Everything a drill has running.
@@ -87,12 +88,10 @@ impl<'a> World<'a> {
         nonce: &str,
         canary: &str,
     ) -> Result<()> {
-        if backups
-            .iter()
-            .any(|backup| backup.encrypt == Some(Encryption::Age))
-        {
+        if backups.iter().any(|backup| backup.encrypt.is_some()) {
             self.keys = Some(Keys::generate(ctx));
         }
+        self.repositories = self.open_repositories(ctx, backups).await?;
         let suite = self.suite;
         let wanted: Vec<&Component> = suite
             .components
@@ -104,9 +103,10 @@ impl<'a> World<'a> {
             let ctx = ctx.within(Phase::Prepare, &component.name);
             let mut pipelines = Vec::new();
             for backup in backups.iter().filter(|b| b.component == component.name) {
-                pipelines.push(pipeline(backup, component, this.fault)?);
+                pipelines.push((pipeline(backup, component, this.fault)?, *backup));
             }
-            let settings = pipelines.iter().flat_map(|p| p.source_settings()).collect();
+            let settings = pipelines.iter().flat_map(|(p, _)| p.source_settings());
+            let settings = settings.collect();
             let service = this
                 .start(&ctx, component, "source", None, &settings)
                 .await?;
@@ -120,15 +120,16 @@ impl<'a> World<'a> {
                 .plant(&ctx, nonce, canary)
                 .await
                 .doing_with(|| format!("plant the nonce in {}", component.name))?;
-            for pipeline in pipelines {
-                pipeline.prepare(&ctx, service.as_ref()).await?;
+            for (pipeline, backup) in pipelines {
+                let destination = this.destination(backup);
+                pipeline
+                    .prepare(&ctx, service.as_ref(), &destination)
+                    .await?;
             }
             lock(&this.services).insert(component.name.clone(), service);
             Ok::<(), Error>(())
         });
-        futures::future::try_join_all(components).await?;
-        self.repositories = self.open_repositories(ctx, backups).await?;
-        Ok(())
+        futures::future::try_join_all(components).await.map(drop)
     }
 
     async fn open_repositories(
@@ -139,12 +140,14 @@ impl<'a> World<'a> {
         let mut open: BTreeMap<String, Arc<dyn Repository>> = BTreeMap::new();
         let mut server: Option<Arc<dyn Running>> = None;
         for spec in &self.suite.repositories {
-            if !backups
+            let mut own = backups
                 .iter()
-                .any(|backup| backup.repositories.contains(&spec.name))
-            {
+                .filter(|backup| backup.repositories.contains(&spec.name))
+                .peekable();
+            if own.peek().is_none() {
                 continue;
             }
+            let by_itself = own.any(|backup| matches!(backup.method, Method::PgBackRest(_)));
             let repository: Arc<dyn Repository> = match &spec.kind {
                 RepositoryKind::Local => {
                     let dir = ctx.subdir(&format!("repository-{}", spec.name))?;
@@ -165,9 +168,12 @@ impl<'a> World<'a> {
                             server.insert(started).clone()
                         }
                     };
-                    let repository =
+                    let mut repository =
                         S3Repository::new(&spec.name, S3Client::new(&server.endpoint()), bucket);
                     repository.create(ctx).await?;
+                    if by_itself {
+                        repository = repository.over_tls(server.endpoint(), server.tls(ctx).await?);
+                    }
                     Arc::new(repository)
                 }
             };
@@ -391,6 +397,11 @@ pub(super) fn pipeline(
             if fault == Some(Fault::C13) {
                 pipeline.timeline = "current";
             }
+            pipeline.deadline = backup.deadline;
+            Arc::new(pipeline)
+        }
+        Method::PgBackRest(options) => {
+            let mut pipeline = PgBackRest::new(options.clone());
             pipeline.deadline = backup.deadline;
             Arc::new(pipeline)
         }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::repository::{Repository, Stored};
+use crate::repository::{Place, Repository, Stored};
 use crate::service::Reading;
 
 /// What is done to the object's bytes on their way out.
@@ -114,6 +114,12 @@ impl Repository for Damaged {
 
     async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
         self.inner.list(ctx, prefix).await
+    }
+
+    fn place(&self) -> Result<Place> {
+        Err(Error::defect(
+            "a damaged view of a repository is in no place",
+        ))
     }
 
     async fn delete(&self, _: &Context, _: &[String]) -> Result<()> {

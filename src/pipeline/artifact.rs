@@ -60,6 +60,12 @@ impl Keys {
         self.recipient.to_string()
     }
 
+    /// A passphrase for tools that encrypt by themselves: the identity's own text; `None` without one.
+    pub fn passphrase(&self) -> Option<String> {
+        let identity = self.identity.as_ref()?.to_string();
+        Some(identity.expose_secret().to_owned())
+    }
+
     /// The same recipient with another pair's identity, or with none: what must not open anything.
     #[must_use]
     pub fn with_identity_of(&self, other: Option<&Self>) -> Self {
@@ -122,6 +128,11 @@ impl Destination {
     /// Whether what is stored here is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.keys.is_some()
+    }
+
+    /// What tools that encrypt by themselves encrypt with, where this is encrypted.
+    pub fn passphrase(&self) -> Option<String> {
+        self.keys.as_ref().and_then(Keys::passphrase)
     }
 
     /// Streams one object into some of the repositories.
@@ -550,6 +561,11 @@ impl ArtifactReader {
             ))
             .hint("restore with the identity that belongs to this recipient")
         })
+    }
+
+    /// What opens an artifact whose tool encrypts by itself.
+    pub fn passphrase(&self) -> Option<String> {
+        self.keys.as_ref().and_then(Keys::passphrase)
     }
 
     /// Bytes and SHA-256 of a file's content, which is read to its end.

@@ -8,18 +8,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
+use crate::pipeline::physical::log::Log;
+use crate::repository::retention;
 use crate::service::Service;
-use crate::suite::RestoreOptions;
+use crate::suite::{Keep, RestoreOptions};
 
 pub mod artifact;
 pub mod bucket_sync;
 pub mod pg_basebackup;
 pub mod pg_dump;
+pub mod pgbackrest;
+pub mod physical;
 pub mod redis;
 pub mod search;
 pub mod stream;
@@ -32,6 +37,8 @@ pub struct Taken {
     pub tool: String,
     /// Refused by the mass-delete guard, with both numbers in words. Nothing was committed then.
     pub refused: Option<String>,
+    /// The artifact that this one builds on, when it is not complete by itself.
+    pub parent: Option<String>,
 }
 
 /// Takes backups of one component and puts them back.
@@ -43,7 +50,12 @@ pub trait Pipeline: Send + Sync {
     }
 
     /// Sets a source up for its backups, once, before the first of them.
-    async fn prepare(&self, _ctx: &Context, _source: &dyn Service) -> Result<()> {
+    async fn prepare(
+        &self,
+        _ctx: &Context,
+        _source: &dyn Service,
+        _destination: &Destination,
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -103,6 +115,21 @@ pub trait Pipeline: Send + Sync {
         Ok(None)
     }
 
+    /// Removes what need not be kept any longer, as of `now`, in every repository.
+    async fn prune(
+        &self,
+        ctx: &Context,
+        _source: &dyn Service,
+        destination: &Destination,
+        keep: &Keep,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        for repository in &destination.repositories {
+            retention::prune(ctx, repository, &destination.backup, keep, now).await?;
+        }
+        Ok(())
+    }
+
     /// Reads the whole artifact with the engine's own tool, without a server's data being touched.
     async fn read_through(
         &self,
@@ -123,6 +150,14 @@ pub struct Fetched {
     pub metadata: BTreeMap<String, String>,
     /// The artifact itself, for a restore that streams from the repository instead of from files.
     pub artifact: Option<Arc<ArtifactReader>>,
-    /// Archived WAL that continues a base backup.
-    pub wal: Option<pg_basebackup::Wal>,
+    /// Archived WAL that continues a physical backup.
+    pub log: Option<Log>,
+}
+
+impl Fetched {
+    /// The archived WAL, which every physical backup is fetched with.
+    fn log(&self) -> Result<&Log> {
+        let log = self.log.as_ref();
+        log.ok_or_else(|| Error::defect("no WAL was fetched"))
+    }
 }

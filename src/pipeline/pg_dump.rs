@@ -342,7 +342,7 @@ impl Pipeline for PgDump {
         Ok(Taken {
             // Tools are of the server's own installation.
             tool: format!("pg_dump (PostgreSQL) {}", server.version()),
-            refused: None,
+            ..Taken::default()
         })
     }
 

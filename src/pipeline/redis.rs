@@ -105,7 +105,7 @@ impl Pipeline for RedisRdb {
         }
         Ok(Taken {
             tool,
-            refused: None,
+            ..Taken::default()
         })
     }
 

@@ -4,6 +4,8 @@
 
 /// How an age file begins (age-encryption.org/v1, "Header").
 pub const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
+/// How a file begins that pgBackRest enciphered, in OpenSSL's form with its salt.
+pub const SALTED_MAGIC: &[u8] = b"Salted__";
 
 /// What a search came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct Found {
     pub needle: bool,
     /// They begin as an age file does.
     pub begins_as_age: bool,
+    /// They begin as a file does that pgBackRest enciphered.
+    pub begins_salted: bool,
 }
 
 /// A search in progress, also across the borders of what is fed to it.
@@ -38,6 +42,7 @@ impl Search {
         self.window.extend_from_slice(bytes);
         if self.found.bytes < AGE_MAGIC.len() as u64 {
             self.found.begins_as_age = self.window.starts_with(AGE_MAGIC);
+            self.found.begins_salted = self.window.starts_with(SALTED_MAGIC);
         }
         self.found.bytes += bytes.len() as u64;
         self.found.needle |=
@@ -81,7 +86,7 @@ mod tests {
             }
             prop_assert_eq!(
                 found.found(),
-                &Found { bytes: bytes.len() as u64, needle: true, begins_as_age: false }
+                &Found { bytes: bytes.len() as u64, needle: true, begins_as_age: false, begins_salted: false }
             );
             prop_assert!(!missed.found().needle);
         }

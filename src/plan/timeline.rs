@@ -6,8 +6,9 @@
 //! scenario's backup with the longest period; the drill then adds the time that this run would have taken. A *random* one
 //! comes anywhere in that gap, drawn from the drill's seed.
 //!
-//! Of every backup only the last run before the strike is taken, or the last two where a drill shows what a run does
-//! after another, each followed by a prune: earlier ones would be superseded, so the drill fast-forwards to these. Where
+//! Of every backup only the last run before the strike is taken, with those that it builds on, or the last two where a
+//! drill shows what a run does after another, each followed by a prune: earlier ones would be superseded, so the drill
+//! fast-forwards to these. Where
 //! damage goes unnoticed for so many runs, as many are taken before it, and all of these after it; the strike is when it
 //! is noticed. Each recovered component gets sixty writes per
 //! period of its backup, and one at the instant of every backup and just after it, which is the oldest that the
@@ -22,7 +23,7 @@ use chrono::{DateTime, Utc};
 use super::{Happening, Timeline};
 use crate::error::{Error, Result};
 use crate::suite::schedule::{Gap, Schedule, first_day};
-use crate::suite::{Backup, Method, RetentionRehearsal, Scenario, StrikeTime, Suite};
+use crate::suite::{Backup, BackupType, Method, RetentionRehearsal, Scenario, StrikeTime, Suite};
 
 /// The hour of the first day from which the runs that a strike hangs on are looked for.
 const ANCHOR_HOUR: i64 = 14;
@@ -73,14 +74,12 @@ pub(super) fn struck(
                 runs
             }
         };
+        let runs = with_bases(backup, schedule, runs);
         let (Some(newest), Some(oldest)) = (runs.first(), runs.last()) else {
             continue;
         };
-        if let Method::PgBasebackup {
-            archive_timeout, ..
-        } = &backup.method
-        {
-            let timeout = chrono::Duration::from_std(*archive_timeout);
+        if let Some(archive_timeout) = backup.method.archive_timeout() {
+            let timeout = chrono::Duration::from_std(archive_timeout);
             let timeout = timeout.unwrap_or(strike - *oldest);
             // Struck at random, the archiver is anywhere between two of its runs too.
             let since = match at {
@@ -114,6 +113,26 @@ fn before(schedule: &Schedule, instant: DateTime<Utc>, most: usize) -> Vec<DateT
     let earlier = |last: &DateTime<Utc>| schedule.before(*last);
     let runs = std::iter::successors(Some(instant), earlier);
     runs.skip(1).take(most).collect()
+}
+
+/// The runs of a backup, newest first, with the earlier ones that they build on.
+fn with_bases(
+    backup: &Backup,
+    schedule: &Schedule,
+    mut runs: Vec<DateTime<Utc>>,
+) -> Vec<DateTime<Utc>> {
+    let Method::PgBackRest(rest) = &backup.method else {
+        return runs;
+    };
+    if let Some(oldest) = runs.last().copied() {
+        let mut bases = rest.builds_on(oldest);
+        if bases.is_empty() && rest.type_at(oldest) != BackupType::Full {
+            // No run is said to be full: the first one is, whatever its type.
+            bases = before(schedule, oldest, 1);
+        }
+        runs.extend(bases);
+    }
+    runs
 }
 
 /// When damage is done that is noticed after so many runs of the first backup: half-way between the two around it.

@@ -6,7 +6,7 @@ use super::{Provisioner, containers, local, locate};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::plan::Drill;
-use crate::suite::{Engine, RepositoryKind, Suite};
+use crate::suite::{Engine, Method, RepositoryKind, Suite};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,21 @@ pub fn local_program((engine, version): &Need) -> Result<String> {
             .to_string()),
         Engine::Bucket => Ok("embedded in redrill".to_owned()),
     }
+}
+
+/// Where pgBackRest is, services being of this kind.
+pub fn pgbackrest(mode: &str) -> Result<String> {
+    if mode == "containers" {
+        return Err(Error::unavailable("the images have no pgbackrest")
+            .hint("use --services local, with Debian's package pgbackrest"));
+    }
+    Ok(locate::pgbackrest()?.display().to_string())
+}
+
+/// Whether a suite backs up with pgBackRest.
+pub fn uses_pgbackrest(suite: &Suite) -> bool {
+    let mut backups = suite.backups.iter();
+    backups.any(|backup| matches!(backup.method, Method::PgBackRest(_)))
 }
 
 /// The images to use, in words, when an engine answers and has, or can pull, every one of them.

@@ -66,6 +66,13 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
+/// pgBackRest, which only runs beside a local server.
+pub fn pgbackrest() -> Result<PathBuf> {
+    on_path("pgbackrest").ok_or_else(|| {
+        Error::unavailable("pgbackrest is not installed here").hint("apt-get install pgbackrest")
+    })
+}
+
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -105,6 +105,9 @@ fn before(out: &mut String, suite: &Suite) {
             Some(Encryption::Age) => {
                 "; its private age key, from where it is kept apart from this system"
             }
+            Some(Encryption::Aes256Cbc) => {
+                "; its passphrase, from where it is kept apart from this system"
+            }
             None => "",
         };
         say!(

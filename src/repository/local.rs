@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::repository::{Repository, Stored};
+use crate::repository::{Place, Repository, Stored};
 use crate::service::Reading;
 
 /// Where files lie until they are whole.
@@ -152,6 +152,10 @@ impl Repository for LocalRepository {
         let mut all = listed.doing_with(|| format!("list repository {}", self.name))?;
         all.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(all)
+    }
+
+    fn place(&self) -> Result<Place> {
+        Ok(Place::Directory(self.root.clone()))
     }
 
     async fn delete(&self, _ctx: &Context, keys: &[String]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Repositories: where artifacts are kept. Plain named bytes, and the manifest that commits an artifact.
 //!
 //! Layout: `<backup>/<artifact>/<file>`, `<backup>/<artifact>/manifest.json`, and for backups that store content
-//! once, `<backup>/blobs/<name>`; archived WAL: [`wal`]. Not here: what the bytes are (see [`crate::pipeline`]).
+//! once, `<backup>/blobs/<name>`; archived WAL: [`wal`]; what pgBackRest stores by itself: `<backup>/pgbackrest/`. Not here: what the bytes are (see [`crate::pipeline`]).
 
 pub mod local;
 pub mod manifest;
@@ -13,12 +13,13 @@ pub use local::LocalRepository;
 pub use s3::S3Repository;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 
 use crate::context::Context;
-use crate::error::Result;
-use crate::service::Reading;
+use crate::error::{Error, Result};
+use crate::service::{Endpoint, Reading, Tls};
 
 /// An object in a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +32,22 @@ pub struct Stored {
     pub metadata: BTreeMap<String, String>,
     /// When the repository says it was last written (its own clock, for ordering only).
     pub written: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// Where a repository is, for tools that read and write it by themselves.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A bucket, reached over TLS.
+    Bucket {
+        /// The bucket's name.
+        bucket: String,
+        /// Who is let in; its host and port are those of the plain protocol.
+        endpoint: Endpoint,
+        /// The same server over TLS.
+        tls: Tls,
+    },
 }
 
 /// A place that keeps named bytes.
@@ -56,6 +73,13 @@ pub trait Repository: Send + Sync {
     async fn head(&self, ctx: &Context, key: &str) -> Result<Option<Stored>>;
     /// Every object whose key starts with `prefix`, on every page, in key order.
     async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>>;
+    /// Where it is.
+    fn place(&self) -> Result<Place> {
+        Err(Error::unavailable(format!(
+            "repository {} can only be reached through redrill",
+            self.name()
+        )))
+    }
     /// Removes objects; those that are not there are no error.
     async fn delete(&self, ctx: &Context, keys: &[String]) -> Result<()>;
 }

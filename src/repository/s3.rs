@@ -6,15 +6,16 @@ use async_trait::async_trait;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::repository::{Repository, Stored};
-use crate::service::Reading;
+use crate::repository::{Place, Repository, Stored};
 use crate::service::s3::{Headers, Listed, S3Client};
+use crate::service::{Endpoint, Reading, Tls};
 
 /// A bucket that keeps artifacts: keys are object keys, metadata is user metadata.
 pub struct S3Repository {
     name: String,
     client: S3Client,
     bucket: String,
+    over_tls: Option<(Endpoint, Tls)>,
 }
 
 impl S3Repository {
@@ -24,7 +25,15 @@ impl S3Repository {
             name: name.into(),
             client,
             bucket: bucket.into(),
+            over_tls: None,
         }
+    }
+
+    /// The same repository, with how tools reach its server that insist on TLS.
+    #[must_use]
+    pub fn over_tls(mut self, endpoint: Endpoint, tls: Tls) -> Self {
+        self.over_tls = Some((endpoint, tls));
+        self
     }
 
     /// Creates the bucket; one that is there already is no error.
@@ -113,6 +122,20 @@ impl Repository for S3Repository {
             .collect();
         all.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(all)
+    }
+
+    fn place(&self) -> Result<Place> {
+        let Some((endpoint, tls)) = self.over_tls.clone() else {
+            return Err(Error::unavailable(format!(
+                "repository {} is not reached over TLS",
+                self.name
+            )));
+        };
+        Ok(Place::Bucket {
+            bucket: self.bucket.clone(),
+            endpoint,
+            tls,
+        })
     }
 
     async fn delete(&self, ctx: &Context, keys: &[String]) -> Result<()> {

@@ -43,6 +43,17 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
+/// How a server is reached over TLS.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The name that its certificate is for.
+    pub host: &'static str,
+    /// The port of this machine.
+    pub port: u16,
+    /// The certificate of this run that is to be trusted, in PEM.
+    pub certificate: String,
+}
+
 /// How a server is ended before it is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -90,6 +101,14 @@ pub trait Running: Send + Sync {
             self.engine(),
             prepared.display()
         )))
+    }
+    /// The same server over TLS, for clients that insist on it.
+    async fn tls(&self, _ctx: &Context) -> Result<Tls> {
+        Err(Error::unavailable(format!(
+            "this {} server does not answer over TLS",
+            self.mode()
+        ))
+        .hint("use --services local, whose embedded store does"))
     }
     /// The disaster: kills the server and removes its data.
     async fn lose(&self, ctx: &Context) -> Result<()>;

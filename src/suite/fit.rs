@@ -1,8 +1,8 @@
 //! What fits what: which engines a strike strikes, a check judges and a fault can be planted in.
 
 use super::{
-    Backup, BaseCompression, Check, Component, Compression, DumpFormat, Engine, Fault, Method,
-    Strike,
+    Backup, BaseCompression, Check, Component, Compression, DumpFormat, Encryption, Engine, Fault,
+    Method, Strike,
 };
 
 const ALL: &[Engine] = Engine::ALL;
@@ -123,7 +123,8 @@ pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
         Needed::Redis => engine == Engine::Redis,
         Needed::Aof => backup.method == Method::RedisRdb { aof: true },
         Needed::Bucket => engine == Engine::Bucket,
-        Needed::Encryption => backup.encrypt.is_some(),
+        Needed::Encryption => backup.encrypt == Some(Encryption::Age),
+        Needed::Pruned => !matches!(backup.method, Method::PgBackRest(_)),
         Needed::Backup => true,
     }
 }
@@ -140,6 +141,7 @@ enum Needed {
     Aof,
     Bucket,
     Encryption,
+    Pruned,
     Backup,
 }
 
@@ -199,9 +201,8 @@ fn needed(fault: Fault) -> Needed {
         Fault::D4 => Needed::Aof,
         Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => Needed::Bucket,
         Fault::H1 | Fault::H2 | Fault::H3 | Fault::H4 => Needed::Encryption,
-        Fault::I1 | Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => {
-            Needed::Backup
-        }
+        Fault::I1 => Needed::Pruned,
+        Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => Needed::Backup,
     }
 }
 
@@ -218,6 +219,7 @@ pub fn needs(fault: Fault) -> &'static str {
         Needed::Aof => "a redis-rdb with aof = true",
         Needed::Bucket => "a backup of a bucket component",
         Needed::Encryption => "a backup with encrypt = \"age\"",
+        Needed::Pruned => "a backup that redrill prunes",
         Needed::Backup => "a backup",
     }
 }

@@ -44,6 +44,7 @@ pub mod dump;
 mod find;
 pub mod fit;
 pub mod pattern;
+pub mod pgbackrest;
 pub mod policy;
 mod problem;
 mod raw;
@@ -56,6 +57,7 @@ pub use brought::Brought;
 pub use convert::parse;
 pub use dump::{Compression, Dump, DumpFormat, Only};
 pub use find::{all, find, load};
+pub use pgbackrest::{BackupType, PgBackRest, RestCompression};
 pub use policy::{Due, Policy, Trend};
 pub use problem::Problem;
 pub use site::Site;
@@ -252,6 +254,9 @@ pub enum Method {
         /// No commit waits longer than this to be archived (`archive_timeout`, on the drill's clock).
         archive_timeout: Duration,
     },
+    /// `pgbackrest`: full, differential and incremental backups of the whole cluster into a repository of its own, and its
+    /// WAL pushed there.
+    PgBackRest(PgBackRest),
     /// `BGSAVE` and the RDB file; with the AOF directory when asked for.
     RedisRdb {
         /// Whether the append-only directory is kept beside the RDB.
@@ -264,6 +269,25 @@ pub enum Method {
         /// A run that would drop more than this share of the previous run's objects is refused (0 to 100).
         max_delete_percent: u8,
     },
+}
+
+impl Method {
+    /// How long a commit waits at most to be archived, where WAL is archived continuously: then a recovery can be to any
+    /// moment, and of the whole cluster.
+    pub fn archive_timeout(&self) -> Option<Duration> {
+        match self {
+            Self::PgBasebackup {
+                archive_timeout, ..
+            } => Some(*archive_timeout),
+            Self::PgBackRest(rest) => Some(rest.archive_timeout),
+            Self::PgDump(_) | Self::RedisRdb { .. } | Self::BucketSync { .. } => None,
+        }
+    }
+
+    /// Whether it is a physical backup, with archived WAL.
+    pub fn archives(&self) -> bool {
+        self.archive_timeout().is_some()
+    }
 }
 
 /// How `pg_basebackup` compresses.
@@ -299,6 +323,8 @@ pub struct Keep {
 pub enum Encryption {
     /// age (age-encryption.org/v1) to an X25519 recipient made for the run.
     Age,
+    /// pgBackRest's own, with a passphrase made for the run.
+    Aes256Cbc,
 }
 
 /// An expected range of sizes, in bytes, ends included.

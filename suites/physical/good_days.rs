@@ -200,10 +200,10 @@ pub async fn a_recovered_server_archives_on_and_the_fork_is_followed(
     server
         .restart(&lab.ctx, redrill::service::Stop::Clean)
         .await?;
-    pipeline().prepare(&lab.ctx, &first).await?;
-    first.write(&lab.ctx, 50).await?;
     let destination =
         redrill::pipeline::artifact::Destination::new(BACKUP, vec![repository.clone()], None);
+    pipeline().prepare(&lab.ctx, &first, &destination).await?;
+    first.write(&lab.ctx, 50).await?;
     pipeline().archive(&lab.ctx, &first, &destination).await?;
     lab.clear().await?;
     // The second one: the same base backup, over the fork.

@@ -31,7 +31,7 @@ async fn source(lab: &Lab, name: &str) -> Result<(PostgresService, Arc<dyn Repos
     let source = lab.start(&wanted).await?;
     source.create(&lab.ctx).await?;
     source.plant(&lab.ctx, "nonce", "canary").await?;
-    pipeline().prepare(&lab.ctx, &source).await?;
+    lab.prepare(&source).await?;
     source.write(&lab.ctx, 1).await?;
     let root = lab.repository.with_file_name(name);
     Ok((source, Copy { root }.repository()))

@@ -99,10 +99,13 @@ impl Lab {
             started: Mutex::default(),
         };
         lab.sql(DATABASE, FILL).await?;
-        pipeline.prepare(&lab.ctx, &lab.source).await?;
-        lab.write(1).await?;
         let repository: Vec<Arc<dyn Repository>> =
             vec![Arc::new(LocalRepository::new("near", &path)?)];
+        let destination = Destination::new(BACKUP, repository.clone(), None);
+        pipeline
+            .prepare(&lab.ctx, &lab.source, &destination)
+            .await?;
+        lab.write(1).await?;
         lab.manifest = lab.backup(&repository, None).await?;
         // In the segment after the base backup's own: two writes, a restore point, one more.
         lab.write(2).await?;
@@ -116,6 +119,12 @@ impl Lab {
         // Never archived: lost with the server.
         lab.write(8).await?;
         Ok(lab)
+    }
+
+    /// Sets a server up to be backed up into nothing yet.
+    pub async fn prepare(&self, source: &PostgresService) -> Result<()> {
+        let destination = Destination::new(BACKUP, Vec::new(), None);
+        pipeline().prepare(&self.ctx, source, &destination).await
     }
 
     /// Asks the source.

@@ -87,7 +87,7 @@ async fn another(lab: &Lab) -> Result<PostgresService, Failed> {
     let service = lab.start(&wanted).await?;
     service.create(&lab.ctx).await?;
     service.plant(&lab.ctx, "nonce", "canary").await?;
-    pipeline().prepare(&lab.ctx, &service).await?;
+    lab.prepare(&service).await?;
     Ok(service)
 }
 

@@ -7,16 +7,17 @@ use futures::{StreamExt, TryStreamExt};
 use super::Read;
 use crate::context::{Context, Phase};
 use crate::drill::backup::stop_or_note;
-use crate::drill::world::World;
+use crate::drill::world::{World, pipeline};
 use crate::error::{Doing, Result};
 use crate::evidence::{AttemptFact, BackupFact, EncryptionFact, Evidence};
 use crate::fault::damaged::{Damage, Damaged, damaged};
 use crate::pipeline::artifact::{ArtifactReader, Keys};
+use crate::pipeline::pgbackrest;
 use crate::pipeline::stream::Sums;
 use crate::pipeline::verify::{SeenObject, read_object};
 use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest};
-use crate::suite::{Backup, Engine};
+use crate::suite::{Backup, Encryption, Engine};
 
 /// How many objects are searched at once.
 const AT_ONCE: usize = 8;
@@ -67,6 +68,10 @@ async fn one(
         None => None,
     };
     if let (Some((repository, manifest)), Some(keys)) = (newest, world.keys_of(backup)) {
+        if backup.encrypt == Some(Encryption::Aes256Cbc) {
+            by_itself(&ctx, world, backup, (repository, manifest), keys, &mut fact).await?;
+            return Ok(fact);
+        }
         fact.declared = manifest.recipients == [keys.recipient()];
         let read_whole = taken
             .iter()
@@ -81,6 +86,40 @@ async fn one(
         fact.attempts = attempts(&ctx, &repository, &manifest, &keys).await?;
     }
     Ok(fact)
+}
+
+/// What pgBackRest encrypts it reads by itself: with the key that is left, and with what must not open anything.
+async fn by_itself(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    (repository, manifest): (Arc<dyn Repository>, Manifest),
+    keys: Keys,
+    fact: &mut EncryptionFact,
+) -> Result<()> {
+    let cipher = manifest.files.iter();
+    let cipher = cipher.filter_map(|file| file.metadata.get(pgbackrest::CIPHER));
+    fact.declared = cipher.into_iter().any(|cipher| cipher != "none");
+    let service = world.service(&backup.component)?;
+    let tool = pipeline(backup, world.component(&backup.component)?, world.fault)?;
+    let reads = async |keys: Option<Keys>| {
+        let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
+        let read = tool.read_through(ctx, &reader, service.as_ref()).await?;
+        Ok::<_, crate::error::Error>(read.error.is_none())
+    };
+    fact.opens_with_key = Some(reads(world.keys_left(ctx, backup)).await?);
+    let wrong = Keys::generate(ctx);
+    for (what, keys) in [
+        ("a wrong key", keys.with_identity_of(Some(&wrong))),
+        ("no key", keys.with_identity_of(None)),
+    ] {
+        fact.attempts.push(AttemptFact {
+            what: what.to_owned(),
+            failed: !reads(Some(keys)).await?,
+            left_output: false,
+        });
+    }
+    Ok(())
 }
 
 /// Searches every object of a backup, its name and its metadata. What was read before, and has not been written
@@ -117,7 +156,11 @@ async fn search(
         fact.searched_bytes += seen.found.bytes;
         fact.searched_names += names;
         let is_manifest = key.ends_with(&format!("/{}", manifest::FILE_NAME));
-        if !is_manifest && !seen.found.begins_as_age {
+        let sealed = match backup.encrypt {
+            Some(Encryption::Aes256Cbc) => seen.found.begins_salted,
+            Some(Encryption::Age) | None => seen.found.begins_as_age,
+        };
+        if !is_manifest && !sealed {
             fact.plaintext_files.push(place.clone());
         }
         if seen.found.needle || in_names {

@@ -7,6 +7,7 @@ use crate::drill::world::World;
 use crate::error::Result;
 use crate::evidence::{Evidence, RetentionFact};
 use crate::fault::plant;
+use crate::pipeline::pgbackrest;
 use crate::repository::manifest::Manifest;
 use crate::repository::wal;
 use crate::suite::{Backup, Fault};
@@ -74,9 +75,16 @@ pub(in crate::drill) async fn retention(
                 name.zip(oldest)
                     .is_some_and(|(name, oldest)| !name.is_before(oldest))
             };
+            // pgBackRest keeps what it needs itself: only backups that no artifact names are of no use there.
+            let labels: BTreeSet<&str> =
+                manifests.iter().filter_map(pgbackrest::label_of).collect();
+            let of_pgbackrest = |key: &&String| {
+                pgbackrest::label_in(&backup.name, key)
+                    .is_some_and(|label| label.is_none_or(|label| labels.contains(label)))
+            };
             fact.orphans = there
                 .difference(&named)
-                .filter(|key| !continues(key))
+                .filter(|key| !continues(key) && !of_pgbackrest(key))
                 .cloned()
                 .collect();
             fact.broken.extend(named.difference(&there).cloned());

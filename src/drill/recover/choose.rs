@@ -8,7 +8,7 @@ use crate::pipeline::artifact::ArtifactReader;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::suite::brought::half;
-use crate::suite::{Backup, Method, Only, Pick};
+use crate::suite::{Backup, Only, Pick};
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub(super) async fn candidates<'a>(recovery: &Recovery<'a, '_>) -> Result<Vec<Ca
         }
     }
     all.sort_by_key(|candidate| {
-        let continued = matches!(candidate.backup.method, Method::PgBasebackup { .. });
+        let continued = candidate.backup.method.archives();
         std::cmp::Reverse((continued, candidate.reader.manifest.taken_at))
     });
     match (all.is_empty(), failure) {

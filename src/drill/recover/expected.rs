@@ -2,7 +2,7 @@
 
 use super::Recovery;
 use crate::evidence::{BackupFact, Observation, RecoveryFact};
-use crate::suite::{Method, RecoveryTarget};
+use crate::suite::RecoveryTarget;
 
 /// The source as it was at the moment that the recovery goes back to.
 pub(super) fn expected(recovery: &Recovery<'_, '_>, fact: &RecoveryFact) -> Option<Observation> {
@@ -11,7 +11,7 @@ pub(super) fn expected(recovery: &Recovery<'_, '_>, fact: &RecoveryFact) -> Opti
         .and_then(|strike| strike.whole.get(&recovery.component.name));
     let mut backups = recovery.candidates.iter();
     let backup = backups.find(|backup| backup.name == fact.backup);
-    let archives = backup.is_some_and(|b| matches!(b.method, Method::PgBasebackup { .. }))
+    let archives = backup.is_some_and(|b| b.method.archives())
         && recovery.scenario.restore.target != RecoveryTarget::Immediate;
     let everything = fact.is_restarted() || (archives && recovery.has_a_server());
     if let (true, Some(whole)) = (everything, whole) {

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::service::Service;
 use crate::service::postgres::PostgresService;
-use crate::suite::{Backup, ComponentKind, Engine, Fault, Method, Mode};
+use crate::suite::{Backup, ComponentKind, Engine, Fault, Mode};
 
 /// Where a recovery restores to.
 pub(super) struct Target {
@@ -40,7 +40,7 @@ pub(super) async fn provision(
 ) -> Result<Target> {
     let (world, component) = (recovery.world, recovery.component);
     // A physical backup is of the whole cluster: it takes a server of its own.
-    let physical = matches!(backup.method, Method::PgBasebackup { .. });
+    let physical = backup.method.archives();
     if !recovery.has_a_server() || physical || component.engine() == Engine::Redis {
         let settings: BTreeMap<String, String> = match world.fault {
             Some(Fault::D4 | Fault::D6) => {

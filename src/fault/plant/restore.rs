@@ -83,7 +83,7 @@ pub async fn after_restore(
             let command = command.arg(format!("--dbname={database}")).arg(dump);
             command.run(ctx).await?.ok().map(drop)
         }
-        (Some(fault), ComponentKind::Postgres { .. }) if fetched.wal.is_some() => {
+        (Some(fault), ComponentKind::Postgres { .. }) if fetched.log.is_some() => {
             cluster::after_recovery(ctx, fault, database, server, fetched).await
         }
         // The data is not where the server looks: it starts empty and answers PONG.

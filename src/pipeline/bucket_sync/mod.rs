@@ -219,6 +219,7 @@ impl Pipeline for BucketSync {
         let taken = |refused| Taken {
             tool: TOOL.to_owned(),
             refused,
+            parent: None,
         };
         let work = async {
             let (listed, _) = self.listed(ctx, &client).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::pipeline::physical::major;
 use crate::process::Command;
 use crate::repository::wal::{Lsn, Segment};
 use crate::service::Running;
@@ -49,14 +50,6 @@ pub(super) fn command(
         }
         compress => command.arg(format!("--compress=client-{compress}")),
     })
-}
-
-/// The first number of the server's version.
-pub(super) fn major(server: &dyn Running) -> u32 {
-    let first = server.version().split('.').next();
-    first
-        .and_then(|major| major.parse().ok())
-        .unwrap_or_default()
 }
 
 /// Fails on a cluster that does not fit into one stream.

@@ -1,11 +1,7 @@
-//! Bringing a base backup and the WAL that continues it to where the target's tools see them, and what the server
-//! fetches it with in its recovery.
-//!
-//! What the repository has is listed once: the server's `restore_command` tells a name that is not in that list, at which
-//! recovery ends, from everything else that can go wrong, at which recovery must stop.
+//! Bringing a base backup and the WAL that continues it to where the target's tools see them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt;
@@ -13,17 +9,17 @@ use tokio::io::AsyncReadExt;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::pipeline::artifact::ArtifactReader;
+use crate::pipeline::physical::chain::{self, Base, Have};
+use crate::pipeline::physical::log::{self, Log};
 use crate::repository::Stored;
 use crate::repository::manifest::ManifestFile;
 use crate::repository::wal::{self, Name, Segment};
-use crate::service::{Reading, Running, write_file};
-use crate::suite::RecoveryTarget;
+use crate::service::{Running, write_file};
 
-use super::Wal;
-use super::chain::{self, Base, Have};
 use super::ship::noted;
 
-const SCRIPT: &str = include_str!("fetch.sh");
+/// How a listed name is brought: decompressed from where it was staged.
+const GET: &str = include_str!("get.sh");
 /// How many objects are asked for at once.
 const AT_ONCE: usize = 8;
 /// A timeline's history is a few lines; more is damage.
@@ -102,12 +98,11 @@ pub(super) async fn wal(
     base: Base,
     cluster: &str,
     dir: &Path,
-) -> Result<(Wal, u64)> {
+) -> Result<(Log, u64)> {
     let found = found(ctx, reader, base.start).await?;
     let made = server.tool("mkdir").args(["-p", "-m", "700"]).arg(dir);
     made.run(ctx).await?.ok()?;
-    let script = dir.join("fetch.sh");
-    write_file(ctx, server, &script, text(SCRIPT)).await?;
+    log::install(ctx, server, dir, GET).await?;
     let mut have: BTreeMap<Segment, Have> = BTreeMap::new();
     let mut histories = BTreeMap::new();
     let mut entries = BTreeMap::new();
@@ -141,7 +136,7 @@ pub(super) async fn wal(
         let known = entries.entry(segment.to_string());
         known.or_insert_with(|| format!("- {why}"));
     }
-    let wal = Wal {
+    let wal = Log {
         dir: dir.to_owned(),
         chain,
         entries,
@@ -200,46 +195,4 @@ async fn stage(
     let mut limited = unpacked.stdout.as_slice().take(MAX_HISTORY);
     limited.read_to_string(&mut text).await.doing_with(doing)?;
     Ok(Some(text))
-}
-
-/// Writes the list that the server's fetches go by, and returns the `restore_command`.
-pub(super) async fn listing(
-    ctx: &Context,
-    server: &dyn Running,
-    wal: &Wal,
-    target: &RecoveryTarget,
-) -> Result<String> {
-    let given_up = match (target, &wal.chain.broken) {
-        (RecoveryTarget::Unbroken, Some((segment, _))) => Some(*segment),
-        _ => None,
-    };
-    let given_up = |name: &str| {
-        let segment = match Name::parse(name) {
-            Some(Name::Segment(segment)) => segment,
-            _ => return false,
-        };
-        given_up.is_some_and(|first| segment.place() >= first.place())
-    };
-    let mut list = String::new();
-    for (name, line) in wal.entries.iter().filter(|(name, _)| !given_up(name)) {
-        list += &format!("{name} {line}\n");
-    }
-    list += "end\n";
-    write_file(ctx, server, &wal.dir.join("listing"), text(&list)).await?;
-    let script = super::archive::text(&wal.dir.join("fetch.sh"));
-    let dir = super::archive::text(&wal.dir);
-    let fetch = super::archive::command(&["sh", &script, "%f", "%p", &dir]);
-    // 1 to 125 mean "not there", and end the recovery: only one answer may. A shell that fails to start counts as trouble.
-    Ok(format!(
-        "{fetch}; case $? in 0) exit 0;; 10) exit 1;; *) exit 126;; esac"
-    ))
-}
-
-fn text(text: &str) -> Reading {
-    Box::new(std::io::Cursor::new(text.as_bytes().to_vec()))
-}
-
-/// Where the target keeps what it fetched.
-pub(super) fn directory(server: &dyn Running, name: &str) -> PathBuf {
-    server.data_dir().with_file_name(name)
 }

@@ -2,19 +2,14 @@
 //! repositories, and recovery to any moment in between.
 //!
 //! - [`archive`]: the source's side, up to a directory beside its data. - [`ship`]: from there into every repository.
-//! - [`base`]: the base backup as one stream. - [`chain`]: which WAL continues it, and what a gap costs.
-//! - [`fetch`]: both to the target, with what its `restore_command` runs. - [`replay`]: the recovery, on an address of
-//!   its own, up to its promotion; then it takes the place of the target's data. - [`point`]: where it stopped.
+//! - [`base`]: the base backup as one stream. - [`fetch`]: both to the target.
 //!
-//! Not here: when a segment is switched (see [`crate::plan`]), which WAL is kept ([`crate::repository::retention`]), or
-//! what came back ([`crate::check`]).
+//! Not here: when a segment is switched (see [`crate::plan`]), which WAL is kept ([`crate::repository::retention`]), the
+//! recovery ([`super::physical`]), or what came back ([`crate::check`]).
 
 mod archive;
 mod base;
-mod chain;
 mod fetch;
-mod point;
-mod replay;
 mod ship;
 
 use std::collections::BTreeMap;
@@ -29,22 +24,17 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
+use crate::pipeline::physical::replay::{self, Orders};
+use crate::pipeline::physical::{self, BEGAN, CLUSTER, SEGMENT, STOP, archiver, beside};
 use crate::pipeline::stream::Sums;
 use crate::pipeline::{Fetched, Pipeline, Taken};
 use crate::repository::manifest::ManifestFile;
-use crate::repository::wal::{self, Lsn, Name};
+use crate::repository::wal::{self, Name};
 use crate::service::postgres::integrity;
 use crate::service::postgres::session::Session;
 use crate::service::{Running, Service, write_file};
 use crate::suite::{BaseCompression, RestoreOptions};
 
-pub use chain::{Base, Chain};
-
-/// Manifest metadata of a base backup, beside [`wal::START`].
-const BEGAN: &str = "began";
-const STOP: &str = "wal-stop";
-const SEGMENT: &str = "wal-segment-size";
-const CLUSTER: &str = "system-identifier";
 /// What the files of a [`Fetched`] are called.
 const BASE: &str = "base";
 const WAL: &str = "wal";
@@ -58,18 +48,6 @@ pub struct PgBasebackup {
     pub deadline: Duration,
     /// Which timeline a recovery follows: `latest`, or one that only a mistake names.
     pub timeline: &'static str,
-}
-
-/// The archived WAL that was fetched for a base backup.
-#[derive(Debug, Clone)]
-pub struct Wal {
-    /// Where it lies, as the target's tools see it.
-    dir: PathBuf,
-    /// What it continues, how far, and where it breaks off.
-    pub chain: Chain,
-    /// What the repository has by each name: bytes and SHA-256, or `-` and why it is of no use.
-    entries: BTreeMap<String, String>,
-    repository: String,
 }
 
 impl PgBasebackup {
@@ -91,9 +69,9 @@ impl PgBasebackup {
     ) -> Result<()> {
         let session = Session::open(ctx, server, "postgres").await?;
         base::is_in_one_place(ctx, &session).await?;
-        archive::is_well(ctx, &session).await?;
-        let size = archive::segment_size(ctx, &session).await?;
-        let cluster = cluster(ctx, &session).await?;
+        archiver::is_well(ctx, &session).await?;
+        let size = archiver::segment_size(ctx, &session).await?;
+        let cluster = archiver::cluster(ctx, &session).await?;
         let began = session.now(ctx).await?;
         let label = format!("redrill {}", artifact.id);
         let name = base::file_name(self.compress);
@@ -156,17 +134,15 @@ impl PgBasebackup {
 #[async_trait]
 impl Pipeline for PgBasebackup {
     fn source_settings(&self) -> BTreeMap<String, String> {
-        // The switches follow the drill's clock, not the server's.
-        [
-            ("wal_level", "replica"),
-            ("archive_mode", "on"),
-            ("archive_timeout", "0"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        archiver::settings()
     }
 
-    async fn prepare(&self, ctx: &Context, source: &dyn Service) -> Result<()> {
+    async fn prepare(
+        &self,
+        ctx: &Context,
+        source: &dyn Service,
+        _destination: &Destination,
+    ) -> Result<()> {
         let server = source.server();
         archive::install(ctx, &*server)
             .await
@@ -182,8 +158,8 @@ impl Pipeline for PgBasebackup {
         let server = source.server();
         let work = async {
             let session = Session::open(ctx, &*server, "postgres").await?;
-            let last = archive::switch(ctx, &session).await?;
-            let cluster = cluster(ctx, &session).await?;
+            let last = archiver::switch(ctx, &session).await?;
+            let cluster = archiver::cluster(ctx, &session).await?;
             ship::ship(ctx, &*server, destination, &cluster).await?;
             ship::is_there(ctx, destination, last).await
         };
@@ -202,7 +178,7 @@ impl Pipeline for PgBasebackup {
             .doing("back up the cluster")?;
         Ok(Taken {
             tool: format!("pg_basebackup (PostgreSQL) {}", server.version()),
-            refused: None,
+            ..Taken::default()
         })
     }
 
@@ -214,44 +190,21 @@ impl Pipeline for PgBasebackup {
     ) -> Result<Fetched> {
         let server = target.server();
         let file = base_of(artifact)?;
-        let get = |key: &str| {
-            file.metadata.get(key).cloned().ok_or_else(|| {
-                Error::failed(format!(
-                    "the manifest of {} has no {key}",
-                    artifact.manifest.id
-                ))
-            })
-        };
-        let unreadable = || {
-            Error::failed(format!(
-                "the manifest of {} cannot be understood",
-                artifact.manifest.id
-            ))
-        };
-        let Some(Name::Segment(start)) = Name::parse(&get(wal::START)?) else {
-            return Err(unreadable());
-        };
-        let base = Base {
-            start,
-            began: DateTime::parse_from_rfc3339(&get(BEGAN)?)
-                .map_err(|_| unreadable())?
-                .to_utc(),
-            stop: Lsn::parse(&get(STOP)?).ok_or_else(unreadable)?,
-            size: get(SEGMENT)?.parse().map_err(|_| unreadable())?,
-        };
+        let base = physical::base(&artifact.manifest, file)?;
+        let cluster = physical::noted(&artifact.manifest, file, CLUSTER)?;
         let staged = server
             .staging()
             .join(format!("{}-{}", ctx.next_number(), file.name));
-        let dir = fetch::directory(&*server, "wal-fetched");
+        let dir = beside(&*server, "wal-fetched");
         let input = artifact.open(ctx, &file.name).await?;
         write_file(ctx, &*server, &staged, input).await?;
-        let (wal, bytes) = fetch::wal(ctx, &*server, artifact, base, &get(CLUSTER)?, &dir).await?;
+        let (wal, bytes) = fetch::wal(ctx, &*server, artifact, base, cluster, &dir).await?;
         Ok(Fetched {
             files: vec![(BASE.to_owned(), staged), (WAL.to_owned(), dir)],
             stored_bytes: file.bytes + bytes,
             metadata: file.metadata.clone(),
             artifact: Some(Arc::new(artifact.clone())),
-            wal: Some(wal),
+            log: Some(wal),
         })
     }
 
@@ -263,11 +216,11 @@ impl Pipeline for PgBasebackup {
         options: &RestoreOptions,
     ) -> Result<()> {
         let server = target.server();
-        let wal = wal_of(fetched)?;
+        let wal = fetched.log()?;
         wal.chain.leads_to(&options.target, &wal.repository)?;
         let base = fetched.files.iter().find(|(name, _)| name == BASE);
         let (_, staged) = base.ok_or_else(|| Error::defect("no base backup was fetched"))?;
-        let into = fetch::directory(&*server, replay::PREPARED);
+        let into = beside(&*server, replay::PREPARED);
         base::unpack(ctx, &*server, staged, &into, self.deadline).await
     }
 
@@ -280,16 +233,13 @@ impl Pipeline for PgBasebackup {
     ) -> Result<Option<ReplayFact>> {
         let server = target.server();
         let cluster = fetched.metadata.get(CLUSTER).cloned().unwrap_or_default();
-        replay::replay(
-            ctx,
-            &*server,
-            wal_of(fetched)?,
-            &options.target,
-            self,
-            cluster,
-        )
-        .await
-        .map(Some)
+        let orders = Orders {
+            target: &options.target,
+            timeline: self.timeline,
+            deadline: self.deadline,
+        };
+        let replayed = replay::replay(ctx, &*server, fetched.log()?, orders, cluster).await;
+        replayed.map(Some)
     }
 
     async fn inspect(&self, ctx: &Context, target: &dyn Service) -> Result<Option<IntegrityFact>> {
@@ -337,25 +287,12 @@ fn base_of(artifact: &ArtifactReader) -> Result<&ManifestFile> {
         })
 }
 
-fn wal_of(fetched: &Fetched) -> Result<&Wal> {
-    let wal = fetched.wal.as_ref();
-    wal.ok_or_else(|| Error::defect("no WAL was fetched"))
-}
-
 /// Where a base backup is read through: beside the data of a server, not in it.
 fn reading_places(server: &dyn Running, artifact: &ArtifactReader) -> Result<(PathBuf, PathBuf)> {
     // The copies of one artifact in several repositories are read at once.
     let of = format!("reading-{}", artifact.repository().name());
     let name = format!("{of}-{}", base_of(artifact)?.name);
-    Ok((server.staging().join(&name), fetch::directory(server, &of)))
-}
-
-/// The identity of a cluster, which its WAL carries.
-async fn cluster(ctx: &Context, session: &Session) -> Result<String> {
-    let cluster = session
-        .value(ctx, "select system_identifier from pg_control_system()")
-        .await?;
-    cluster.ok_or_else(|| Error::failed("the server does not say which cluster it is"))
+    Ok((server.staging().join(&name), beside(server, &of)))
 }
 
 /// The instant in a backup label, when it is in UTC.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -11,16 +12,19 @@ use crate::error::{Doing, Error, Result};
 use crate::process::Command;
 use crate::provision::object_store::ObjectStore;
 use crate::provision::{Wanted, fresh_secret, ready};
-use crate::service::{Endpoint, Running, Stop, s3};
+use crate::service::{Endpoint, Running, Stop, Tls, s3};
 use crate::suite::Engine;
+
+use super::tls::TlsFront;
 
 const ACCESS_KEY: &str = "redrill";
 
 struct Embedded {
     dir: PathBuf,
     secret: String,
-    port: std::sync::atomic::AtomicU16,
+    port: Arc<AtomicU16>,
     store: Mutex<Option<ObjectStore>>,
+    front: Mutex<Option<TlsFront>>,
 }
 
 /// Starts an empty store.
@@ -36,8 +40,9 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
     let server = Embedded {
         dir,
         secret,
-        port: 0.into(),
+        port: Arc::default(),
         store: Mutex::new(None),
+        front: Mutex::new(None),
     };
     server.launch(ctx).await?;
     Ok(Arc::new(server))
@@ -46,8 +51,7 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
 impl Embedded {
     async fn launch(&self, ctx: &Context) -> Result<()> {
         let store = ObjectStore::start(self.dir.clone(), ACCESS_KEY, &self.secret)?;
-        self.port
-            .store(store.port(), std::sync::atomic::Ordering::Relaxed);
+        self.port.store(store.port(), Ordering::Relaxed);
         *self.store.lock().await = Some(store);
         let endpoint = self.endpoint();
         ready::until(
@@ -84,7 +88,7 @@ impl Running for Embedded {
     fn endpoint(&self) -> Endpoint {
         Endpoint {
             host: "127.0.0.1".to_owned(),
-            port: self.port.load(std::sync::atomic::Ordering::Relaxed),
+            port: self.port.load(Ordering::Relaxed),
             user: ACCESS_KEY.to_owned(),
             password: self.secret.clone(),
         }
@@ -107,12 +111,24 @@ impl Running for Embedded {
         self.launch(ctx).await
     }
 
+    async fn tls(&self, _ctx: &Context) -> Result<Tls> {
+        let mut front = self.front.lock().await;
+        if let Some(front) = &*front {
+            return Ok(front.tls.clone());
+        }
+        let started = TlsFront::start(self.port.clone()).await;
+        let started = started.doing("answer over TLS too")?;
+        Ok(front.insert(started).tls.clone())
+    }
+
     async fn lose(&self, _ctx: &Context) -> Result<()> {
+        self.front.lock().await.take();
         self.end().await;
         std::fs::remove_dir_all(&self.dir).doing_with(|| format!("remove {}", self.dir.display()))
     }
 
     async fn remove(&self, _ctx: &Context) -> Result<()> {
+        self.front.lock().await.take();
         self.end().await;
         match std::fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::super::pattern::Patterns;
 use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
-use super::super::schedule::Schedule;
+use super::super::schedule::{Schedule, first_day};
 use super::super::{
-    Backup, BaseCompression, Component, Dump, Encryption, Engine, Keep, Method, RepositorySpec,
-    SizeRange,
+    Backup, BackupType, BaseCompression, Component, Dump, Encryption, Engine, Keep, Method,
+    PgBackRest, RepositorySpec, RestCompression, SizeRange,
 };
 use super::{Declared, dump};
 
@@ -18,6 +18,10 @@ const KEEP: Duration = Duration::from_secs(7 * 86_400);
 const DEADLINE: Duration = Duration::from_secs(3_600);
 /// The physical method of Postgres, beside the default one.
 const PG_BASEBACKUP: &str = "pg-basebackup";
+/// The other one, with a repository of its own.
+const PGBACKREST: &str = "pgbackrest";
+/// How many runs of a backup are looked at for whether they are runs of its schedule: of a weekly one, a year's.
+const RUNS_LOOKED_AT: usize = 53;
 /// `compress` of `pg-basebackup` when a suite does not say.
 const BASE_COMPRESSION: BaseCompression = BaseCompression::Gzip(1);
 /// `archive_timeout` of `pg-basebackup` when a suite does not say.
@@ -69,15 +73,19 @@ pub(super) fn backup(
     let encrypt = table.get("encrypt").and_then(|value| {
         match value.text("how it is encrypted, \"age\"")? {
             "age" => Some(Encryption::Age),
+            "aes-256-cbc" => Some(Encryption::Aes256Cbc),
             wrong => {
                 let message = format!("there is no encryption `{wrong}`");
-                value.wrong(message, did_you_mean(wrong, ["age"]));
+                value.wrong(message, did_you_mean(wrong, ["age", "aes-256-cbc"]));
                 None
             }
         }
     });
     let size = table.get("size").and_then(|value| size(&value));
     let deadline = table.get("deadline").and_then(|value| value.duration());
+    if let (Some(method), Some(schedule)) = (&method, &schedule) {
+        fits_pgbackrest(table, method, schedule, encrypt);
+    }
     Some(Backup {
         name: name.to_owned(),
         component: component?,
@@ -136,9 +144,10 @@ fn default_method(engine: Engine) -> Method {
 }
 
 /// The methods by their words, and what each backs up.
-const METHODS: [(&str, Engine); 4] = [
+const METHODS: [(&str, Engine); 5] = [
     ("pg-dump", Engine::Postgres),
     (PG_BASEBACKUP, Engine::Postgres),
+    (PGBACKREST, Engine::Postgres),
     ("redis-rdb", Engine::Redis),
     ("bucket-sync", Engine::Bucket),
 ];
@@ -157,6 +166,7 @@ fn method(value: &Value<'_>, engine: Option<Engine>, version: Option<&str>) -> O
         let options = method.table_such_as("the method's options, such as { }")?;
         let method = match method.key.as_str() {
             PG_BASEBACKUP => pg_basebackup(&options),
+            PGBACKREST => Method::PgBackRest(pgbackrest(&options)),
             _ => options_of(of, &options, version),
         };
         options.finish();
@@ -169,6 +179,7 @@ fn method(value: &Value<'_>, engine: Option<Engine>, version: Option<&str>) -> O
                 compress: BASE_COMPRESSION,
                 archive_timeout: ARCHIVE_TIMEOUT,
             },
+            PGBACKREST => Method::PgBackRest(PgBackRest::default()),
             _ => default_method(of),
         })
     }
@@ -223,6 +234,96 @@ fn pg_basebackup(options: &Table<'_>) -> Method {
             .get("archive_timeout")
             .and_then(|value| value.duration())
             .unwrap_or(ARCHIVE_TIMEOUT),
+    }
+}
+
+fn pgbackrest(options: &Table<'_>) -> PgBackRest {
+    let usual = PgBackRest::default();
+    let count = |key| {
+        let number = options.get(key)?.integer(1..=9_999)?;
+        Some(number)
+    };
+    let cron = |key| options.get(key).and_then(|value| schedule(&value));
+    PgBackRest {
+        usual: options
+            .get("type")
+            .and_then(|value| backup_type(&value))
+            .unwrap_or(usual.usual),
+        full: cron("full"),
+        diff: cron("diff"),
+        compress: options
+            .get("compress")
+            .and_then(|value| rest_compression(&value))
+            .unwrap_or(usual.compress),
+        bundle: options.get("bundle").and_then(|value| value.boolean()) == Some(true),
+        retention_full: count("retention_full").unwrap_or(usual.retention_full),
+        retention_diff: count("retention_diff"),
+        archive_timeout: options
+            .get("archive_timeout")
+            .and_then(|value| value.duration())
+            .unwrap_or(usual.archive_timeout),
+    }
+}
+
+fn backup_type(value: &Value<'_>) -> Option<BackupType> {
+    let text = value.text("a type of backup, \"full\", \"diff\" or \"incr\"")?;
+    let mut all = BackupType::ALL.into_iter();
+    let found = all.find(|known| known.to_string() == text);
+    if found.is_none() {
+        let message = format!("there is no type of backup `{text}`");
+        value.wrong(message, did_you_mean(text, ["full", "diff", "incr"]));
+    }
+    found
+}
+
+fn rest_compression(value: &Value<'_>) -> Option<RestCompression> {
+    const WHAT: &str =
+        "\"none\", or \"gz:0\" to \"gz:9\", \"lz4:1\" to \"lz4:9\", \"zst:1\" to \"zst:19\"";
+    let found = RestCompression::parse(value.text(WHAT)?);
+    if found.is_none() {
+        value.expected(WHAT);
+    }
+    found
+}
+
+/// What pgBackRest alone asks of the rest of its backup.
+fn fits_pgbackrest(
+    table: &Table<'_>,
+    method: &Method,
+    schedule: &str,
+    encrypt: Option<Encryption>,
+) {
+    let Method::PgBackRest(rest) = method else {
+        if let (Some(Encryption::Aes256Cbc), Some(value)) = (encrypt, table.get("encrypt")) {
+            let hint = "use \"age\"".to_owned();
+            value.wrong("`aes-256-cbc` is pgBackRest's own encryption", hint);
+        }
+        return;
+    };
+    if let (Some(Encryption::Age), Some(value)) = (encrypt, table.get("encrypt")) {
+        let hint = "use \"aes-256-cbc\"".to_owned();
+        value.wrong("pgBackRest encrypts by itself, and not with age", hint);
+    }
+    if let Some(value) = table.get("repository")
+        && value.one_or_more().len() > 1
+    {
+        let hint = "name the one that is farthest away".to_owned();
+        value.wrong("a pgbackrest goes to one repository", hint);
+    }
+    let (Ok(all), Some(value)) = (Schedule::parse(schedule), table.get("method")) else {
+        return;
+    };
+    for cron in [&rest.full, &rest.diff].into_iter().flatten() {
+        let Ok(of_type) = Schedule::parse(cron) else {
+            continue;
+        };
+        let runs = of_type.gaps(first_day()).take(RUNS_LOOKED_AT);
+        let mut stray = runs.filter(|(run, _)| all.at_or_after(*run) != Some(*run));
+        if let Some((run, _)) = stray.next() {
+            let message = format!("`{cron}` comes due at {run}, when `{schedule}` takes no backup");
+            let hint = "`full` and `diff` say which of the runs of `schedule` are so".to_owned();
+            value.wrong(message, hint);
+        }
     }
 }
 

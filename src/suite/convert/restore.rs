@@ -3,7 +3,7 @@
 use super::super::fit;
 use super::super::problem::did_you_mean;
 use super::super::raw::Value;
-use super::super::{Component, Coordinate, Engine, Method, RecoveryTarget, RestoreOptions, Strike};
+use super::super::{Component, Coordinate, Engine, RecoveryTarget, RestoreOptions, Strike};
 use super::{Known, component, word};
 
 /// `jobs` of a restore when a suite does not say.
@@ -148,10 +148,11 @@ fn has_a_moment_before(
     }
     let archived = |name: &String| {
         let backup = known.backups.get(name);
-        backup.is_some_and(|backup| matches!(backup.method, Method::PgBasebackup { .. }))
+        backup.is_some_and(|backup| backup.method.archives())
     };
     if !recover.is_empty() && !recover.iter().any(archived) {
-        let hint = "recover from a backup whose method is \"pg-basebackup\"".to_owned();
+        let hint =
+            "recover from a backup whose method is \"pg-basebackup\" or \"pgbackrest\"".to_owned();
         value.wrong("nothing that is recovered from has archived WAL", hint);
     }
 }

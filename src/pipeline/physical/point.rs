@@ -24,6 +24,28 @@ pub(super) fn settings(target: &RecoveryTarget) -> Vec<(&'static str, String)> {
     }
 }
 
+/// The same, in the words of `pgbackrest restore`.
+pub(in crate::pipeline) fn of_pgbackrest(target: &RecoveryTarget) -> Vec<String> {
+    let (kind, value) = match (target, settings(target).into_iter().next()) {
+        (RecoveryTarget::EndOfWal | RecoveryTarget::Unbroken, _) | (_, None) => {
+            return vec!["--type=default".to_owned()];
+        }
+        (RecoveryTarget::Immediate, _) => ("immediate", None),
+        (RecoveryTarget::Time(_), Some((_, time))) => ("time", Some(time)),
+        (RecoveryTarget::Lsn(_), Some((_, lsn))) => ("lsn", Some(lsn)),
+        (RecoveryTarget::Name(_), Some((_, name))) => ("name", Some(name)),
+    };
+    let mut words = vec![
+        format!("--type={kind}"),
+        "--target-action=promote".to_owned(),
+    ];
+    words.extend(value.map(|value| format!("--target={value}")));
+    if kind == "lsn" {
+        words.push("--target-exclusive".to_owned());
+    }
+    words
+}
+
 /// Whether the last line of the new timeline's history is what the target asks for; in words where it is not. To the end
 /// of the log means into the last segment of it: a segment whose content is no log reads like its end.
 pub(super) fn reached(target: &RecoveryTarget, left: &Left, chain: &Chain) -> Result<(), String> {
@@ -75,7 +97,7 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::pg_basebackup::Base;
+    use crate::pipeline::physical::chain::Base;
     use crate::repository::wal::Segment;
 
     fn left(why: &str) -> Left {
@@ -160,6 +182,24 @@ mod tests {
         ] {
             let found = reached(&target, &left(why), &chain(1));
             assert_eq!(found.is_ok(), ok, "{target}: {why}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn pgbackrest_is_told_the_same_target() {
+        let lsn = of_pgbackrest(&RecoveryTarget::Lsn("0/3000028".to_owned()));
+        let wanted = [
+            "--type=lsn",
+            "--target-action=promote",
+            "--target=0/3000028",
+            "--target-exclusive",
+        ];
+        assert_eq!(lsn, wanted);
+        let name = of_pgbackrest(&RecoveryTarget::Name("before deploy".to_owned()));
+        assert_eq!(name[2], "--target=before deploy");
+        assert_eq!(of_pgbackrest(&RecoveryTarget::Immediate).len(), 2);
+        for end in [RecoveryTarget::EndOfWal, RecoveryTarget::Unbroken] {
+            assert_eq!(of_pgbackrest(&end), ["--type=default"]);
         }
     }
 

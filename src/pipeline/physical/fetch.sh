@@ -14,6 +14,3 @@ done < "$here/listing" || die 'is not known: the list of what the archive holds 
 [ "$last" = end ] || die 'is not known: the list of what the archive holds was cut'
 [ -n "$found" ] || exit 10
 [ "$found" != - ] || die "is needed, but $wanted"
-gzip -dc -- "$here/$name.gz" > "$to" || die 'cannot be read'
-[ "$(wc -c < "$to")" -eq "$found" ] || die "does not have its $found bytes"
-echo "$wanted  $to" | sha256sum -c --status - || die 'has other content than what was archived'

@@ -10,8 +10,8 @@ use crate::suite::RecoveryTarget;
 
 /// A segment in a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Have {
-    /// When it was archived, on the drill's clock.
+pub(in crate::pipeline) struct Have {
+    /// When it was archived, on the drill's clock; empty where that is not known.
     pub at: String,
     /// Why it is of no use, when it is.
     pub problem: Option<String>,
@@ -47,14 +47,14 @@ pub struct Chain {
 
 /// A line of a timeline's history: the timeline left, where, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Left {
+pub(in crate::pipeline) struct Left {
     pub timeline: u32,
     pub at: Lsn,
     pub why: String,
 }
 
 /// Reads `….history`.
-pub(super) fn history(text: &str) -> Option<Vec<Left>> {
+pub(in crate::pipeline) fn history(text: &str) -> Option<Vec<Left>> {
     let lines = text.lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
@@ -70,7 +70,7 @@ pub(super) fn history(text: &str) -> Option<Vec<Left>> {
 }
 
 /// Follows the newest timeline from the base backup to the last segment.
-pub(super) fn follow(
+pub(in crate::pipeline) fn follow(
     base: Base,
     have: &BTreeMap<Segment, Have>,
     histories: &BTreeMap<u32, String>,
@@ -235,10 +235,13 @@ impl Chain {
     /// How far the good WAL goes, in words.
     pub fn reaches(&self) -> String {
         match &self.reach {
-            Some((segment, at)) => format!(
-                "it ends with {segment}, archived at {at}, at {}",
-                segment.next(self.base.size).begins(self.base.size)
-            ),
+            Some((segment, at)) => {
+                let end = segment.next(self.base.size).begins(self.base.size);
+                match at.as_str() {
+                    "" => format!("it ends with {segment}, at {end}"),
+                    at => format!("it ends with {segment}, archived at {at}, at {end}"),
+                }
+            }
             None => "there is none".to_owned(),
         }
     }
@@ -255,13 +258,20 @@ impl Chain {
             ))
             .hint("read another repository, or recover from the base backup before this one");
         }
+        // Not every archive tells on the drill's clock when it got a segment.
         let until = match &self.reach {
-            Some((_, at)) => format!("what was committed after {at} ({begins})"),
-            None => format!("what was committed after {begins}"),
+            Some((_, at)) if !at.is_empty() => {
+                format!("what was committed after {at} ({begins})")
+            }
+            _ => format!("what was committed after {begins}"),
         };
         let last = match &self.last {
             Some((last, at)) if *last > segment => {
-                format!(", up to {at} ({}),", last.next(size).begins(size))
+                let end = last.next(size).begins(size);
+                match at.as_str() {
+                    "" => format!(", up to {end},"),
+                    at => format!(", up to {at} ({end}),"),
+                }
             }
             _ => String::new(),
         };

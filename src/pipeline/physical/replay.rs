@@ -1,5 +1,5 @@
-//! The recovery: the unpacked base backup is started on a socket that only the server's user can reach, replays the WAL
-//! that was fetched, is promoted, asked where it stopped, and given the target's password. Then it takes the place of
+//! The recovery: the restored cluster is started on a socket that only the server's user can reach, replays the WAL
+//! that is archived, is promoted, asked where it stopped, and given the target's password. Then it takes the place of
 //! the target's data.
 //!
 //! It never touches the source's surroundings: archiving, replication and subscriptions are off before it first starts.
@@ -17,11 +17,12 @@ use crate::service::Running;
 use crate::service::postgres::session::{identifier, literal};
 use crate::suite::RecoveryTarget;
 
-use super::archive::text;
-use super::{PgBasebackup, Wal, base, chain, fetch, point};
+use super::archiver::text;
+use super::log::{self, Log};
+use super::{beside, chain, major, point};
 
-/// The directory beside the target's data in which the base backup is unpacked and recovered.
-pub(super) const PREPARED: &str = "recovered";
+/// The directory beside the target's data in which the cluster is restored and recovered.
+pub const PREPARED: &str = "recovered";
 /// Libraries that start jobs by themselves, which a recovered copy must not.
 const SCHEDULERS: [&str; 2] = ["pg_cron", "pg_partman_bgw"];
 /// All settings that name a target: the source's own must not meddle.
@@ -46,16 +47,26 @@ echo 'local all all trust' > "$3/hba"
 "#;
 const PORT: &str = "5432";
 
-/// Replays, promotes, and puts the result in the place of the target's data.
-pub(super) async fn replay(
+/// How a recovery is told to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Orders<'a> {
+    /// Where it stops.
+    pub target: &'a RecoveryTarget,
+    /// Which timeline it follows: `latest`, or one that only a mistake names.
+    pub timeline: &'a str,
+    /// One that takes longer is ended.
+    pub deadline: Duration,
+}
+
+/// Replays, promotes, and puts the result in the place of the target's data. `cluster` is whose backup it is.
+pub async fn replay(
     ctx: &Context,
     server: &dyn Running,
-    wal: &Wal,
-    target: &RecoveryTarget,
-    pipeline: &PgBasebackup,
+    wal: &Log,
+    orders: Orders<'_>,
     cluster: String,
 ) -> Result<ReplayFact> {
-    let prepared = fetch::directory(server, PREPARED);
+    let prepared = beside(server, PREPARED);
     // The path of a socket must be short.
     let made = server.tool("mktemp").args(["-d", "/tmp/redrill-XXXXXXXX"]);
     let socket = made.run(ctx).await?.ok()?.text();
@@ -65,7 +76,7 @@ pub(super) async fn replay(
         socket: PathBuf::from(&socket),
         daemon: None,
     };
-    let recovered = recovery.run(ctx, wal, target, pipeline).await;
+    let recovered = recovery.run(ctx, wal, orders).await;
     recovery.end(&ctx.for_teardown(), recovered.is_ok()).await?;
     let mut fact = recovered?;
     fact.identities.1 = cluster;
@@ -84,19 +95,14 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    async fn run(
-        &mut self,
-        ctx: &Context,
-        wal: &Wal,
-        target: &RecoveryTarget,
-        pipeline: &PgBasebackup,
-    ) -> Result<ReplayFact> {
-        let restore_command = fetch::listing(ctx, self.server, wal, target).await?;
+    async fn run(&mut self, ctx: &Context, wal: &Log, orders: Orders<'_>) -> Result<ReplayFact> {
+        let target = orders.target;
+        let restore_command = log::restore_command(ctx, self.server, wal, target).await?;
         let checksums = self.setting(ctx, "data_checksums").await?;
         self.prepare(ctx).await?;
-        let command = self.command(&restore_command, target, pipeline.timeline);
+        let command = self.command(&restore_command, orders);
         self.daemon = Some(command.daemon(ctx)?);
-        if let Err(error) = self.wait(ctx, pipeline.deadline).await {
+        if let Err(error) = self.wait(ctx, orders.deadline).await {
             return Err(match error.kind() {
                 Kind::Failed => explain(&self.log(), wal, target).unwrap_or_else(|| {
                     Error::failed(error.message()).hint(
@@ -160,7 +166,7 @@ impl Recovery<'_> {
         prepare.run(ctx).await?.ok().map(drop)
     }
 
-    fn command(&self, restore_command: &str, target: &RecoveryTarget, timeline: &str) -> Command {
+    fn command(&self, restore_command: &str, orders: Orders<'_>) -> Command {
         let socket = text(&self.socket);
         let mut settings = vec![
             ("listen_addresses", String::new()),
@@ -183,15 +189,15 @@ impl Recovery<'_> {
             ("timezone", "UTC".to_owned()),
             ("lc_messages", "C".to_owned()),
             ("restore_command", restore_command.to_owned()),
-            ("recovery_target_timeline", timeline.to_owned()),
+            ("recovery_target_timeline", orders.timeline.to_owned()),
             ("recovery_target_action", "promote".to_owned()),
         ];
-        if base::major(self.server) >= 15 {
+        if major(self.server) >= 15 {
             // Looking ahead asks for segments beyond the target, and what is amiss with them is none of its business.
             settings.push(("recovery_prefetch", "off".to_owned()));
         }
         settings.extend(TARGETS.map(|name| (name, String::new())));
-        settings.extend(point::settings(target));
+        settings.extend(point::settings(orders.target));
         let settings = settings
             .into_iter()
             .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
@@ -241,7 +247,7 @@ impl Recovery<'_> {
     }
 
     /// Asks the recovered server what it is and where it stopped.
-    async fn ask(&self, ctx: &Context, wal: &Wal, target: &RecoveryTarget) -> Result<ReplayFact> {
+    async fn ask(&self, ctx: &Context, wal: &Log, target: &RecoveryTarget) -> Result<ReplayFact> {
         const IS: &str = "select pg_is_in_recovery(), system_identifier, pg_walfile_name(pg_current_wal_insert_lsn()) from pg_control_system()";
         let is = self.psql().args(["-c", IS]).run(ctx).await?.ok();
         let is = is.doing("ask the recovered cluster what it is")?.text();
@@ -315,7 +321,7 @@ impl Recovery<'_> {
 }
 
 /// Why a recovery stopped, from its log: what is lost, up to which commit, and what can be done.
-fn explain(log: &str, wal: &Wal, target: &RecoveryTarget) -> Option<Error> {
+fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
     let said = |words: &str| log.lines().rev().find(|line| line.contains(words));
     if let Some(line) = said("redrill: ") {
         let (_, words) = line.split_once("redrill: ")?;
