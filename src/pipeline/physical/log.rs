@@ -43,7 +43,7 @@ pub(in crate::pipeline) async fn install(
 }
 
 /// Writes the list that the server's fetches go by, and returns the `restore_command`.
-pub(super) async fn restore_command(
+pub async fn restore_command(
     ctx: &Context,
     server: &dyn Running,
     log: &Log,
