@@ -37,7 +37,7 @@ use tokio::runtime::Runtime;
 const JOBS: u32 = 2;
 /// WAL to archive: a segment has 16 MiB.
 const FILL: &str =
-    "create table wal_filler as select n, md5(n::text) from generate_series(1, 500000) n";
+    "create table public.wal_filler as select n, md5(n::text) from generate_series(1, 500000) n";
 
 /// A number from the environment.
 fn number(name: &str, usual: f64) -> f64 {

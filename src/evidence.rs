@@ -354,6 +354,8 @@ pub struct RecoveryFact {
     pub skipped: Vec<SkippedFact>,
     /// Backups and artifacts that were restored onto the same target before this one: definitions before their rows.
     pub before: Vec<(String, String)>,
+    /// How often the recovered server called the replication host that its source names, where that is listened at.
+    pub called: Option<u64>,
 }
 
 /// An artifact that a recovery tried and left.

@@ -207,6 +207,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "the source had data checksums on, and the recovered cluster has not",
     ),
     (
+        "called-its-source",
+        "the recovered server called the replication host that its source names",
+    ),
+    (
         "still-tied",
         "the recovered server archives, replicates or runs jobs as if it were the source",
     ),

@@ -69,6 +69,15 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                 "this is another system's data: see which server's directory was backed up",
             ));
         }
+        if let Some(calls) = recovery.called.filter(|calls| *calls > 0) {
+            findings.push(Finding::error(
+                "called-its-source",
+                format!(
+                    "{component}: the recovered server called the replication host of its source, {calls} times"
+                ),
+                "a recovered copy must not follow its source, nor use up its slots: empty primary_conninfo, and remove standby.signal, before it starts",
+            ));
+        }
         let Some(stands) = &recovery.integrity else {
             findings.push(unobserved(
                 facts,

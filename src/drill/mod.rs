@@ -18,6 +18,7 @@ use crate::provision::Provisioner;
 use crate::suite::{Fault, Suite};
 
 mod backup;
+mod canary;
 mod disaster;
 pub mod floor;
 mod probe;

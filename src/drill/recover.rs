@@ -108,6 +108,12 @@ async fn observe(
             Err(error) => fact.error = Some(stop_or_note(error)?),
         }
     }
+    // Everything was read by now: it had the time to call.
+    let calls = world.canaries.calls(&fact.component);
+    fact.called = fact
+        .called
+        .zip(calls)
+        .map(|(before, now)| now.saturating_sub(before));
     Ok(())
 }
 
@@ -135,6 +141,7 @@ impl Recovery<'_, '_> {
                 .candidates
                 .first()
                 .map_or_else(String::new, |backup| backup.name.clone()),
+            called: self.world.canaries.calls(&self.component.name),
             ..RecoveryFact::default()
         };
         if let Err(error) = self.run(&mut fact, &mut archived).await {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::canary::Canaries;
 use super::floor::{Floor, Place};
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
@@ -35,6 +36,7 @@ pub(super) struct World<'a> {
     pub drill: &'a Drill,
     pub fault: Option<Fault>,
     pub keys: Option<Keys>,
+    pub canaries: Canaries,
     provisioner: &'a dyn Provisioner,
     floor: &'a Floor,
     services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
@@ -61,6 +63,7 @@ impl<'a> World<'a> {
             drill,
             fault,
             keys: None,
+            canaries: Canaries::default(),
             provisioner,
             floor,
             services: Mutex::default(),
@@ -128,6 +131,12 @@ impl<'a> World<'a> {
                 pipeline
                     .prepare(&ctx, service.as_ref(), &destination)
                     .await?;
+                if backup.method.archives() {
+                    let server = service.server();
+                    this.canaries
+                        .plant(&ctx, &component.name, server.as_ref())
+                        .await?;
+                }
             }
             lock(&this.services).insert(component.name.clone(), service);
             Ok::<(), Error>(())

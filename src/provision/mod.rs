@@ -2,6 +2,7 @@
 //!
 //! Not here: what is done with a server once it is ready (see [`crate::service`]).
 
+pub mod canary;
 pub mod choose;
 pub mod containers;
 pub mod local;

@@ -96,6 +96,7 @@ pub(super) async fn after_recovery(
                 .await?;
             server.restart(ctx, Stop::Clean).await
         }
+        Fault::B23Standby => cluster.follow().await,
         _ => Ok(()),
     }
 }
@@ -107,6 +108,15 @@ struct Cluster<'a> {
 }
 
 impl Cluster<'_> {
+    /// What the recovery took from the settings of its source is back, and it is started as a standby.
+    async fn follow(&self) -> Result<()> {
+        const FOLLOW: &str = r#"cd -- "$1" && sed -i "/^primary_conninfo = ''$/d" postgresql.auto.conf && : > standby.signal && grep -q '^primary_conninfo' postgresql.auto.conf"#;
+        let data = self.server.data_dir();
+        let follow = self.server.tool("sh").args(["-c", FOLLOW, "sh"]).arg(data);
+        follow.run(self.ctx).await?.ok()?;
+        self.server.restart(self.ctx, Stop::Clean).await
+    }
+
     async fn session(&self) -> Result<Session> {
         Session::open(self.ctx, self.server, self.database).await
     }
