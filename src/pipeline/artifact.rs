@@ -5,13 +5,16 @@
 //! `<backup>/blobs/<name>` for content that several artifacts share. Not here: what the bytes are, and the stream
 //! itself (see [`crate::pipeline::stream`]).
 
+mod keys;
+
+pub use keys::Keys;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use age::secrecy::ExposeSecret;
-use age::x25519::{Identity, Recipient};
+use age::x25519::Identity;
 use chrono::{DateTime, Utc};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
@@ -24,57 +27,6 @@ use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest, ManifestFile};
 use crate::service::Reading;
 use crate::service::reading::Checked;
-
-/// The keys of a run: what artifacts are encrypted to, and what opens them.
-#[derive(Clone)]
-pub struct Keys {
-    recipient: Recipient,
-    identity: Option<Identity>,
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let identity = if self.identity.is_some() {
-            "with"
-        } else {
-            "without"
-        };
-        write!(f, "{} {identity} its identity", self.recipient)
-    }
-}
-
-impl Keys {
-    /// A fresh key pair; the identity is registered as a secret of the run.
-    pub fn generate(ctx: &Context) -> Self {
-        let identity = Identity::generate();
-        let text = identity.to_string();
-        ctx.secrets.register("age identity", text.expose_secret());
-        Self {
-            recipient: identity.to_public(),
-            identity: Some(identity),
-        }
-    }
-
-    /// The recipient as text (`age1…`).
-    pub fn recipient(&self) -> String {
-        self.recipient.to_string()
-    }
-
-    /// A passphrase for tools that encrypt by themselves: the identity's own text; `None` without one.
-    pub fn passphrase(&self) -> Option<String> {
-        let identity = self.identity.as_ref()?.to_string();
-        Some(identity.expose_secret().to_owned())
-    }
-
-    /// The same recipient with another pair's identity, or with none: what must not open anything.
-    #[must_use]
-    pub fn with_identity_of(&self, other: Option<&Self>) -> Self {
-        Self {
-            recipient: self.recipient.clone(),
-            identity: other.and_then(|other| other.identity.clone()),
-        }
-    }
-}
 
 /// What is known of an artifact before its first byte is written.
 #[derive(Debug, Clone)]
