@@ -18,7 +18,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] | std, chrono; tokio in context and process only |
+//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] [`http`] | std, chrono; tokio in context and process only |
 //! | words and facts | [`suite`] [`plan`] [`evidence`] | ground |
 //! | world | [`service`] [`provision`] [`repository`] [`pipeline`] [`fault`] | the two above |
 //! | judgement | [`check`] [`outcome`] [`event`] | words and facts; no I/O, clock or async |
@@ -46,6 +46,7 @@ pub mod clock;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod http;
 pub mod origin;
 pub mod process;
 

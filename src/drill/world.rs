@@ -10,6 +10,7 @@ use crate::evidence::{ServiceFact, TeardownFact, product};
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifact::{Destination, Keys};
 use crate::pipeline::bucket_sync::BucketSync;
+use crate::pipeline::files::FilesTar;
 use crate::pipeline::pg_basebackup::PgBasebackup;
 use crate::pipeline::pg_dump::PgDump;
 use crate::pipeline::redis::RedisRdb;
@@ -344,6 +345,14 @@ fn service_on(component: &Component, server: Arc<dyn Running>) -> Arc<dyn Servic
     }
 }
 
+/// The bucket that a component is; no name where it is none.
+fn bucket_of(component: &Component) -> String {
+    match &component.kind {
+        ComponentKind::Bucket { bucket, .. } => bucket.clone(),
+        _ => String::new(),
+    }
+}
+
 /// The pipeline of a backup, with a planted fault in it where the fault is one of pipelines.
 pub(super) fn pipeline(
     backup: &Backup,
@@ -394,6 +403,7 @@ pub(super) fn pipeline(
             pipeline.deadline = backup.deadline;
             Arc::new(pipeline)
         }
+        Method::FilesTar => Arc::new(FilesTar::new(bucket_of(component))),
         Method::RedisRdb { aof } => Arc::new(RedisRdb::new(*aof).deadline(backup.deadline)),
         Method::BucketSync {
             exclude,
@@ -405,11 +415,7 @@ pub(super) fn pipeline(
             } else {
                 *max_delete_percent
             };
-            let bucket = match &component.kind {
-                ComponentKind::Bucket { bucket, .. } => bucket.clone(),
-                _ => String::new(),
-            };
-            Arc::new(BucketSync::new(bucket, exclude, allowed)?)
+            Arc::new(BucketSync::new(bucket_of(component), exclude, allowed)?)
         }
     })
 }

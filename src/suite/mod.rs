@@ -56,7 +56,7 @@ pub use brought::Brought;
 pub use convert::parse;
 pub use dump::{Compression, Dump, DumpFormat, Only};
 pub use find::{all, find, load};
-pub use policy::{Due, Policy, Trend};
+pub use policy::{Due, Policy, Trend, Zone};
 pub use problem::Problem;
 pub use site::Site;
 pub use words::{Check, Coordinate, Engine, Fault, Mode, Pick, Strike};
@@ -264,6 +264,8 @@ pub enum Method {
         /// A run that would drop more than this share of the previous run's objects is refused (0 to 100).
         max_delete_percent: u8,
     },
+    /// A tar file of files, which somebody gives: no suite says it.
+    FilesTar,
 }
 
 /// How `pg_basebackup` compresses.
