@@ -67,6 +67,17 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
                 "a restore takes longer and loses more than a restart: try that first",
             ));
         }
+        if let Some(needs) = &recovery.needs
+            && (needs.roles.len() + needs.extensions.len() > 0)
+        {
+            let what = "nothing was restored onto a server that lacks what the artifact needs";
+            findings.push(Finding::unknown(
+                "not-observed",
+                format!("{component}: {what}"),
+                "see what the check `needs` says",
+            ));
+            continue;
+        }
         if let Some(error) = &recovery.error {
             findings.push(Finding::error(
                 "restore-failed",

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::run::{self, How, Order};
+use crate::context::Secrets;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::plan::{self, Drill, Shard};
@@ -87,7 +88,10 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
     let order = Order {
         suites: &suites,
         drills: &drills,
-        how: &flags.how,
+        setting: &flags.how.setting,
+        jobs: flags.how.jobs,
+        task: None,
+        secrets: Secrets::default(),
         out: &flags.out,
         command: command(&flags),
         quiet: flags.quiet,

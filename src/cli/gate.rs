@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::drill::{Format, load};
 use super::run::{self, How, Order};
 use crate::clock::{Clock, SystemClock};
-use crate::context::{Context, RunId};
+use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::exit::Exit;
 use crate::gate::{self, Decision, Requirement};
@@ -166,7 +166,10 @@ async fn drill(flags: &Flags, decision: &Decision, cancel: CancellationToken) ->
     let order = Order {
         suites: &suites,
         drills: &drills,
-        how: &flags.how,
+        setting: &flags.how.setting,
+        jobs: flags.how.jobs,
+        task: None,
+        secrets: Secrets::default(),
         out: &flags.out,
         command: format!(
             "redrill gate --run {} {}",

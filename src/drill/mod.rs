@@ -24,6 +24,7 @@ mod probe;
 mod recover;
 pub mod runner;
 mod timeline;
+pub mod verify;
 mod world;
 
 use floor::Floor;
@@ -63,6 +64,8 @@ pub struct Part<'a> {
     pub samples: Vec<Sample>,
     /// Where services come from.
     pub provisioner: &'a dyn Provisioner,
+    /// The artifact that somebody gives, where one is verified.
+    pub task: Option<&'a verify::Task<'a>>,
     /// The drills beside it.
     pub floor: &'a Floor,
     /// Keep the drill's directory.
@@ -78,6 +81,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         drill,
         samples,
         provisioner,
+        task,
         floor,
         keep,
         observer,
@@ -100,22 +104,31 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         ..Evidence::default()
     };
     let mut world = World::new(suite, drill, fault, provisioner, floor);
+    world.task = task;
     let teller = Teller {
         drill: &drill.id,
         observer,
     };
     let terms = Terms { suite, drill };
     let planted = Planted { nonce, canary };
-    let worked = play(
-        &ctx,
-        &mut world,
-        &terms,
-        &planted,
-        &clock,
-        &mut evidence,
-        &teller,
-    )
-    .await;
+    let worked = match drill.kind {
+        DrillKind::Verify { .. } => {
+            verify::play(&ctx, &mut world, &terms, &planted, &mut evidence, &teller).await
+        }
+        _ => {
+            let world = &mut world;
+            play(
+                &ctx,
+                world,
+                &terms,
+                &planted,
+                &clock,
+                &mut evidence,
+                &teller,
+            )
+            .await
+        }
+    };
     if let Err((phase, error)) = worked {
         evidence.failures.push(FailureFact {
             phase,

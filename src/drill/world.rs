@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::floor::{Floor, Place};
+use super::verify::Task;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{ServiceFact, TeardownFact, product};
@@ -35,6 +36,8 @@ pub(super) struct World<'a> {
     pub drill: &'a Drill,
     pub fault: Option<Fault>,
     pub keys: Option<Keys>,
+    /// The artifact that somebody gives, where one is verified.
+    pub task: Option<&'a Task<'a>>,
     provisioner: &'a dyn Provisioner,
     floor: &'a Floor,
     services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
@@ -61,6 +64,7 @@ impl<'a> World<'a> {
             drill,
             fault,
             keys: None,
+            task: None,
             provisioner,
             floor,
             services: Mutex::default(),
@@ -130,6 +134,12 @@ impl<'a> World<'a> {
         futures::future::try_join_all(components).await?;
         self.repositories = self.open_repositories(ctx, backups).await?;
         Ok(())
+    }
+
+    /// Takes a repository in, under its name.
+    pub fn hold(&mut self, repository: Arc<dyn Repository>) {
+        let name = repository.name().to_owned();
+        self.repositories.insert(name, repository);
     }
 
     async fn open_repositories(

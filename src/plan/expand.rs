@@ -115,7 +115,7 @@ impl Maker<'_> {
         match kind {
             DrillKind::Calibration { .. } => twice.clear(),
             DrillKind::Scenario { .. } => twice.retain(|name| self.repeated.insert(name.clone())),
-            DrillKind::Detection { .. } | DrillKind::Retention => {}
+            DrillKind::Detection { .. } | DrillKind::Retention | DrillKind::Verify { .. } => {}
         }
         let timeline = timeline::struck(self.suite, scenario, at, &twice, self.seed(&ids[0]))?;
         let components = self.components(&scenario.strikes, &scenario.recover);

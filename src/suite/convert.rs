@@ -4,7 +4,7 @@
 //! Not here: how values are read and problems collected (see `raw` and `problem`).
 
 mod backup;
-mod component;
+pub(super) mod component;
 mod dump;
 mod objective;
 mod restore;

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub mod ask;
 pub mod brought;
 mod convert;
 pub mod dump;
@@ -52,6 +53,7 @@ pub mod site;
 pub mod unplanted;
 pub mod words;
 
+pub use ask::{Ask, Drop};
 pub use brought::Brought;
 pub use convert::parse;
 pub use dump::{Compression, Dump, DumpFormat, Only};

@@ -78,7 +78,7 @@ pub(super) fn version<'a>(value: &Value<'a>) -> Option<&'a str> {
 }
 
 /// A smoke question: `{ name, ask, expect }`, the name being the question when it is not said.
-fn question(value: &Value<'_>) -> Option<Smoke> {
+pub(in crate::suite) fn question(value: &Value<'_>) -> Option<Smoke> {
     let table = value.table_such_as("a question such as { ask = \"…\", expect = \"…\" }")?;
     let name = table
         .get("name")
