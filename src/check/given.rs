@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 
 use super::{Facts, Terms, unobserved};
 use crate::clock::readable;
-use crate::evidence::{GivenFact, Held, SmokeFact};
+use crate::evidence::{GivenFact, Held, NeedsFact, SmokeFact};
 use crate::outcome::{Finding, Outcome};
 use crate::plan::Asked;
 use crate::suite::{Check, Drop, Engine, Method};
@@ -110,6 +110,11 @@ pub(super) fn fresh(facts: &Facts<'_>) -> Outcome {
         )
     }));
     Outcome::of(Check::Fresh, 1, findings)
+}
+
+/// Whether the server lacks what the artifact cannot be restored without.
+pub(super) fn lacks(needs: &NeedsFact) -> bool {
+    needs.roles.len() + needs.extensions.len() > 0
 }
 
 pub(super) fn needs(facts: &Facts<'_>) -> Outcome {
@@ -277,7 +282,7 @@ pub(super) fn proven(facts: &Facts<'_>) -> Outcome {
         let finding = unobserved(facts, "the artifact was not found");
         return Outcome::of(Check::Proven, 0, vec![finding]);
     };
-    let mut proofs = 0;
+    let mut observed = 0;
     let mut findings = Vec::new();
     for recovery in facts.recoveries() {
         let (Some(restored), Some(engine)) = (
@@ -294,6 +299,8 @@ pub(super) fn proven(facts: &Facts<'_>) -> Outcome {
                 "do not go live on this restore; find the last artifact that was verified, then how this one came to differ",
             ));
         }
+        observed += 1;
+        let mut proofs = 0;
         let got = Held::of(restored, engine);
         let compared = |held: &Held| held.rows.values().sum::<u64>() + held.objects > 0;
         proofs += u64::from(given.manifest && recovery.error.is_none());
@@ -316,7 +323,7 @@ pub(super) fn proven(facts: &Facts<'_>) -> Outcome {
             ));
         }
     }
-    Outcome::of(Check::Proven, proofs, findings)
+    Outcome::of(Check::Proven, observed, findings)
 }
 
 fn counted(held: &Held, engine: Engine) -> String {
@@ -339,7 +346,7 @@ fn question(held: &Held, engine: Engine) -> String {
             )
         }
         (Engine::Postgres, None) => {
-            "[[smoke]] ask = \"select count(*) from orders\" expect = { min = 1 }".to_owned()
+            "[[smoke]] ask = \"select count(*) from public.orders\" expect = { min = 1 }".to_owned()
         }
         (Engine::Redis, _) => format!(
             "[[smoke]] ask = \"DBSIZE\" expect = {{ min = {} }}",

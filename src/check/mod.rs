@@ -283,7 +283,15 @@ fn first_failure(evidence: &Evidence) -> Option<String> {
         .recoveries
         .iter()
         .filter_map(|fact| fact.error.clone());
-    failures.chain(backups).chain(recoveries).next()
+    let lacks = |fact: &&RecoveryFact| fact.needs.as_ref().is_some_and(given::lacks);
+    let lacking = evidence.recoveries.iter().filter(lacks).map(|_| {
+        "the server lacks what the artifact names, and nothing was restored: see the check `needs`".to_owned()
+    });
+    failures
+        .chain(backups)
+        .chain(recoveries)
+        .chain(lacking)
+        .next()
 }
 
 /// What could not be observed, as a finding; the drill's own failures say why.

@@ -67,15 +67,8 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
                 "a restore takes longer and loses more than a restart: try that first",
             ));
         }
-        if let Some(needs) = &recovery.needs
-            && (needs.roles.len() + needs.extensions.len() > 0)
-        {
-            let what = "nothing was restored onto a server that lacks what the artifact needs";
-            findings.push(Finding::unknown(
-                "not-observed",
-                format!("{component}: {what}"),
-                "see what the check `needs` says",
-            ));
+        if recovery.needs.as_ref().is_some_and(super::given::lacks) {
+            findings.push(unobserved(facts, &format!("{component} was not restored")));
             continue;
         }
         if let Some(error) = &recovery.error {

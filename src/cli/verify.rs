@@ -52,7 +52,7 @@ A file of questions (--ask), in the words of a suite:
   max_age = \"26h\"
   drop = { rows = \"10%\", size = \"20%\", objects = \"0%\" }   # how much less than before is no finding
   [[smoke]]
-  ask = \"select count(*) from orders\"                      # SQL, a command of Redis, or the path of a file
+  ask = \"select count(*) from public.orders\"               # SQL, a command of Redis, or the path of a file
   expect = { min = 1000 }                                   # or \"1247\", or { min = 1, max = 9 }
 
 Examples:

@@ -6,7 +6,7 @@
 //! drop = { rows = "10%", size = "20%", objects = "0%" }
 //!
 //! [[smoke]]
-//! ask = "select count(*) from orders"
+//! ask = "select count(*) from public.orders"
 //! expect = { min = 1000 }
 //! ```
 
