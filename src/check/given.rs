@@ -186,7 +186,7 @@ fn compare(
                 format!("{what} could not be read: {words}"),
                 "mend this, or compare with something else: a question with a known answer (--ask FILE)",
             );
-            return Outcome::of(check, 0, vec![finding]);
+            return Outcome::of(check, 1, vec![finding]);
         }
         None => {
             let finding = unobserved(facts, &format!("{what} was not looked at"));

@@ -90,7 +90,15 @@ pub async fn inner_head(ctx: &Context, path: &Path, identities: &Identities) -> 
     };
     let unpack = Command::new(program).args(["-d", "-c"]);
     let finished = unpack.feed(ctx, io::Cursor::new(head)).await;
-    Ok(finished.map_err(|error| without(program, error))?.stdout)
+    let finished = finished.map_err(|error| without(program, error))?;
+    if finished.stdout.is_empty() && finished.exit != Some(0) {
+        return Err(Error::failed(format!(
+            "{} was cut, or is damaged: {program} cannot unpack even its beginning",
+            path.display()
+        ))
+        .hint("see the log of the job that wrote it, and verify an earlier one"));
+    }
+    Ok(finished.stdout)
 }
 
 fn usable<'i>(identities: &'i Identities, path: &Path) -> Result<&'i [Identity]> {

@@ -141,7 +141,10 @@ pub(super) async fn unpack(
     };
     let tar = tar.arg("-C").arg(into).arg("-f").arg(staged);
     let unpacked = tar.deadline(deadline).run(ctx).await?.ok();
-    unpacked.map(drop).doing("unpack the base backup")
+    unpacked.doing("unpack the base backup")?;
+    // A tar file may have brought another mode for it, and Postgres refuses what others can read.
+    let private = server.tool("chmod").arg("0700").arg(into).run(ctx).await?;
+    private.ok().map(drop)
 }
 
 /// Holds an unpacked base backup to its manifest.
