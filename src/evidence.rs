@@ -54,6 +54,28 @@ pub struct Evidence {
     pub services: Vec<ServiceFact>,
     /// What a given artifact is held against, where one is verified.
     pub given: Option<GivenFact>,
+    /// What became of the release on the restored copy, where it was tried.
+    pub release: Option<ReleaseFact>,
+}
+
+/// A release, tried on what a recovery brought back.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReleaseFact {
+    /// Its migrations, up to the first that failed.
+    pub migrations: Vec<MigrationFact>,
+    /// Answers after them; `None` when one of them failed.
+    pub smoke: Option<Vec<SmokeFact>>,
+}
+
+/// A migration that was run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MigrationFact {
+    /// The file, or the command.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why it failed, when it did.
+    pub error: Option<String>,
 }
 
 /// An artifact that somebody else made, and what there is to hold it against.

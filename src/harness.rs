@@ -46,7 +46,11 @@ pub fn run(arguments: &Arguments) -> Result<Conclusion> {
             } else {
                 1.0
             };
-            plan::expand(suite, &plan::Options { seed: 1, scale })
+            let options = plan::Options {
+                scale,
+                ..plan::Options::default()
+            };
+            plan::expand(suite, &options)
         })
         .collect::<Result<Vec<_>>>()?;
     let stage = Arc::new(Stage::new(

@@ -49,6 +49,7 @@ pub(super) fn owes(terms: &Terms<'_>, asked: &Asked, check: Check) -> bool {
         | Check::Catalogue
         | Check::Expiry
         | Check::Metadata
+        | Check::Release
         | Check::Rpo
         | Check::Rto
         | Check::Retention

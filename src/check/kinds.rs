@@ -90,6 +90,18 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "there are fewer tables, kinds of keys or files than before",
     ),
     (
+        "migration-failed",
+        "a migration of the release failed on the restored copy",
+    ),
+    (
+        "release-smoke-failed",
+        "a question gets another answer than expected after the migrations of the release",
+    ),
+    (
+        "no-migration",
+        "the folder of the release's migrations has no SQL file",
+    ),
+    (
         "nothing-proven",
         "a given artifact could be restored, and nothing says what it should hold",
     ),

@@ -17,6 +17,7 @@ mod objectives;
 mod process;
 mod promise;
 mod protection;
+mod release;
 mod replay;
 
 /// What a drill is judged against: its suite and itself.
@@ -35,6 +36,7 @@ impl<'a> Terms<'a> {
             DrillKind::Scenario { scenario, .. }
             | DrillKind::Calibration { scenario }
             | DrillKind::Verify { scenario, .. }
+            | DrillKind::Release { scenario }
             | DrillKind::Detection { scenario, .. } => scenario,
             DrillKind::Retention => return None,
         };
@@ -108,6 +110,7 @@ impl<'a> Terms<'a> {
         }
         match check {
             Check::Needs | Check::Baseline | Check::Live | Check::Proven => false,
+            Check::Release => matches!(self.drill.kind, DrillKind::Release { .. }),
             Check::Retention => scenario.is_none() || self.rehearses_retention(),
             Check::Secrets | Check::Executed | Check::Teardown => true,
             _ if scenario.is_none() => false,
@@ -199,6 +202,7 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         Check::Size => artifact::size(&facts),
         Check::Fresh if terms.asked().is_some() => given::fresh(&facts),
         Check::Fresh => artifact::fresh(&facts),
+        Check::Release => release::release(&facts),
         Check::Needs => given::needs(&facts),
         Check::Baseline => given::baseline(&facts),
         Check::Live => given::live(&facts),

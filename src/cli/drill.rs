@@ -53,6 +53,7 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
     let options = plan::Options {
         seed: flags.how.seed,
         scale: flags.how.scale,
+        release: false,
     };
     let mut drills: Vec<Drill> = Vec::new();
     for suite in &suites {

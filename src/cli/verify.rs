@@ -392,6 +392,7 @@ fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
         gate: Policy::default(),
         due: None,
         trend: Trend::none(),
+        release: None,
     }
 }
 

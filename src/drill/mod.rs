@@ -22,6 +22,7 @@ mod disaster;
 pub mod floor;
 mod probe;
 mod recover;
+mod release;
 pub mod runner;
 mod timeline;
 pub mod verify;
@@ -265,6 +266,15 @@ async fn play(
             .await
             .map_err(at(Phase::Restore))?;
         working = world.share(ctx).await.map_err(at(Phase::Observe))?;
+    }
+    if let (DrillKind::Release { .. }, Some(release)) = (&world.drill.kind, &world.suite.release) {
+        teller.phase(
+            Phase::Verify,
+            "run the migrations of the release on what came back",
+        );
+        release::rehearse(ctx, world, release, evidence)
+            .await
+            .map_err(at(Phase::Verify))?;
     }
     teller.phase(Phase::Observe, "read what came back, and look for leaks");
     probe::encryption(ctx, world, &backups, &planted.canary, &read, evidence)

@@ -97,6 +97,11 @@ pub enum DrillKind {
         /// What is asked of it.
         asked: Asked,
     },
+    /// The first time of a scenario, and the release tried on what it recovers.
+    Release {
+        /// The scenario.
+        scenario: String,
+    },
     /// A scenario with a fault planted.
     Detection {
         /// The scenario.

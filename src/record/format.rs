@@ -256,6 +256,8 @@ pub enum DrillKind {
     Retention,
     /// An artifact that somebody else made.
     Verify,
+    /// A scenario, and the release tried on what came back.
+    Release,
     /// A scenario with a fault planted.
     Detection,
     /// The same scenario without the fault: nothing may be reported.

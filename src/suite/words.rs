@@ -114,6 +114,7 @@ words! {
         Baseline = "baseline", "a given artifact holds no fewer rows, bytes and objects than the last one of its lineage that was verified, but for the drop that is allowed";
         Live = "live", "a given artifact holds the tables and rows of the live source, but for the drop that is allowed";
         Proven = "proven", "at least one thing shows that a given artifact holds the data: a manifest of its own, a baseline, the live source or a question with a known answer; and all of it can be read";
+        Release = "release", "the migrations of the release run on the restored copy, and the questions after them get the expected answers";
         Rpo = "rpo", "the ledger's loss window is within the objective, and the ledger has no hole";
         Rto = "rto", "loss declared to first verified read is within the objective, measured and projected to the production size";
         Retention = "retention", "after the pruner ran, exactly the artifacts that the policy keeps remain, and the newest good one is among them";

@@ -161,7 +161,7 @@ fn script(value: &Value<'_>) -> Option<PathBuf> {
     None
 }
 
-fn places(suite: &Path, name: &Path) -> Vec<PathBuf> {
+pub(super) fn places(suite: &Path, name: &Path) -> Vec<PathBuf> {
     if name.is_absolute() {
         return vec![name.to_owned()];
     }
