@@ -10,6 +10,7 @@ const DB: &str = r#"
 [component.db]
 kind = "postgres"
 seed = "seed.sql"
+settings = { wal_segment_size = "1MB" }
 [[component.db.smoke]]
 name = "numbers without a gap"
 ask = "select max(n) - count(*) from public.numbers"
@@ -118,8 +119,7 @@ fn has_postgres() -> bool {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
+    let arguments = Arguments::from_args();
     macro_rules! trials {
         ($($test:ident),+ $(,)?) => {vec![$(
             Trial::ignorable_test(stringify!($test), || {

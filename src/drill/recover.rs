@@ -34,7 +34,7 @@ pub(super) async fn recover(
     scenario: &Scenario,
     evidence: &mut Evidence,
 ) -> Result<()> {
-    let working = world.alone(ctx).await?;
+    let working = world.timed(ctx).await?;
     let known = &*evidence;
     let components = choose::by_component(backups, scenario.pick);
     let (at_once, since) = match world.drill.kind {

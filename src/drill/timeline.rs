@@ -56,7 +56,7 @@ pub(super) async fn play(
             Happening::Write(_) | Happening::Prune(_) | Happening::Damage => false,
         } && world.drill.timeline.strike.is_some();
         let _working = if timed {
-            world.alone(ctx).await?
+            world.timed(ctx).await?
         } else {
             world.share(ctx).await?
         };

@@ -34,6 +34,26 @@ pub struct Wanted {
     pub settings: BTreeMap<String, String>,
 }
 
+/// What Postgres lists among its settings, and only `initdb` decides: the bytes of a WAL segment, such as `16MB`.
+const WAL_SEGMENT_SIZE: &str = "wal_segment_size";
+
+impl Wanted {
+    /// What `initdb` is told of the settings of a Postgres.
+    fn initdb(&self) -> Vec<String> {
+        let size = self.settings.get(WAL_SEGMENT_SIZE);
+        // initdb counts in megabytes, and says what it takes.
+        let told = size.map(|size| format!("--wal-segsize={}", size.trim_end_matches("MB")));
+        told.into_iter().collect()
+    }
+
+    /// What the server of a Postgres is told: everything that is not `initdb`'s.
+    fn server_settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.settings.iter();
+        let own = all.filter(|(name, _)| *name != WAL_SEGMENT_SIZE);
+        own.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
 /// Starts servers. Ready means that a real query was answered, under a deadline.
 #[async_trait]
 pub trait Provisioner: Send + Sync {

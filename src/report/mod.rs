@@ -13,6 +13,7 @@ pub mod past;
 pub mod progress;
 pub mod runbook;
 pub mod serve;
+mod steps;
 pub mod terminal;
 pub mod text;
 pub mod view;

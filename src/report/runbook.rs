@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::context::Phase;
 use crate::history::History;
-use crate::record::format::Step;
 use crate::record::{DrillRecord, Record, Verdict};
 use crate::suite::{Component, Encryption, Scenario, Suite};
 
+use super::steps;
 use super::text::{self, code, markdown, sentence};
 
 /// Appends a line. Writing to a string cannot fail.
@@ -204,33 +203,11 @@ fn steps(out: &mut String, record: &Record, drill: &DrillRecord) {
         projected.unwrap_or_default()
     );
     say!(out);
-    let names = Phase::RECOVERY.map(Phase::name);
-    let own: Vec<&Step> = drill
-        .steps
-        .iter()
-        .filter(|step| names.contains(&step.phase.as_str()))
-        .collect();
+    let own = steps::of(drill);
     let place = format!("/redrill-{}/{}", record.run_id, drill.id.replace('/', "-"));
     for (at, step) in own.iter().enumerate() {
-        let whom = match step.component.is_empty() {
-            true => String::new(),
-            false => format!(" {}", code(&step.component)),
-        };
-        say!(
-            out,
-            "{}. **{}**{whom} ({})",
-            at + 1,
-            markdown(&step.phase),
-            text::duration(step.seconds)
-        );
-        say!(out);
-        let own_work = step.log.is_empty() && step.exit.is_none();
-        out.push_str(&text::fenced(
-            &elsewhere(&step.command, &place),
-            if own_work { "text" } else { "sh" },
-            "    ",
-        ));
-        say!(out);
+        let command = elsewhere(&step.command, &place);
+        out.push_str(&steps::one(at + 1, step, "", &command));
     }
     if own.is_empty() {
         say!(out, "The record of this drill holds no step.");

@@ -22,6 +22,14 @@ fn rdb() -> RedisRdb {
     RedisRdb::new(false)
 }
 
+/// The process that a server forked to save.
+fn saving_child(server: u32) -> Option<Pid> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).ok()?;
+    let child = children.split_whitespace().next()?.parse().ok()?;
+    Some(Pid::from_raw(child))
+}
+
 /// Waits for something that the server does by itself.
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
@@ -164,13 +172,7 @@ async fn a_save_that_fails_is_an_error_and_not_the_older_file() {
         .await;
     let pid = source.server.pid().await;
     let killed = eventually("the saving child", async || {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.unwrap_or_default();
-        let child = children
-            .split_whitespace()
-            .next()
-            .and_then(|word| word.parse().ok());
-        child.is_some_and(|child| kill(Pid::from_raw(child), Signal::SIGKILL).is_ok())
+        saving_child(pid).is_some_and(|child| kill(child, Signal::SIGKILL).is_ok())
     });
     let (taken, ()) = tokio::join!(world.backup(&source, rdb()), killed);
     let error = taken.expect_err("failed");
@@ -218,12 +220,13 @@ async fn an_interrupted_backup_ends_at_once() {
     source
         .run(&world, 0, "CONFIG SET rdb-key-save-delay 100000")
         .await;
-    let cancel = world.ctx.cancel.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        cancel.cancel();
-    });
-    let error = world.backup(&source, rdb()).await.expect_err("interrupted");
+    let pid = source.server.pid().await;
+    let interrupted = async {
+        eventually("the saving child", async || saving_child(pid).is_some()).await;
+        world.ctx.cancel.cancel();
+    };
+    let (taken, ()) = tokio::join!(world.backup(&source, rdb()), interrupted);
+    let error = taken.expect_err("interrupted");
     assert_eq!(error.kind(), Kind::Interrupted);
 }
 

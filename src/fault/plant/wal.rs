@@ -20,9 +20,6 @@ use crate::service::postgres::session::{Session, literal};
 use crate::service::{Running, Service, Stop};
 use crate::suite::{Fault, RecoveryTarget, RestoreOptions};
 
-/// What a segment of the usual size is.
-const SEGMENT: usize = 16 << 20;
-
 /// Plants the fault in the archive, in every repository.
 pub async fn in_archive(
     ctx: &Context,
@@ -132,14 +129,16 @@ impl Archive<'_> {
 
     /// A segment of the right size whose content is no log, archived as if the server had written it so.
     async fn replace_by_noise(&self, destination: &Destination, key: &str) -> Result<()> {
-        let noise: Vec<u8> = b"no log ".iter().copied().cycle().take(SEGMENT).collect();
+        let (stored, _) = self.read(key).await?;
+        let mut metadata = stored.metadata;
+        let size = metadata.get("wal_bytes").and_then(|size| size.parse().ok());
+        let size = size.ok_or_else(|| Error::defect(format!("{key} does not say its size")))?;
+        let noise: Vec<u8> = b"no log ".iter().copied().cycle().take(size).collect();
         let pack = crate::process::Command::new("gzip").args(["-1", "-n", "-c"]);
         let packed = pack
             .feed(self.ctx, std::io::Cursor::new(noise.clone()))
             .await?;
         let packed = packed.ok()?.stdout;
-        let (stored, _) = self.read(key).await?;
-        let mut metadata = stored.metadata;
         let sum = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
         for (name, value) in [
             ("wal_bytes", noise.len().to_string()),

@@ -120,8 +120,9 @@ pub(super) async fn is_well(ctx: &Context, session: &Session) -> Result<()> {
 /// that is archived now; when nothing was written since, it is the same as before.
 pub(super) async fn switch(ctx: &Context, session: &Session) -> Result<Segment> {
     let failures = failed(ctx, session).await?;
+    // The byte before: at a segment's very start, PostgreSQL 15 names the segment before it, and 17 this one.
     let name = session
-        .value(ctx, "select pg_walfile_name(pg_switch_wal())")
+        .value(ctx, "select pg_walfile_name(pg_switch_wal() - 1)")
         .await?
         .unwrap_or_default();
     let Some(Name::Segment(segment)) = Name::parse(&name) else {

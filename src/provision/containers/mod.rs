@@ -83,9 +83,10 @@ async fn start_postgres(ctx: &Context, wanted: &Wanted, image: &str) -> Result<A
     let (name, tag) = images::split(image);
     let password = fresh_secret(ctx, &format!("password of {}", wanted.name));
     let settings = wanted
-        .settings
-        .iter()
+        .server_settings()
         .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+    let mut initdb = vec!["--data-checksums --encoding=UTF8 --locale=C.UTF-8".to_owned()];
+    initdb.extend(wanted.initdb());
     let request = Postgres::default()
         .with_fsync_enabled()
         .with_user("postgres")
@@ -93,10 +94,7 @@ async fn start_postgres(ctx: &Context, wanted: &Wanted, image: &str) -> Result<A
         .with_name(name)
         .with_tag(tag)
         .with_env_var("PGDATA", POSTGRES_DATA)
-        .with_env_var(
-            "POSTGRES_INITDB_ARGS",
-            "--data-checksums --encoding=UTF8 --locale=C.UTF-8",
-        )
+        .with_env_var("POSTGRES_INITDB_ARGS", initdb.join(" "))
         .with_cmd(
             ["postgres", "-c", "fsync=on"]
                 .into_iter()

@@ -31,7 +31,7 @@ struct LocalPostgres {
     version: String,
     port: HeldPort,
     password: String,
-    settings: Vec<(String, String)>,
+    settings: Vec<String>,
     daemon: Mutex<Option<Daemon>>,
 }
 
@@ -66,6 +66,7 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
         ])
         // The cluster is new and disposable until the server runs, and the server does run with fsync on.
         .args(["--no-sync", "--no-instructions"])
+        .args(wanted.initdb())
         .dir("/")
         .account(home.account)
         .run(ctx)
@@ -78,7 +79,10 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
         version,
         port: HeldPort::take()?,
         password,
-        settings: wanted.settings.clone().into_iter().collect(),
+        settings: wanted
+            .server_settings()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
         daemon: Mutex::new(None),
     };
     server.launch(ctx).await?;
@@ -104,10 +108,7 @@ impl LocalPostgres {
     }
 
     async fn launch_once(&self, ctx: &Context) -> Result<()> {
-        let settings = self
-            .settings
-            .iter()
-            .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+        let settings = self.settings.iter().flat_map(|set| ["-c", set]);
         let mut daemon = Command::new(self.bin.join("postgres"))
             .arg("-D")
             .arg(self.home.data())

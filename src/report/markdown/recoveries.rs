@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::context::Phase;
-use crate::record::format::Step;
 use crate::record::{DrillRecord, Record};
 
 use super::super::text::{self, code, markdown, sentence};
-use super::super::view;
+use super::super::{steps, view};
 use super::table;
 
 /// How many steps of one recovery are shown; the record has them all.
@@ -119,39 +118,19 @@ fn recovery(out: &mut String, drill: &DrillRecord) {
     if !drill.recoveries.is_empty() {
         say!(out);
     }
-    steps(out, drill);
+    listed(out, drill);
 }
 
-fn steps(out: &mut String, drill: &DrillRecord) {
-    let names = Phase::RECOVERY.map(Phase::name);
-    let own: Vec<&Step> = drill
-        .steps
-        .iter()
-        .filter(|step| names.contains(&step.phase.as_str()))
-        .collect();
+fn listed(out: &mut String, drill: &DrillRecord) {
+    let own = steps::of(drill);
     for (at, step) in own.iter().take(STEPS_SHOWN).enumerate() {
-        let whom = match step.component.is_empty() {
-            true => String::new(),
-            false => format!(" {}", code(&step.component)),
-        };
-        let own_work = step.log.is_empty() && step.exit.is_none();
-        let language = if own_work { "text" } else { "sh" };
         let end = match step.exit {
             Some(0) => String::new(),
             Some(code) => format!(", **exit {code}**"),
-            None if own_work => ", by redrill itself".to_owned(),
+            None if steps::is_own_work(step) => ", by redrill itself".to_owned(),
             None => ", **ended by a signal or its deadline**".to_owned(),
         };
-        say!(
-            out,
-            "{}. **{}**{whom} ({}{end})",
-            at + 1,
-            markdown(&step.phase),
-            text::duration(step.seconds)
-        );
-        say!(out);
-        out.push_str(&text::fenced(&step.command, language, "    "));
-        say!(out);
+        out.push_str(&steps::one(at + 1, step, &end, &step.command));
     }
     if own.len() > STEPS_SHOWN {
         say!(
