@@ -12,7 +12,8 @@
 //!                        report | history | gate ◄─ record ◄─ outcome ◄─ check ◄───────────────────┘
 //! ```
 //!
-//! Events leave sideways to observers; nothing flows back.
+//! Events leave sideways to observers; nothing flows back. `redrill verify` enters half-way: an artifact that somebody
+//! else made ([`pipeline::given`]) is recovered, looked at and judged as one of a drill is ([`drill::verify`]).
 //!
 //! # Layers
 //!

@@ -89,8 +89,7 @@ impl Needs {
 
     /// Roles with commas between them.
     fn listed(&mut self, words: &[Word]) {
-        let mut rest = words.iter();
-        while let Some(word) = rest.next() {
+        for word in words {
             let none = NO_ROLES.iter().any(|it| word.is(it)) || word.is("default");
             if !none && !word.text.is_empty() {
                 self.roles.insert(word.text.clone());
