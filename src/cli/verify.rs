@@ -399,8 +399,12 @@ fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
 fn drill(suite: &Suite, given: &Given, id: String, asked: Asked) -> Drill {
     let whole = given.read.error.is_none();
     let components = suite.components.iter().map(|it| it.name.clone());
+    let at = match given.taken_at {
+        Some(at) => format!("made at {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
+        None => "which does not say when it was made".to_owned(),
+    };
     Drill {
-        title: format!("{}: {}", given.shown, given.what),
+        title: format!("{}: {}, {at}", given.shown, given.what),
         suite: SUITE.to_owned(),
         kind: DrillKind::Verify {
             scenario: SCENARIO.to_owned(),
