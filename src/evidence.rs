@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Phase, Step};
 use crate::suite::{Coordinate, Engine, RecoveryTarget, Smoke, Strike};
 
+mod given;
+
+pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
+
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -52,6 +56,10 @@ pub struct Evidence {
     pub steps: Vec<Step>,
     /// The services used: name, engine, version, how they were provided.
     pub services: Vec<ServiceFact>,
+    /// What a given artifact is held against, where one is verified.
+    pub given: Option<GivenFact>,
+    /// What became of the release on the restored copy, where it was tried.
+    pub release: Option<ReleaseFact>,
 }
 
 /// A service that was started.
@@ -354,6 +362,8 @@ pub struct RecoveryFact {
     pub skipped: Vec<SkippedFact>,
     /// Backups and artifacts that were restored onto the same target before this one: definitions before their rows.
     pub before: Vec<(String, String)>,
+    /// What a given artifact needs of the server.
+    pub needs: Option<NeedsFact>,
 }
 
 /// An artifact that a recovery tried and left.

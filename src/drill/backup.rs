@@ -148,7 +148,7 @@ async fn write(
         Method::PgDump(dump) => dump.compress.to_string(),
         Method::PgBasebackup { compress, .. } => compress.to_string(),
         Method::RedisRdb { .. } => "rdb".to_owned(),
-        Method::BucketSync { .. } => "none".to_owned(),
+        Method::BucketSync { .. } | Method::FilesTar => "none".to_owned(),
     };
     let origin = Origin {
         backup: backup.name.clone(),

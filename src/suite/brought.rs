@@ -87,6 +87,9 @@ impl Brought {
 pub fn half(backup: &Backup) -> Option<Only> {
     match &backup.method {
         Method::PgDump(dump) => dump.only,
-        Method::PgBasebackup { .. } | Method::RedisRdb { .. } | Method::BucketSync { .. } => None,
+        Method::PgBasebackup { .. }
+        | Method::RedisRdb { .. }
+        | Method::BucketSync { .. }
+        | Method::FilesTar => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::service::{Reading, Running, write_file};
 use crate::suite::RecoveryTarget;
 
 use super::Wal;
-use super::chain::{self, Base, Have};
+use super::chain::{self, Base, Chain, Have};
 use super::ship::noted;
 
 const SCRIPT: &str = include_str!("fetch.sh");
@@ -104,10 +104,7 @@ pub(super) async fn wal(
     dir: &Path,
 ) -> Result<(Wal, u64)> {
     let found = found(ctx, reader, base.start).await?;
-    let made = server.tool("mkdir").args(["-p", "-m", "700"]).arg(dir);
-    made.run(ctx).await?.ok()?;
-    let script = dir.join("fetch.sh");
-    write_file(ctx, server, &script, text(SCRIPT)).await?;
+    install(ctx, server, dir).await?;
     let mut have: BTreeMap<Segment, Have> = BTreeMap::new();
     let mut histories = BTreeMap::new();
     let mut entries = BTreeMap::new();
@@ -148,6 +145,30 @@ pub(super) async fn wal(
         repository: reader.repository().name().to_owned(),
     };
     Ok((wal, bytes))
+}
+
+/// The WAL of a base backup that has all of it in itself: the archive that its recovery asks has nothing.
+pub(super) async fn nothing(
+    ctx: &Context,
+    server: &dyn Running,
+    reader: &ArtifactReader,
+    chain: Chain,
+    dir: &Path,
+) -> Result<Wal> {
+    install(ctx, server, dir).await?;
+    Ok(Wal {
+        dir: dir.to_owned(),
+        chain,
+        entries: BTreeMap::new(),
+        repository: reader.repository().name().to_owned(),
+    })
+}
+
+/// Makes the directory that WAL is fetched from, with what fetches it.
+async fn install(ctx: &Context, server: &dyn Running, dir: &Path) -> Result<()> {
+    let made = server.tool("mkdir").args(["-p", "-m", "700"]).arg(dir);
+    made.run(ctx).await?.ok()?;
+    write_file(ctx, server, &dir.join("fetch.sh"), text(SCRIPT)).await
 }
 
 /// Everything of the archive that a recovery from `start` may want, in the order of its names.
