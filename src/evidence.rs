@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Phase, Step};
 use crate::suite::{Coordinate, Engine, RecoveryTarget, Smoke, Strike};
 
+mod given;
+
+pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
+
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -52,6 +56,10 @@ pub struct Evidence {
     pub steps: Vec<Step>,
     /// The services used: name, engine, version, how they were provided.
     pub services: Vec<ServiceFact>,
+    /// What a given artifact is held against, where one is verified.
+    pub given: Option<GivenFact>,
+    /// What became of the release on the restored copy, where it was tried.
+    pub release: Option<ReleaseFact>,
 }
 
 /// A service that was started.
@@ -356,6 +364,8 @@ pub struct RecoveryFact {
     pub before: Vec<(String, String)>,
     /// How often the recovered server called the replication host that its source names, where that is listened at.
     pub called: Option<u64>,
+    /// What a given artifact needs of the server.
+    pub needs: Option<NeedsFact>,
 }
 
 /// An artifact that a recovery tried and left.

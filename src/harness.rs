@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
-use crate::context::{Context, RunId};
+use crate::context::{Context, RunId, Secrets};
 use crate::drill::floor::Floor;
 use crate::drill::runner::{self, Run};
 use crate::error::{Doing, Result};
@@ -46,7 +46,11 @@ pub fn run(arguments: &Arguments) -> Result<Conclusion> {
             } else {
                 1.0
             };
-            plan::expand(suite, &plan::Options { seed: 1, scale })
+            let options = plan::Options {
+                scale,
+                ..plan::Options::default()
+            };
+            plan::expand(suite, &options)
         })
         .collect::<Result<Vec<_>>>()?;
     let stage = Arc::new(Stage::new(
@@ -245,6 +249,8 @@ impl Stage {
                 suites: &self.suites,
                 drills: std::slice::from_ref(&self.drills[index]),
                 provisioner: chosen.provisioner.as_ref(),
+                task: None,
+                secrets: Secrets::default(),
                 folder,
                 jobs: 1,
                 floor: self.floor.clone(),

@@ -12,13 +12,14 @@
 //!                        report | history | gate ◄─ record ◄─ outcome ◄─ check ◄───────────────────┘
 //! ```
 //!
-//! Events leave sideways to observers; nothing flows back.
+//! Events leave sideways to observers; nothing flows back. `redrill verify` enters half-way: an artifact that somebody
+//! else made ([`pipeline::given`]) is recovered, looked at and judged as one of a drill is ([`drill::verify`]).
 //!
 //! # Layers
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] | std, chrono; tokio in context and process only |
+//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] [`http`] | std, chrono; tokio in context and process only |
 //! | words and facts | [`suite`] [`plan`] [`evidence`] | ground |
 //! | world | [`service`] [`provision`] [`repository`] [`pipeline`] [`fault`] | the two above |
 //! | judgement | [`check`] [`outcome`] [`event`] | words and facts; no I/O, clock or async |
@@ -46,6 +47,7 @@ pub mod clock;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod http;
 pub mod origin;
 pub mod process;
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "ground",
-        &["exit", "error", "clock", "context", "process", "origin"],
+        &[
+            "exit", "error", "clock", "context", "process", "origin", "http",
+        ],
         &[],
     ),
     ("words", &["suite", "plan", "evidence"], &["ground"]),
@@ -50,15 +52,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ("chrono_tz", &["suite/"]),
     ("globset", &["suite/", "pipeline/bucket_sync/exclude"]),
     ("tabled", &["report/"]),
-    ("tar", &["fault/plant/base"]),
+    (
+        "tar",
+        &["fault/plant/base", "pipeline/given", "pipeline/files"],
+    ),
     ("indicatif", &["report/"]),
     ("clap", &["cli/"]),
     ("libtest_mimic", &["harness"]),
     ("toml", &["suite/"]),
     ("nix", &["process/", "provision/"]),
     ("ed25519_dalek", &["seal", "provision/local/tls"]),
-    ("ureq", &["announce/http"]),
-    ("rustls", &["announce/http", "provision/local/tls"]),
+    ("ureq", &["http", "announce/http", "pipeline/given/place"]),
+    ("rustls", &["http", "provision/local/tls"]),
     ("tokio_rustls", &["provision/local/tls"]),
     ("rcgen", &["provision/local/tls"]),
     ("lettre", &["announce/email"]),

@@ -11,11 +11,12 @@ mod telling {
     pub mod news;
     pub mod past;
     pub mod place;
+    pub mod release;
     pub mod schedule;
 }
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use telling::{browser, examples, gate, news, past, place, schedule};
+use telling::{browser, examples, gate, news, past, place, release, schedule};
 
 fn trial(
     name: &'static str,
@@ -49,6 +50,7 @@ fn main() -> std::process::ExitCode {
         schedule::the_service_drills_what_is_due_and_ends_when_asked,
         examples::every_command_of_the_examples_is_one_that_redrill_knows,
         news::mistakes_in_redrill_toml_are_told_before_anything_starts,
+        release::a_release_with_mistakes_starts_nothing,
     ];
     trials.extend(trials![place::no_postgres;
         gate::fresh_evidence_opens_and_json_says_so,
@@ -57,6 +59,11 @@ fn main() -> std::process::ExitCode {
         gate::a_gate_that_runs_what_is_missing_opens,
         gate::evidence_that_is_signed_verifies_with_openssl_too_and_opens_a_strict_gate,
         gate::an_edited_record_closes,
+        release::a_release_whose_migrations_hold_opens_the_gate,
+        release::a_migration_that_fails_closes_the_gate_and_is_named,
+        release::an_answer_that_changes_after_the_migrations_closes_the_gate,
+        release::a_folder_without_migrations_opens_nothing,
+        release::a_command_migrates_too_and_its_failure_is_told_without_the_password,
         past::every_report_is_written_and_rendered_again_from_the_record,
         past::history_shows_runs_and_compares_them,
         past::a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code,

@@ -1,12 +1,9 @@
-//! One HTTP request, tried again while it may help and time is left. The one place of the HTTP client.
+//! One HTTP request, tried again while it may help and time is left.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::crypto::aws_lc_rs;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-
 use super::{Trouble, persist};
+use crate::http::agent_for;
 
 /// Delivers a body by POST or PUT.
 pub(super) fn deliver(
@@ -23,7 +20,7 @@ pub(super) fn deliver(
 }
 
 fn once(method: &str, url: &str, kind: &str, body: &str, left: Duration) -> Result<(), Trouble> {
-    let agent = agent(url, left);
+    let agent = agent_for(url, left);
     let request = match method {
         "PUT" => agent.put(url),
         _ => agent.post(url),
@@ -47,28 +44,4 @@ fn once(method: &str, url: &str, kind: &str, body: &str, left: Duration) -> Resu
             error.to_string().replace(url, "the address"),
         )),
     }
-}
-
-/// A client for one request. Certificates are only read where they are needed.
-fn agent(url: &str, left: Duration) -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(left))
-        .http_status_as_error(false)
-        .max_redirects(0);
-    let config = match url.starts_with("https://") {
-        false => config,
-        true => {
-            let roots = rustls_native_certs::load_native_certs().certs;
-            let roots: Vec<Certificate<'static>> = roots
-                .iter()
-                .map(|root| Certificate::from_der(root).to_owned())
-                .collect();
-            let tls = TlsConfig::builder()
-                .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-                .root_certs(RootCerts::Specific(Arc::new(roots)))
-                .build();
-            config.tls_config(tls)
-        }
-    };
-    config.build().into()
 }

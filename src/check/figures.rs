@@ -390,7 +390,17 @@ pub(super) fn seconds_behind(check: Check, evidence: &Evidence, only: Option<&st
         Check::Smoke => phase(Phase::Verify),
         Check::Rto | Check::Rpo => evidence.recovery_seconds.unwrap_or(0.0),
         Check::Teardown => steps(Phase::Teardown),
+        Check::Needs => phase(Phase::Provision),
+        Check::Release => evidence
+            .release
+            .iter()
+            .flat_map(|it| &it.migrations)
+            .map(|it| it.seconds)
+            .sum(),
         Check::Encryption
+        | Check::Baseline
+        | Check::Live
+        | Check::Proven
         | Check::Integrity
         | Check::Identity
         | Check::Content

@@ -53,6 +53,59 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "the content is of another time than the backup that stored it",
     ),
     (
+        "no-content-time",
+        "the content of a given artifact does not say when it was made",
+    ),
+    (
+        "from-the-future",
+        "the content says that it was made later than now: a clock or a time zone is wrong",
+    ),
+    (
+        "too-old",
+        "the content of a given artifact is older than asked",
+    ),
+    (
+        "role-missing",
+        "a given artifact names a role that is not on the server: nothing was restored",
+    ),
+    (
+        "extension-missing",
+        "a given artifact needs an extension that the server does not have: nothing was restored",
+    ),
+    (
+        "role-created",
+        "a role that a given artifact names was created for it, as asked",
+    ),
+    (
+        "not-compared",
+        "what a given artifact should be compared with could not be read",
+    ),
+    (
+        "rows-dropped",
+        "a table, or a kind of keys, has fewer rows than before, or is gone",
+    ),
+    ("size-dropped", "what came back is smaller than before"),
+    (
+        "objects-dropped",
+        "there are fewer tables, kinds of keys or files than before",
+    ),
+    (
+        "migration-failed",
+        "a migration of the release failed on the restored copy",
+    ),
+    (
+        "release-smoke-failed",
+        "a question gets another answer than expected after the migrations of the release",
+    ),
+    (
+        "no-migration",
+        "the folder of the release's migrations has no SQL file",
+    ),
+    (
+        "nothing-proven",
+        "a given artifact could be restored, and nothing says what it should hold",
+    ),
+    (
         "behind-its-time",
         "writes acknowledged before the backup are not in what was restored from it",
     ),

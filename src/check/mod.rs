@@ -5,17 +5,19 @@
 
 use crate::evidence::{Evidence, RecoveryFact};
 use crate::outcome::{Finding, Outcome};
-use crate::plan::{Drill, DrillKind};
+use crate::plan::{Asked, Drill, DrillKind};
 use crate::suite::{Backup, Brought, Check, ComponentKind, Engine, Method, Scenario, Suite};
 
 mod artifact;
 mod comparison;
 pub mod figures;
+mod given;
 pub mod kinds;
 mod objectives;
 mod process;
 mod promise;
 mod protection;
+mod release;
 mod replay;
 
 /// What a drill is judged against: its suite and itself.
@@ -33,6 +35,8 @@ impl<'a> Terms<'a> {
         let name = match &self.drill.kind {
             DrillKind::Scenario { scenario, .. }
             | DrillKind::Calibration { scenario }
+            | DrillKind::Verify { scenario, .. }
+            | DrillKind::Release { scenario }
             | DrillKind::Detection { scenario, .. } => scenario,
             DrillKind::Retention => return None,
         };
@@ -101,7 +105,12 @@ impl<'a> Terms<'a> {
             .filter_map(|b| self.engine_of(&b.component))
             .collect();
         let scenario = self.scenario();
+        if let Some(asked) = self.asked() {
+            return given::owes(self, asked, check);
+        }
         match check {
+            Check::Needs | Check::Baseline | Check::Live | Check::Proven => false,
+            Check::Release => matches!(self.drill.kind, DrillKind::Release { .. }),
             Check::Retention => scenario.is_none() || self.rehearses_retention(),
             Check::Secrets | Check::Executed | Check::Teardown => true,
             _ if scenario.is_none() => false,
@@ -134,6 +143,14 @@ impl<'a> Terms<'a> {
                 scenario.is_some_and(|scenario| scenario.rto.is_some()) && !self.calibrates()
             }
             Check::Encryption => backups.iter().any(|backup| backup.encrypt.is_some()),
+        }
+    }
+
+    /// What is asked of the artifact, where one that somebody gives is verified.
+    pub fn asked(&self) -> Option<&'a Asked> {
+        match &self.drill.kind {
+            DrillKind::Verify { asked, .. } => Some(asked),
+            _ => None,
         }
     }
 
@@ -183,7 +200,13 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         Check::Artifact => artifact::artifact(&facts),
         Check::Readable => artifact::readable(&facts),
         Check::Size => artifact::size(&facts),
+        Check::Fresh if terms.asked().is_some() => given::fresh(&facts),
         Check::Fresh => artifact::fresh(&facts),
+        Check::Release => release::release(&facts),
+        Check::Needs => given::needs(&facts),
+        Check::Baseline => given::baseline(&facts),
+        Check::Live => given::live(&facts),
+        Check::Proven => given::proven(&facts),
         Check::Mirror => artifact::mirror(&facts),
         Check::MassDelete => artifact::mass_delete(&facts),
         Check::TargetEmpty => process::target_empty(&facts),
@@ -264,7 +287,15 @@ fn first_failure(evidence: &Evidence) -> Option<String> {
         .recoveries
         .iter()
         .filter_map(|fact| fact.error.clone());
-    failures.chain(backups).chain(recoveries).next()
+    let lacks = |fact: &&RecoveryFact| fact.needs.as_ref().is_some_and(given::lacks);
+    let lacking = evidence.recoveries.iter().filter(lacks).map(|_| {
+        "the server lacks what the artifact names, and nothing was restored: see the check `needs`".to_owned()
+    });
+    failures
+        .chain(backups)
+        .chain(recoveries)
+        .chain(lacking)
+        .next()
 }
 
 /// What could not be observed, as a finding; the drill's own failures say why.

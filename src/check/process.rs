@@ -67,6 +67,10 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
                 "a restore takes longer and loses more than a restart: try that first",
             ));
         }
+        if recovery.needs.as_ref().is_some_and(super::given::lacks) {
+            findings.push(unobserved(facts, &format!("{component} was not restored")));
+            continue;
+        }
         if let Some(error) = &recovery.error {
             findings.push(Finding::error(
                 "restore-failed",

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::run::{self, How, Order};
+use crate::context::Secrets;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::plan::{self, Drill, Shard};
@@ -52,6 +53,7 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
     let options = plan::Options {
         seed: flags.how.seed,
         scale: flags.how.scale,
+        release: false,
     };
     let mut drills: Vec<Drill> = Vec::new();
     for suite in &suites {
@@ -87,7 +89,10 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
     let order = Order {
         suites: &suites,
         drills: &drills,
-        how: &flags.how,
+        setting: &flags.how.setting,
+        jobs: flags.how.jobs,
+        task: None,
+        secrets: Secrets::default(),
         out: &flags.out,
         command: command(&flags),
         quiet: flags.quiet,

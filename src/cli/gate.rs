@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::drill::{Format, load};
 use super::run::{self, How, Order};
 use crate::clock::{Clock, SystemClock};
-use crate::context::{Context, RunId};
+use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::exit::Exit;
 use crate::gate::{self, Decision, Requirement};
@@ -27,7 +27,8 @@ pub(super) struct Flags {
     /// Suites: names under suites/, or paths to files; those of redrill.toml, or all but the detection suite, when none is given
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
-    /// Drill what is missing first, then decide
+    /// Drill what is missing first, then decide; the release too, where a suite names its migrations: they are run on the
+    /// restored copy, and the smoke checks after them
     #[arg(long)]
     run: bool,
     /// The commit that is to be released; what is checked out when not given
@@ -113,6 +114,7 @@ fn required<'s>(
     let options = plan::Options {
         seed: flags.how.seed,
         scale: flags.how.scale,
+        release: true,
     };
     let asked = |suite: &'s Suite, policy: Policy| {
         let plan = plan::expand(suite, &options)?;
@@ -154,6 +156,7 @@ async fn drill(flags: &Flags, decision: &Decision, cancel: CancellationToken) ->
     let options = plan::Options {
         seed: flags.how.seed,
         scale: flags.how.scale,
+        release: true,
     };
     let mut drills: Vec<Drill> = Vec::new();
     for suite in &suites {
@@ -166,7 +169,10 @@ async fn drill(flags: &Flags, decision: &Decision, cancel: CancellationToken) ->
     let order = Order {
         suites: &suites,
         drills: &drills,
-        how: &flags.how,
+        setting: &flags.how.setting,
+        jobs: flags.how.jobs,
+        task: None,
+        secrets: Secrets::default(),
         out: &flags.out,
         command: format!(
             "redrill gate --run {} {}",

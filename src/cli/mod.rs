@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod runbook;
 mod schedule;
+mod verify;
 mod verify_evidence;
 
 const AFTER_HELP: &str = "\
@@ -38,6 +39,7 @@ Examples:
   redrill drill deltacrown                 drill suites/deltacrown.toml, report in reports/
   redrill drill ./mine.toml --only '*rpo*' only what matches, of a suite by path
   redrill drill detection                  prove that every check catches its fault
+  redrill verify shop.dump --ask ask.toml  does this very backup come back, with what it should hold?
   redrill gate deltacrown                  may this be released? exit 0 only on fresh, passing evidence
   redrill history                          earlier runs, and how their figures moved
   redrill explain content                  what a check, fault or finding means";
@@ -54,6 +56,8 @@ struct Arguments {
 enum Verb {
     /// Run drills, write a report and a record, print the table
     Drill(drill::Flags),
+    /// Restore one existing backup, made by anyone, and judge it: a file, a folder, s3://…, a presigned address
+    Verify(verify::Flags),
     /// Decide from the records of earlier drills whether to release; exit 0 opens
     Gate(gate::Flags),
     /// Show earlier runs and how figures moved; compare two of them
@@ -112,6 +116,7 @@ fn carry_out(verb: Verb) -> Result<Exit> {
         Verb::History(flags) => past::run(&flags),
         Verb::VerifyEvidence(flags) => verify_evidence::run(&flags),
         Verb::Gate(flags) => block_on(|cancel| gate::run(flags, cancel)),
+        Verb::Verify(flags) => block_on(|cancel| verify::run(flags, cancel)),
         Verb::Drill(flags) => block_on(|cancel| drill::run(flags, cancel)),
         Verb::Doctor(flags) => block_on(|_| doctor::run(flags)),
         Verb::Reap(flags) => block_on(|_| reap::run(flags)),

@@ -1,4 +1,4 @@
-//! A run of drills from services to its last report: what `redrill drill` and `redrill gate --run` share.
+//! A run of drills from services to its last report: what `redrill drill`, `redrill verify` and `redrill gate --run` share.
 //!
 //! What goes wrong while telling (a full disk, a webhook that hangs) is said on standard error and changes no verdict.
 
@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::announce::{self, News};
 use crate::clock::{Clock, SystemClock};
-use crate::context::{Context, RunId};
+use crate::context::{Context, RunId, Secrets};
 use crate::drill::floor::Floor;
 use crate::drill::runner::{self, Run};
+use crate::drill::verify::Task;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::history::{self, History};
@@ -24,12 +25,25 @@ use crate::report::{self, progress::Progress};
 use crate::seal;
 use crate::suite::{Site, Suite};
 
-/// How drills are run.
+/// How anything is run.
 #[derive(Debug, Args)]
-pub(super) struct How {
+pub(super) struct Setting {
     /// Where services come from
     #[arg(long, value_enum, default_value = "auto", env = "REDRILL_SERVICES")]
     services: Services,
+    /// Keep the run's directory (repositories, data, staging) for a look at it; servers are stopped all the same
+    #[arg(long)]
+    keep: bool,
+    /// Sign the record with this private key (ed25519, PEM), for `redrill verify-evidence` and the gate
+    #[arg(long, value_name = "KEY", env = "REDRILL_SIGN")]
+    sign: Option<PathBuf>,
+}
+
+/// How drills are run.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    #[command(flatten)]
+    pub(super) setting: Setting,
     /// The seed of everything left to chance: the same seed gives the same data and the same timeline
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
@@ -38,13 +52,7 @@ pub(super) struct How {
     pub(super) scale: f64,
     /// How many drills run at once [default: 2, or 1 on one processor]; what is timed runs alone all the same
     #[arg(long, hide_default_value = true, default_value_t = runner::usual_jobs(), value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
-    /// Keep the run's directory (repositories, data, staging) for a look at it; servers are stopped all the same
-    #[arg(long)]
-    keep: bool,
-    /// Sign the record with this private key (ed25519, PEM), for `redrill verify-evidence` and the gate
-    #[arg(long, value_name = "KEY", env = "REDRILL_SIGN")]
-    sign: Option<PathBuf>,
+    pub(super) jobs: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,18 +72,20 @@ fn scale(text: &str) -> Result<f64, String> {
     }
 }
 
+impl Setting {
+    /// The flags that give the same again.
+    pub(super) fn again(&self) -> String {
+        let services = self.services.to_possible_value();
+        let services = services.map(|value| value.get_name().to_owned());
+        format!("--services {}", services.unwrap_or_default())
+    }
+}
+
 impl How {
     /// The flags that give the same again.
     pub(super) fn again(&self) -> String {
-        let services = self
-            .services
-            .to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default();
-        format!(
-            "--services {services} --seed {} --scale {}",
-            self.seed, self.scale
-        )
+        let (seed, scale) = (self.seed, self.scale);
+        format!("{} --seed {seed} --scale {scale}", self.setting.again())
     }
 }
 
@@ -83,7 +93,13 @@ impl How {
 pub(super) struct Order<'a> {
     pub suites: &'a [Suite],
     pub drills: &'a [Drill],
-    pub how: &'a How,
+    pub setting: &'a Setting,
+    /// How many drills run at once.
+    pub jobs: u16,
+    /// The artifact that somebody gives, where one is verified.
+    pub task: Option<&'a Task<'a>>,
+    /// What must not be seen, as far as it is known by now.
+    pub secrets: Secrets,
     /// The reports folder.
     pub out: &'a Path,
     /// The command that runs the same again.
@@ -104,10 +120,10 @@ pub(super) struct Done {
 
 /// Runs the drills and writes record, reports, evidence and history.
 pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Result<Done> {
-    let how = order.how;
+    let setting = order.setting;
     // Read before anything starts: a mistake in it is told before hours have passed.
     let site = Site::load()?;
-    let key = how.sign.as_deref().map(seal::Key::read).transpose()?;
+    let key = setting.sign.as_deref().map(seal::Key::read).transpose()?;
     let started = SystemClock.now();
     let id = RunId::fresh(started);
     let folder = order.out.join(id.as_str());
@@ -120,7 +136,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     })?;
     let logs = folder.join("logs");
     let ctx = Context::new(id.clone(), logs.clone(), logs, cancel.clone())?;
-    let mode = match how.services {
+    let mode = match setting.services {
         Services::Auto => Mode::Auto,
         Services::Local => Mode::Local,
         Services::Containers => Mode::Containers,
@@ -145,10 +161,12 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
         suites: order.suites,
         drills: order.drills,
         provisioner: chosen.provisioner.as_ref(),
+        task: order.task,
+        secrets: order.secrets,
         folder: folder.clone(),
-        jobs: usize::from(how.jobs),
+        jobs: usize::from(order.jobs),
         floor: Floor::default(),
-        keep: how.keep,
+        keep: setting.keep,
         observer: &progress,
         cancel,
     };

@@ -149,7 +149,7 @@ async fn write(
         Method::PgBasebackup { compress, .. } => compress.to_string(),
         Method::PgBackRest(options) => options.compress.to_string(),
         Method::RedisRdb { .. } => "rdb".to_owned(),
-        Method::BucketSync { .. } => "none".to_owned(),
+        Method::BucketSync { .. } | Method::FilesTar => "none".to_owned(),
     };
     let origin = Origin {
         backup: backup.name.clone(),

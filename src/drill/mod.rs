@@ -23,8 +23,10 @@ mod disaster;
 pub mod floor;
 mod probe;
 mod recover;
+mod release;
 pub mod runner;
 mod timeline;
+pub mod verify;
 mod world;
 
 use floor::Floor;
@@ -64,6 +66,8 @@ pub struct Part<'a> {
     pub samples: Vec<Sample>,
     /// Where services come from.
     pub provisioner: &'a dyn Provisioner,
+    /// The artifact that somebody gives, where one is verified.
+    pub task: Option<&'a verify::Task<'a>>,
     /// The drills beside it.
     pub floor: &'a Floor,
     /// Keep the drill's directory.
@@ -79,6 +83,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         drill,
         samples,
         provisioner,
+        task,
         floor,
         keep,
         observer,
@@ -101,22 +106,31 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         ..Evidence::default()
     };
     let mut world = World::new(suite, drill, fault, provisioner, floor);
+    world.task = task;
     let teller = Teller {
         drill: &drill.id,
         observer,
     };
     let terms = Terms { suite, drill };
     let planted = Planted { nonce, canary };
-    let worked = play(
-        &ctx,
-        &mut world,
-        &terms,
-        &planted,
-        &clock,
-        &mut evidence,
-        &teller,
-    )
-    .await;
+    let worked = match drill.kind {
+        DrillKind::Verify { .. } => {
+            verify::play(&ctx, &mut world, &terms, &planted, &mut evidence, &teller).await
+        }
+        _ => {
+            let world = &mut world;
+            play(
+                &ctx,
+                world,
+                &terms,
+                &planted,
+                &clock,
+                &mut evidence,
+                &teller,
+            )
+            .await
+        }
+    };
     if let Err((phase, error)) = worked {
         evidence.failures.push(FailureFact {
             phase,
@@ -253,6 +267,15 @@ async fn play(
             .await
             .map_err(at(Phase::Restore))?;
         working = world.share(ctx).await.map_err(at(Phase::Observe))?;
+    }
+    if let (DrillKind::Release { .. }, Some(release)) = (&world.drill.kind, &world.suite.release) {
+        teller.phase(
+            Phase::Verify,
+            "run the migrations of the release on what came back",
+        );
+        release::rehearse(ctx, world, release, evidence)
+            .await
+            .map_err(at(Phase::Verify))?;
     }
     teller.phase(Phase::Observe, "read what came back, and look for leaks");
     probe::encryption(ctx, world, &backups, &planted.canary, &read, evidence)

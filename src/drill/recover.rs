@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 
 use super::backup::{self, Look, stop_or_note};
+use super::verify;
 use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
@@ -159,8 +160,11 @@ impl Recovery<'_, '_> {
         self.known.strike.as_ref()
     }
 
-    /// Whether the server that was struck still answers.
+    /// Whether the server that was struck still answers. That of a given artifact is somebody else's.
     fn has_a_server(&self) -> bool {
+        if self.world.task.is_some() {
+            return false;
+        }
         let mut struck = self.scenario.strikes.iter();
         let own = struck.find(|(name, _)| *name == self.component.name);
         own.is_none_or(|(_, strike)| fit::leaves_a_server(*strike))
@@ -361,6 +365,15 @@ impl Recovery<'_, '_> {
         }
         fact.target_before = Some(target.population(&phase(Phase::Provision)).await?);
 
+        if let Some(task) = self.world.task {
+            let ctx = phase(Phase::Provision);
+            let needs = fact
+                .needs
+                .insert(verify::needs(&ctx, task, target.as_ref()).await?);
+            if verify::lacks(needs) {
+                return Ok(());
+            }
+        }
         for backup in &self.before {
             self.restore_before(backup, target.as_ref(), fact).await?;
         }
@@ -422,6 +435,10 @@ impl Recovery<'_, '_> {
                 *fact.phases.entry(Phase::Replay).or_default() += replaying;
             }
         }
+        if let Some(task) = self.world.task {
+            place.service = verify::settled(&phase(Phase::Ready), task, &place.service).await?;
+        }
+        let target = place.service.clone();
         let server = target.server();
         plant::after_restore(
             &restoring,
@@ -469,7 +486,7 @@ struct Landing<'a> {
     fetched: &'a Fetched,
     id: &'a str,
     options: &'a RestoreOptions,
-    place: &'a Target,
+    place: &'a mut Target,
 }
 
 /// Removes what was fetched: nothing decrypted stays behind.

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::floor::Floor;
+use super::verify::Task;
 use super::{Part, probe};
 use crate::check::{Terms, figures};
 use crate::context::{Context, RunId, Secrets};
@@ -30,6 +31,10 @@ pub struct Run<'a> {
     pub drills: &'a [Drill],
     /// Where services come from.
     pub provisioner: &'a dyn Provisioner,
+    /// The artifact that somebody gives, where one is verified.
+    pub task: Option<&'a Task<'a>>,
+    /// What must not be seen, as far as it is known before the run.
+    pub secrets: Secrets,
     /// The folder of this run's report; logs go to `logs` in it.
     pub folder: PathBuf,
     /// How many drills run at once.
@@ -65,7 +70,7 @@ pub struct End {
 /// Runs the drills. `sink` gets each result as soon as the drill has ended and been judged.
 pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> Result<End> {
     let home = reap::RunHome::create(&run.id)?;
-    let secrets = Secrets::default();
+    let secrets = run.secrets.clone();
     let samples = Samples::default();
     let (calibrations, others): (Vec<&Drill>, Vec<&Drill>) = run
         .drills
@@ -159,6 +164,7 @@ async fn one(
             drill,
             samples: samples.of(suite),
             provisioner: run.provisioner,
+            task: run.task,
             floor: &run.floor,
             keep: run.keep,
             observer: run.observer,

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::canary::Canaries;
 use super::floor::{Floor, Place};
+use super::verify::Task;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{ServiceFact, TeardownFact, product};
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifact::{Destination, Keys};
 use crate::pipeline::bucket_sync::BucketSync;
+use crate::pipeline::files::FilesTar;
 use crate::pipeline::pg_basebackup::PgBasebackup;
 use crate::pipeline::pg_dump::PgDump;
 use crate::pipeline::pgbackrest::PgBackRest;
@@ -37,6 +39,8 @@ pub(super) struct World<'a> {
     pub fault: Option<Fault>,
     pub keys: Option<Keys>,
     pub canaries: Canaries,
+    /// The artifact that somebody gives, where one is verified.
+    pub task: Option<&'a Task<'a>>,
     provisioner: &'a dyn Provisioner,
     floor: &'a Floor,
     services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
@@ -64,6 +68,7 @@ impl<'a> World<'a> {
             fault,
             keys: None,
             canaries: Canaries::default(),
+            task: None,
             provisioner,
             floor,
             services: Mutex::default(),
@@ -142,6 +147,12 @@ impl<'a> World<'a> {
             Ok::<(), Error>(())
         });
         futures::future::try_join_all(components).await.map(drop)
+    }
+
+    /// Takes a repository in, under its name.
+    pub fn hold(&mut self, repository: Arc<dyn Repository>) {
+        let name = repository.name().to_owned();
+        self.repositories.insert(name, repository);
     }
 
     async fn open_repositories(
@@ -362,6 +373,14 @@ fn service_on(component: &Component, server: Arc<dyn Running>) -> Arc<dyn Servic
     }
 }
 
+/// The bucket that a component is; no name where it is none.
+fn bucket_of(component: &Component) -> String {
+    match &component.kind {
+        ComponentKind::Bucket { bucket, .. } => bucket.clone(),
+        _ => String::new(),
+    }
+}
+
 /// The pipeline of a backup, with a planted fault in it where the fault is one of pipelines.
 pub(super) fn pipeline(
     backup: &Backup,
@@ -417,6 +436,7 @@ pub(super) fn pipeline(
             pipeline.deadline = backup.deadline;
             Arc::new(pipeline)
         }
+        Method::FilesTar => Arc::new(FilesTar::new(bucket_of(component))),
         Method::RedisRdb { aof } => Arc::new(RedisRdb::new(*aof).deadline(backup.deadline)),
         Method::BucketSync {
             exclude,
@@ -428,11 +448,7 @@ pub(super) fn pipeline(
             } else {
                 *max_delete_percent
             };
-            let bucket = match &component.kind {
-                ComponentKind::Bucket { bucket, .. } => bucket.clone(),
-                _ => String::new(),
-            };
-            Arc::new(BucketSync::new(bucket, exclude, allowed)?)
+            Arc::new(BucketSync::new(bucket_of(component), exclude, allowed)?)
         }
     })
 }

@@ -8,18 +8,18 @@ use crate::error::Result;
 use crate::evidence::product;
 use crate::history::{Entry, History};
 use crate::origin::Origin;
-use crate::plan::Drill;
-use crate::record::{DrillKind, DrillRecord, Record, Verdict};
+use crate::plan::{self, Drill};
+use crate::record::{DrillKind, DrillRecord, Record, Severity, Verdict};
 use crate::report::text;
 use crate::seal;
-use crate::suite::Suite;
 use crate::suite::policy::{CommitRule, Figure};
+use crate::suite::{Check, Suite};
 
 /// How far clocks of two machines may be apart.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// The kinds of reasons and what they mean, for `redrill explain`.
-pub const REASONS: [(&str, &str); 15] = [
+pub const REASONS: [(&str, &str); 16] = [
     ("no-record", "no record shows that the drill was run"),
     (
         "unreadable-record",
@@ -45,6 +45,10 @@ pub const REASONS: [(&str, &str); 15] = [
         "the suite's file was changed since the drill ran",
     ),
     ("not-passed", "the drill did not pass"),
+    (
+        "release-failed",
+        "a migration of the release failed on the restored copy, or what it left does not answer as it should",
+    ),
     (
         "test-not-passed",
         "a test that is asked for did not pass in the drill, or was not judged",
@@ -82,16 +86,21 @@ pub(super) fn no_record(suite: &Suite, drill: &Drill) -> Reason {
         drill: drill.id.clone(),
         message: "no record shows that it was drilled; what was left out or ignored shows nothing"
             .to_owned(),
-        remedy: again(suite, &drill.id),
+        remedy: again(suite, drill),
     }
 }
 
 /// The command that drills a suite's drill again.
-fn again(suite: &Suite, drill: &str) -> String {
-    format!(
-        "redrill drill {} --only '{drill}', or redrill gate --run",
-        suite.path.display()
-    )
+fn again(suite: &Suite, drill: &Drill) -> String {
+    let path = suite.path.display();
+    match drill.kind {
+        // Only the gate tries a release.
+        plan::DrillKind::Release { .. } => format!("redrill gate {path} --run"),
+        _ => format!(
+            "redrill drill {path} --only '{}', or redrill gate --run",
+            drill.id
+        ),
+    }
 }
 
 /// What the evidence of one suite is held against.
@@ -108,7 +117,7 @@ impl Bench<'_> {
         let mut reasons = Reasons {
             drill: drill.id.clone(),
             run: entry.run.clone(),
-            again: again(self.requirement.suite, &drill.id),
+            again: again(self.requirement.suite, drill),
             found: Vec::new(),
         };
         match self.record(entry) {
@@ -243,6 +252,9 @@ impl Bench<'_> {
                 format!(": {}", text::at_most(&text::line(&it.message), 300))
             });
             reasons.add("test-not-passed", format!("{} {said}{why}", test.name));
+        }
+        if matches!(asked.kind, plan::DrillKind::Release { .. }) {
+            release(drilled, reasons);
         }
         // Chosen tests are all that is asked of the drill.
         if self.requirement.terms.tests.is_empty() && drilled.verdict != Verdict::Passed {
@@ -409,6 +421,26 @@ impl Bench<'_> {
                 "drill again with --sign KEY, the private half of the policy's key",
             );
         }
+    }
+}
+
+/// The release held on the restored copy, and nothing else opens.
+fn release(drilled: &DrillRecord, reasons: &mut Reasons) {
+    let mut checks = drilled.checks.iter();
+    let Some(check) = checks.find(|check| check.id == Check::Release.id()) else {
+        reasons.add("release-failed", "the release was not judged".to_owned());
+        return;
+    };
+    if check.verdict == Verdict::Passed {
+        return;
+    }
+    for finding in check
+        .findings
+        .iter()
+        .filter(|it| it.severity != Severity::Warning)
+    {
+        let message = text::at_most(&text::line(&finding.message), 600).into_owned();
+        reasons.add_with("release-failed", message, &finding.remedy);
     }
 }
 

@@ -21,6 +21,8 @@ use crate::suite::{Keep, RestoreOptions};
 
 pub mod artifact;
 pub mod bucket_sync;
+pub mod files;
+pub mod given;
 pub mod pg_basebackup;
 pub mod pg_dump;
 pub mod pgbackrest;

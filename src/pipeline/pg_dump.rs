@@ -10,11 +10,12 @@
 //! error, and what its tool called an error fails it whatever the exit code. Not here: what came back (see
 //! [`crate::check`]).
 
-mod gate;
+pub(in crate::pipeline) mod archive;
+pub(in crate::pipeline) mod gate;
 mod stage;
 mod statistics;
 pub(in crate::pipeline) mod whole;
-mod words;
+pub(in crate::pipeline) mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

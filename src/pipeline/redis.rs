@@ -28,7 +28,7 @@ use crate::service::redis::client::{Client, Info, cmd, complaint};
 use crate::service::{Reading, Running, Service, Stop, write_file};
 use crate::suite::RestoreOptions;
 
-mod aof;
+pub(in crate::pipeline) mod aof;
 mod check;
 
 /// The snapshot, by its name in the artifact.
@@ -121,10 +121,17 @@ impl Pipeline for RedisRdb {
             ..Fetched::default()
         };
         for file in &artifact.manifest.files {
-            if file.name != RDB && file.name != USERS {
+            if file.name != RDB && file.name != USERS && !alone(artifact, &file.name) {
                 continue;
             }
             let path = server.staging().join(&file.name);
+            if let (true, Some(below)) = (file.name.contains('/'), path.parent()) {
+                let made = server
+                    .tool("mkdir")
+                    .args(["-p", "-m", "0700", "--"])
+                    .arg(below);
+                made.run(ctx).await?.ok()?;
+            }
             let body = artifact.open(ctx, &file.name).await?;
             write_private(ctx, &*server, &path, body)
                 .await
@@ -143,6 +150,9 @@ impl Pipeline for RedisRdb {
         _options: &RestoreOptions,
     ) -> Result<()> {
         let server = target.server();
+        if let (None, Some(directory)) = (file(fetched, RDB), aof::fetched(fetched)) {
+            return aof::restore(ctx, &*server, directory, self.deadline).await;
+        }
         let snapshot = file(fetched, RDB).ok_or_else(|| {
             Error::failed(format!("the artifact holds no {RDB}"))
                 .hint("restore from an artifact of a redis-rdb backup")
@@ -186,6 +196,11 @@ impl Pipeline for RedisRdb {
     ) -> Result<ReadFact> {
         check::read_through(ctx, artifact, &*source.server()).await
     }
+}
+
+/// Whether a file is of an append-only directory that comes without a snapshot: recovery then goes by that.
+fn alone(artifact: &ArtifactReader, name: &str) -> bool {
+    artifact.manifest.file(RDB).is_none() && name.starts_with(aof::PREFIX)
 }
 
 /// Notes redrill's own work over a connection, as the command that an operator would type for it.

@@ -20,6 +20,8 @@ pub struct Options {
     pub seed: u64,
     /// How much data, 1.0 being the suite's normal size.
     pub scale: f64,
+    /// The release is tried too, where a suite has one.
+    pub release: bool,
 }
 
 impl Default for Options {
@@ -27,6 +29,7 @@ impl Default for Options {
         Self {
             seed: 1,
             scale: 1.0,
+            release: false,
         }
     }
 }
@@ -70,6 +73,9 @@ pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
     }
     plan.drills.extend(maker.retention()?);
     plan.drills.extend(maker.detections()?);
+    if options.release {
+        plan.drills.extend(maker.release()?);
+    }
     Ok(plan)
 }
 
@@ -113,9 +119,9 @@ impl Maker<'_> {
     ) -> Result<Drill> {
         let mut twice: BTreeSet<String> = scenario.recover.iter().cloned().collect();
         match kind {
-            DrillKind::Calibration { .. } => twice.clear(),
+            DrillKind::Calibration { .. } | DrillKind::Release { .. } => twice.clear(),
             DrillKind::Scenario { .. } => twice.retain(|name| self.repeated.insert(name.clone())),
-            DrillKind::Detection { .. } | DrillKind::Retention => {}
+            DrillKind::Detection { .. } | DrillKind::Retention | DrillKind::Verify { .. } => {}
         }
         let timeline = timeline::struck(self.suite, scenario, at, &twice, self.seed(&ids[0]))?;
         let components = self.components(&scenario.strikes, &scenario.recover);
@@ -265,6 +271,25 @@ impl Maker<'_> {
         );
         drill.tests = self.tests_of(&id);
         Ok(Some(drill))
+    }
+
+    fn release(&mut self) -> Result<Option<Drill>> {
+        let suite = self.suite;
+        let Some(release) = &suite.release else {
+            return Ok(None);
+        };
+        let mut scenarios = suite.scenarios.iter();
+        let scenario = scenarios.find(|scenario| scenario.name == release.scenario);
+        let Some((scenario, at)) = scenario.and_then(|it| Some((it, it.at.first()?))) else {
+            return Ok(None);
+        };
+        let id = "release".to_owned();
+        let title = format!("{}, and the release on what came back", scenario.title);
+        let kind = DrillKind::Release {
+            scenario: scenario.name.clone(),
+        };
+        self.drill([id.clone(), id], title, scenario, at, kind)
+            .map(Some)
     }
 
     fn detections(&mut self) -> Result<Vec<Drill>> {

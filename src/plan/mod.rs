@@ -4,7 +4,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::suite::{Check, Fault, StrikeTime, Test};
+use std::time::Duration;
+
+use crate::suite::{Check, Drop, Fault, StrikeTime, Test};
 
 mod expand;
 mod select;
@@ -88,6 +90,18 @@ pub enum DrillKind {
     },
     /// The retention rehearsal.
     Retention,
+    /// An artifact that somebody else made: nothing is seeded, backed up or struck.
+    Verify {
+        /// The scenario, which only recovers.
+        scenario: String,
+        /// What is asked of it.
+        asked: Asked,
+    },
+    /// The first time of a scenario, and the release tried on what it recovers.
+    Release {
+        /// The scenario.
+        scenario: String,
+    },
     /// A scenario with a fault planted.
     Detection {
         /// The scenario.
@@ -97,6 +111,19 @@ pub enum DrillKind {
         /// The check that must fail because of it.
         caught_by: Option<Check>,
     },
+}
+
+/// What is asked of a given artifact.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    /// The age that it may have.
+    pub max_age: Option<Duration>,
+    /// How much less it may hold than what it is compared with.
+    pub drop: Drop,
+    /// It is compared with the last one of its lineage that was verified.
+    pub baseline: bool,
+    /// It is compared with the live source.
+    pub live: bool,
 }
 
 /// What happens in a drill, in order of virtual time.

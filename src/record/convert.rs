@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::context::{self, Phase};
-use crate::evidence::{Evidence, RecoveryFact, RetentionFact, StrikeFact};
+use crate::evidence::{self, Evidence, RecoveryFact, RetentionFact, StrikeFact};
 use crate::origin;
 use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
-use crate::suite::{Check, Fault, Scenario, StrikeTime, Suite};
+use crate::suite::{Check, Engine, Fault, Scenario, StrikeTime, Suite};
 
 use super::format::*;
 
@@ -64,7 +64,14 @@ impl From<&DrillResult> for DrillRecord {
             scale: drill.scale,
             seconds: seconds(result.seconds),
             strike: evidence.strike.as_ref().map(|fact| strike(drill, fact)),
-            recoveries: evidence.recoveries.iter().map(Recovery::from).collect(),
+            recoveries: evidence
+                .recoveries
+                .iter()
+                .map(|fact| Recovery {
+                    held: held(result, fact),
+                    ..Recovery::from(fact)
+                })
+                .collect(),
             throughput: result.throughput.iter().map(Throughput::from).collect(),
             detection,
             failures: evidence
@@ -240,6 +247,8 @@ fn kind(kind: &plan::DrillKind) -> (DrillKind, Option<String>) {
         plan::DrillKind::Calibration { scenario } => {
             (DrillKind::Calibration, Some(scenario.clone()))
         }
+        plan::DrillKind::Verify { scenario, .. } => (DrillKind::Verify, Some(scenario.clone())),
+        plan::DrillKind::Release { scenario } => (DrillKind::Release, Some(scenario.clone())),
         plan::DrillKind::Retention => (DrillKind::Retention, None),
         plan::DrillKind::Detection {
             scenario, fault, ..
@@ -360,8 +369,27 @@ impl From<&RecoveryFact> for Recovery {
             seconds: fact.seconds.map(seconds),
             phases: phases(&fact.phases),
             error: fact.error.clone(),
+            held: None,
         }
     }
+}
+
+/// What came back of a given artifact.
+fn held(result: &DrillResult, fact: &RecoveryFact) -> Option<Held> {
+    result.evidence.given.as_ref()?;
+    let engines = result.evidence.services.iter();
+    let product = engines
+        .into_iter()
+        .find(|service| service.name == fact.component)?;
+    let engine = Engine::ALL
+        .iter()
+        .find(|it| evidence::product(**it) == product.product)?;
+    let held = evidence::Held::of(fact.restored.as_ref()?, *engine);
+    Some(Held {
+        bytes: held.bytes,
+        objects: held.objects,
+        rows: held.rows,
+    })
 }
 
 fn phases(phases: &BTreeMap<Phase, f64>) -> BTreeMap<String, f64> {

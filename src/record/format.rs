@@ -254,6 +254,10 @@ pub enum DrillKind {
     Calibration,
     /// The retention rehearsal.
     Retention,
+    /// An artifact that somebody else made.
+    Verify,
+    /// A scenario, and the release tried on what came back.
+    Release,
     /// A scenario with a fault planted.
     Detection,
     /// The same scenario without the fault: nothing may be reported.
@@ -494,6 +498,21 @@ pub struct Recovery {
     pub phases: BTreeMap<String, f64>,
     /// Why it failed, when it did.
     pub error: Option<String>,
+    /// What came back, where an artifact that somebody gives was verified: what the next of its lineage is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// How much came back of what, without its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// Size as the server itself reports it.
+    pub bytes: u64,
+    /// Tables, databases of keys by type, or files.
+    pub objects: u64,
+    /// Rows or keys, part by part; empty where the parts are files.
+    pub rows: BTreeMap<String, u64>,
 }
 
 /// What was planted in a detection drill, and who noticed.

@@ -124,6 +124,7 @@ pub fn deltacrown() -> Suite {
         gate: Policy::default(),
         due: None,
         trend: Trend::none(),
+        release: None,
     }
 }
 

@@ -90,6 +90,7 @@ pub fn half(backup: &Backup) -> Option<Only> {
         Method::PgBasebackup { .. }
         | Method::PgBackRest(_)
         | Method::RedisRdb { .. }
-        | Method::BucketSync { .. } => None,
+        | Method::BucketSync { .. }
+        | Method::FilesTar => None,
     }
 }

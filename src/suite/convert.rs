@@ -4,9 +4,10 @@
 //! Not here: how values are read and problems collected (see `raw` and `problem`).
 
 mod backup;
-mod component;
+pub(super) mod component;
 mod dump;
 mod objective;
+mod release;
 mod restore;
 mod scenario;
 pub(super) mod telling;
@@ -78,6 +79,7 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
     let gate = table("gate").map_or_else(Policy::default, |it| telling::gate(&it, Some(&tests)));
     let due = table("schedule").and_then(|it| telling::schedule(&it));
     let trend = table("trend").map_or_else(Trend::none, |it| telling::trend(&it));
+    let release = table("release").and_then(|it| release::release(&it, &known, &scenarios));
     top.finish();
     something_to_do(top, &components, &backups, &scenarios);
     Suite {
@@ -96,6 +98,7 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
         gate,
         due,
         trend,
+        release,
     }
 }
 
@@ -272,7 +275,7 @@ fn name_holds(word: &str, name: &str) -> Result<(), &'static str> {
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err("it starts with a letter or a digit");
     }
-    if word == "scenario" && ["calibration", "retention"].contains(&name) {
+    if word == "scenario" && ["calibration", "release", "retention"].contains(&name) {
         return Err("redrill has a drill of that name");
     }
     Ok(())

@@ -40,6 +40,8 @@ pub fn leaves_a_server(strike: Strike) -> bool {
 /// The engines that a check judges.
 pub fn judges(check: Check) -> &'static [Engine] {
     match check {
+        // Of an artifact that somebody gives, or of a release: no test of a suite is judged there.
+        Check::Needs | Check::Baseline | Check::Live | Check::Proven | Check::Release => &[],
         Check::Catalogue | Check::Sequences | Check::Replay | Check::Integrity => POSTGRES,
         Check::Expiry => REDIS,
         Check::Mirror | Check::MassDelete | Check::Metadata => BUCKET,
@@ -79,6 +81,11 @@ pub fn needs_recovery(check: Check) -> bool {
         | Check::Smoke
         | Check::Rpo
         | Check::Rto
+        | Check::Needs
+        | Check::Baseline
+        | Check::Live
+        | Check::Proven
+        | Check::Release
         | Check::RecordBound => true,
         Check::Artifact
         | Check::Readable

@@ -23,7 +23,7 @@
 //! there is only one; a method is the engine's own (`pg-dump` at level 6, `redis-rdb`, `bucket-sync`); artifacts are
 //! kept for seven days, in the clear; a backup may take an hour; a scenario strikes at the worst moment and recovers
 //! what it struck, with four jobs, owners and grants, from the newest artifact, beside what is left. `[schedule]`,
-//! `[gate]` and `[trend]` say when it is drilled and what is asked of its records; `redrill.toml` says the gate's for all
+//! `[gate]` and `[trend]` say when it is drilled and what is asked of its records; `[release]` which migrations `redrill gate --run` tries on the restored copy; `redrill.toml` says the gate's for all
 //! suites ([`site`]). `suites/deltacrown.toml`
 //! says most of what can be said; `suites/dumps.toml` every kind of dump; `suites/mowe-sport.toml` how else a server is
 //! struck and recovered: started again (`restart`), noticed late (`unnoticed`), from the newest good artifact of several
@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub mod ask;
 pub mod brought;
 mod convert;
 pub mod dump;
@@ -48,18 +49,21 @@ pub mod pgbackrest;
 pub mod policy;
 mod problem;
 mod raw;
+pub mod release;
 pub mod schedule;
 pub mod site;
 pub mod unplanted;
 pub mod words;
 
+pub use ask::{Ask, Drop};
 pub use brought::Brought;
 pub use convert::parse;
 pub use dump::{Compression, Dump, DumpFormat, Only};
 pub use find::{all, find, load};
 pub use pgbackrest::{BackupType, PgBackRest, RestCompression};
-pub use policy::{Due, Policy, Trend};
+pub use policy::{Due, Policy, Trend, Zone};
 pub use problem::Problem;
+pub use release::Release;
 pub use site::Site;
 pub use words::{Check, Coordinate, Engine, Fault, Mode, Pick, Strike};
 
@@ -96,6 +100,8 @@ pub struct Suite {
     pub due: Option<Due>,
     /// How far its figures may drift.
     pub trend: Trend,
+    /// What a release changes, where the gate is to try it.
+    pub release: Option<Release>,
 }
 
 /// A thing that holds data.
@@ -269,6 +275,8 @@ pub enum Method {
         /// A run that would drop more than this share of the previous run's objects is refused (0 to 100).
         max_delete_percent: u8,
     },
+    /// A tar file of files, which somebody gives: no suite says it.
+    FilesTar,
 }
 
 impl Method {
@@ -280,7 +288,9 @@ impl Method {
                 archive_timeout, ..
             } => Some(*archive_timeout),
             Self::PgBackRest(rest) => Some(rest.archive_timeout),
-            Self::PgDump(_) | Self::RedisRdb { .. } | Self::BucketSync { .. } => None,
+            Self::PgDump(_) | Self::RedisRdb { .. } | Self::BucketSync { .. } | Self::FilesTar => {
+                None
+            }
         }
     }
 

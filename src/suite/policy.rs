@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
+pub use chrono_tz::Tz as Zone;
 
 use super::Engine;
 use super::schedule::Schedule;
@@ -150,13 +150,13 @@ pub struct Due {
     /// The cron expression.
     pub cron: String,
     /// The time zone that it is read in.
-    pub zone: Tz,
+    pub zone: Zone,
 }
 
 impl Due {
     /// Whether it is kept in UTC.
     pub fn is_in_utc(&self) -> bool {
-        self.zone == Tz::UTC
+        self.zone == Zone::UTC
     }
 
     /// The first time after an instant; a local time that a change of the clocks leaves out comes with the change.

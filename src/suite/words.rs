@@ -96,10 +96,11 @@ words! {
         Artifact = "artifact", "the artifact is committed by a manifest written last, and every file it names is in the repository with its size and SHA-256";
         Readable = "readable", "the engine's own tool reads the whole artifact to its end, content and not only its table of contents";
         Size = "size", "the artifact's size lies within the expected range";
-        Fresh = "fresh", "the artifact holds the newest state the schedule promises: its content's own time and the ledger's high-water mark, not a file date";
+        Fresh = "fresh", "the artifact holds the newest state the schedule promises: its content's own time and the ledger's high-water mark, not a file date; of a given artifact, that time is not in the future and no longer ago than asked (--max-age)";
         Mirror = "mirror", "the backup of a bucket holds exactly the source's keys, less the excluded ones, on every listing page";
         MassDelete = "mass-delete", "a backup of an emptied or mostly emptied source is refused instead of wiping the mirror";
         TargetEmpty = "target-empty", "the target of the restore was empty before it, and was started by this run";
+        Needs = "needs", "every role and extension that a given artifact names is on the server that it is restored on, or was created when asked (--create-roles)";
         Restore = "restore", "every step of the recovery ended well, strictly: no ignored error, no refused start, no skipped step";
         Replay = "replay", "archived WAL was replayed to exactly where it was told to, on the newest timeline, and the recovered server is tied to no other";
         Integrity = "integrity", "every page of every relation of the recovered cluster can be read, and every index agrees with its table";
@@ -110,6 +111,10 @@ words! {
         Expiry = "expiry", "keys keep their expiry: none became immortal, none expires at another time; an elapsed one is legitimate";
         Metadata = "metadata", "objects keep their content type and user metadata";
         Smoke = "smoke", "the suite's own questions get the expected answers on the recovered service";
+        Baseline = "baseline", "a given artifact holds no fewer rows, bytes and objects than the last one of its lineage that was verified, but for the drop that is allowed";
+        Live = "live", "a given artifact holds the tables and rows of the live source, but for the drop that is allowed";
+        Proven = "proven", "at least one thing shows that a given artifact holds the data: a manifest of its own, a baseline, the live source or a question with a known answer; and all of it can be read";
+        Release = "release", "the migrations of the release run on the restored copy, and the questions after them get the expected answers";
         Rpo = "rpo", "the ledger's loss window is within the objective, and the ledger has no hole";
         Rto = "rto", "loss declared to first verified read is within the objective, measured and projected to the production size";
         Retention = "retention", "after the pruner ran, exactly the artifacts that the policy keeps remain, and the newest good one is among them";

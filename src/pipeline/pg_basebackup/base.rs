@@ -115,7 +115,7 @@ impl Note {
     }
 }
 
-/// Unpacks a staged base backup into a new directory and holds it to its manifest.
+/// Unpacks a staged base backup into a new directory.
 pub(super) async fn unpack(
     ctx: &Context,
     server: &dyn Running,
@@ -135,6 +135,18 @@ pub(super) async fn unpack(
     let tar = tar.arg("-C").arg(into).arg("-f").arg(staged);
     let unpacked = tar.deadline(deadline).run(ctx).await?.ok();
     unpacked.doing("unpack the base backup")?;
+    // A tar file may have brought another mode for it, and Postgres refuses what others can read.
+    let private = server.tool("chmod").arg("0700").arg(into).run(ctx).await?;
+    private.ok().map(drop)
+}
+
+/// Holds an unpacked base backup to its manifest.
+pub(super) async fn verify(
+    ctx: &Context,
+    server: &dyn Running,
+    into: &Path,
+    deadline: Duration,
+) -> Result<()> {
     let verify = server
         .tool("pg_verifybackup")
         .args(["--exit-on-error", "--no-parse-wal", "--quiet"])

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::pipeline::artifact::ArtifactReader;
-use crate::pipeline::physical::chain::{self, Base, Have};
+use crate::pipeline::physical::chain::{self, Base, Chain, Have};
 use crate::pipeline::physical::log::{self, Log};
 use crate::repository::Stored;
 use crate::repository::manifest::ManifestFile;
@@ -100,9 +100,7 @@ pub(super) async fn wal(
     dir: &Path,
 ) -> Result<(Log, u64)> {
     let found = found(ctx, reader, base.start).await?;
-    let made = server.tool("mkdir").args(["-p", "-m", "700"]).arg(dir);
-    made.run(ctx).await?.ok()?;
-    log::install(ctx, server, dir, GET).await?;
+    install(ctx, server, dir).await?;
     let mut have: BTreeMap<Segment, Have> = BTreeMap::new();
     let mut histories = BTreeMap::new();
     let mut entries = BTreeMap::new();
@@ -143,6 +141,30 @@ pub(super) async fn wal(
         repository: reader.repository().name().to_owned(),
     };
     Ok((wal, bytes))
+}
+
+/// The WAL of a base backup that has all of it in itself: the archive that its recovery asks has nothing.
+pub(super) async fn nothing(
+    ctx: &Context,
+    server: &dyn Running,
+    reader: &ArtifactReader,
+    chain: Chain,
+    dir: &Path,
+) -> Result<Log> {
+    install(ctx, server, dir).await?;
+    Ok(Log {
+        dir: dir.to_owned(),
+        chain,
+        entries: BTreeMap::new(),
+        repository: reader.repository().name().to_owned(),
+    })
+}
+
+/// Makes the directory that WAL is fetched from, with what fetches it.
+async fn install(ctx: &Context, server: &dyn Running, dir: &Path) -> Result<()> {
+    let made = server.tool("mkdir").args(["-p", "-m", "700"]).arg(dir);
+    made.run(ctx).await?.ok()?;
+    log::install(ctx, server, dir, GET).await
 }
 
 /// Everything of the archive that a recovery from `start` may want, in the order of its names.

@@ -3,6 +3,7 @@
 //!
 //! - [`archive`]: the source's side, up to a directory beside its data. - [`ship`]: from there into every repository.
 //! - [`base`]: the base backup as one stream. - [`fetch`]: both to the target.
+//! - [`given`]: one that somebody else took, with its WAL in itself.
 //!
 //! Not here: when a segment is switched (see [`crate::plan`]), which WAL is kept ([`crate::repository::retention`]), the
 //! recovery ([`super::physical`]), or what came back ([`crate::check`]).
@@ -10,6 +11,7 @@
 mod archive;
 mod base;
 mod fetch;
+pub(in crate::pipeline) mod given;
 mod ship;
 
 use std::collections::BTreeMap;
@@ -111,6 +113,7 @@ impl PgBasebackup {
         let input = artifact.open(ctx, &base_of(artifact)?.name).await?;
         write_file(ctx, server, &staged, input).await?;
         base::unpack(ctx, server, &staged, &unpacked, self.deadline).await?;
+        base::verify(ctx, server, &unpacked, self.deadline).await?;
         const LOOK: &str =
             r#"grep -c '"Path"' "$1/backup_manifest"; grep "^START TIME: " "$1/backup_label""#;
         let look = server.tool("sh").args(["-c", LOOK, "sh"]).arg(&unpacked);
@@ -198,9 +201,20 @@ impl Pipeline for PgBasebackup {
         let dir = beside(&*server, "wal-fetched");
         let input = artifact.open(ctx, &file.name).await?;
         write_file(ctx, &*server, &staged, input).await?;
-        let (wal, bytes) = fetch::wal(ctx, &*server, artifact, base, cluster, &dir).await?;
+        let mut files = vec![(BASE.to_owned(), staged), (WAL.to_owned(), dir.clone())];
+        files.extend(given::beside(ctx, &*server, artifact).await?);
+        let (wal, bytes) = match given::inside(file) {
+            Some(names) => {
+                let chain = given::chain(base, names)?;
+                (
+                    fetch::nothing(ctx, &*server, artifact, chain, &dir).await?,
+                    0,
+                )
+            }
+            None => fetch::wal(ctx, &*server, artifact, base, cluster, &dir).await?,
+        };
         Ok(Fetched {
-            files: vec![(BASE.to_owned(), staged), (WAL.to_owned(), dir)],
+            files,
             stored_bytes: file.bytes + bytes,
             metadata: file.metadata.clone(),
             artifact: Some(Arc::new(artifact.clone())),
@@ -221,7 +235,12 @@ impl Pipeline for PgBasebackup {
         let base = fetched.files.iter().find(|(name, _)| name == BASE);
         let (_, staged) = base.ok_or_else(|| Error::defect("no base backup was fetched"))?;
         let into = beside(&*server, replay::PREPARED);
-        base::unpack(ctx, &*server, staged, &into, self.deadline).await
+        base::unpack(ctx, &*server, staged, &into, self.deadline).await?;
+        given::add(ctx, &*server, fetched, &into, self.deadline).await?;
+        if given::has_manifest(&fetched.metadata) {
+            base::verify(ctx, &*server, &into, self.deadline).await?;
+        }
+        Ok(())
     }
 
     async fn replay(

@@ -12,6 +12,7 @@ use crate::service::Running;
 use crate::suite::DumpFormat;
 
 use super::DIRECTORY_TOC;
+use super::archive::Header;
 
 /// How much of a file's beginning is looked at.
 const HEAD: usize = 8192;
@@ -102,26 +103,13 @@ impl Made {
         }
     }
 
-    /// From the header of an archive (`WriteHead` in pg_backup_archiver.c).
-    fn of_archive(bytes: &[u8]) -> Option<Self> {
-        let mut header = Header(bytes.strip_prefix(b"PGDMP")?);
-        let (major, minor, _) = (header.byte()?, header.byte()?, header.byte()?);
-        let width = header.byte()?;
-        let _offset_width = header.byte()?;
-        let _format = header.byte()?;
-        if (major, minor) >= (1, 15) {
-            header.byte()?; // the compression's algorithm
-        } else {
-            header.integer(width)?; // its level
-        }
-        for _ in 0..7 {
-            header.integer(width)?; // seconds to daylight saving
-        }
-        header.text(width)?; // the database's name
+    /// From the header of an archive.
+    fn of_archive(mut bytes: &[u8]) -> Option<Self> {
+        let header = Header::read(&mut bytes).ok()?;
         Some(Self {
-            server: number_of(&header.text(width)?),
-            tool: number_of(&header.text(width)?),
-            archive: Some((major, minor)),
+            server: number_of(&header.server),
+            tool: number_of(&header.tool),
+            archive: Some(header.format),
             restricted: false,
         })
     }
@@ -170,35 +158,6 @@ impl Made {
     }
 }
 
-/// The beginning of an archive's header that is still to be read.
-struct Header<'b>(&'b [u8]);
-
-impl Header<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    /// A sign, then the number, its lowest byte first.
-    fn integer(&mut self, width: u8) -> Option<i64> {
-        let negative = self.byte()? != 0;
-        let mut value = 0_i64;
-        for place in 0..u32::from(width) {
-            value |= i64::from(self.byte()?).checked_shl(8 * place)?;
-        }
-        Some(if negative { -value } else { value })
-    }
-
-    /// A length, then so many bytes; a negative length is no text at all.
-    fn text(&mut self, width: u8) -> Option<String> {
-        let length = usize::try_from(self.integer(width)?.max(0)).ok()?;
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(String::from_utf8_lossy(text).into_owned())
-    }
-}
-
 async fn head(ctx: &Context, server: &dyn Running, path: &Path) -> Result<Vec<u8>> {
     let head = server
         .tool("head")
@@ -243,7 +202,7 @@ fn knows_restrict(psql: &str) -> Result<()> {
 }
 
 /// `15.18` of `psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
-fn number_of(text: &str) -> String {
+pub fn number_of(text: &str) -> String {
     let mut words = text.split_whitespace();
     let number = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     number.unwrap_or_default().to_owned()
@@ -265,25 +224,8 @@ fn major(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::archive::tests::archive;
     use super::*;
-
-    fn archive(minor: u8, server: &str, tool: &str) -> Vec<u8> {
-        let mut bytes = b"PGDMP\x01".to_vec();
-        bytes.extend([minor, 0, 4, 8, 1]);
-        let integer = |value: u32| [&[0][..], &value.to_le_bytes()].concat();
-        match minor {
-            15.. => bytes.push(1),
-            _ => bytes.extend([1, 1, 0, 0, 0]), // level -1
-        }
-        for part in [1, 2, 3, 12, 0, 125, 0] {
-            bytes.extend(integer(part));
-        }
-        for text in ["a database", server, tool] {
-            bytes.extend(integer(text.len() as u32));
-            bytes.extend(text.as_bytes());
-        }
-        bytes
-    }
 
     #[test]
     fn an_archive_of_either_layout_names_its_server_and_its_tool() {

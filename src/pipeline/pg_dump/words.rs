@@ -12,7 +12,7 @@ use crate::process::Finished;
 use crate::service::{Reading, Running};
 
 /// The last line but a few of a plain dump (pg_dump's own marker), and of one of the cluster.
-const DUMP_END: &str = "-- PostgreSQL database dump complete";
+pub const DUMP_END: &str = "-- PostgreSQL database dump complete";
 const GLOBALS_END: &str = "-- PostgreSQL database cluster dump complete";
 
 /// Success means exit code 0 and not one error in all that the tool said.

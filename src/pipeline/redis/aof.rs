@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::pipeline::Fetched;
 use crate::pipeline::artifact::ArtifactWriter;
-use crate::pipeline::redis::{idle, store, until};
-use crate::service::Running;
+use crate::pipeline::redis::{idle, noted, store, until};
 use crate::service::redis::client::{Client, cmd};
+use crate::service::{Running, Stop};
 
 /// What the names of the directory's files begin with in the artifact.
 pub const PREFIX: &str = "appendonlydir/";
@@ -93,7 +94,7 @@ async fn copy(
 /// The files that a manifest names, except for those it keeps only to remove them. A line is names and values in
 /// turn, `file appendonly.aof.1.base.rdb seq 1 type b` (8.0 and newer add `startoffset 0`); the type is `b` for the
 /// base, `i` for an increment, `h` for history.
-fn named(manifest: &str) -> impl Iterator<Item = Result<String>> {
+pub fn named(manifest: &str) -> impl Iterator<Item = Result<String>> {
     manifest
         .lines()
         .map(str::trim)
@@ -115,6 +116,64 @@ fn named(manifest: &str) -> impl Iterator<Item = Result<String>> {
                 ))),
             }
         })
+}
+
+/// Where the append-only directory was fetched to, when it was.
+pub fn fetched(fetched: &Fetched) -> Option<&Path> {
+    let mut files = fetched.files.iter();
+    let (_, path) = files.find(|(name, _)| name.starts_with(PREFIX))?;
+    path.parent()
+}
+
+/// Starts the server on an append-only directory, strictly: one that does not end where a command does is refused, and
+/// not cut to fit.
+pub async fn restore(
+    ctx: &Context,
+    server: &dyn Running,
+    directory: &Path,
+    deadline: Duration,
+) -> Result<()> {
+    let mut client = Client::connect(ctx, &server.endpoint()).await?;
+    let dir = client.setting("dir").await?.unwrap_or_default();
+    let below = client.setting("appenddirname").await?.unwrap_or_default();
+    let manifest = format!(
+        "{}.manifest",
+        client.setting("appendfilename").await?.unwrap_or_default()
+    );
+    let file = client.info("server").await?.text("config_file").to_owned();
+    if below.is_empty() || file.is_empty() {
+        return Err(Error::failed(
+            "the target keeps no append-only directory, or has no configuration file to say so in",
+        )
+        .hint("Redis keeps one since 7.0"));
+    }
+    // From here on nothing may be written over what is brought.
+    client.set("save", "").await?;
+    const PLACE: &str = r#"
+set -eu
+mkdir -p -m 0700 -- "$2"
+rm -f -- "$2"/*
+mv -- "$1"/* "$2"/
+cd -- "$2"
+for found in *.manifest; do [ "$found" = "$3" ] || mv -- "$found" "$3"; done
+sed -i -e '/^appendonly /d' -e '/^aof-load-truncated /d' -- "$4"
+printf 'appendonly yes\naof-load-truncated no\n' >> "$4"
+"#;
+    let place = server.tool("sh").args(["-c", PLACE, "sh"]).arg(directory);
+    let place = place
+        .arg(Path::new(&dir).join(below))
+        .arg(manifest)
+        .arg(file);
+    place
+        .deadline(deadline)
+        .run(ctx)
+        .await?
+        .ok()
+        .doing("place the append-only directory")?;
+    let restarting = server.restart(ctx, Stop::Kill);
+    noted(ctx, "restart redis-server", restarting)
+        .await
+        .doing("start redis on its append-only directory")
 }
 
 /// Turns the append-only file on in a server that has loaded its data, waits until all of it is in there, and

@@ -82,7 +82,7 @@ impl Planned {
 }
 
 /// Every object of a bucket of `objects` × `scale` objects (never fewer than the odd ones, unless `objects` is 0):
-/// about 22 KB each.
+/// about 46 KB each.
 pub fn planned(objects: u64, scale: f64, seed: u64) -> Vec<Planned> {
     if objects == 0 {
         return Vec::new();
@@ -112,9 +112,9 @@ pub fn planned(objects: u64, scale: f64, seed: u64) -> Vec<Planned> {
                 number % 12 + 1
             ),
         };
-        // Skewed, as media are: most are small, the mean is about 22 KB.
+        // Skewed, as media are: most are small, the mean is about 46 KB.
         let share: f64 = rng.random();
-        let bytes = 1_500.0 + share * share * 60_000.0;
+        let bytes = 1_500.0 + share * share * 135_000.0;
         all.push(object(key, bytes as u64, &mut rng));
     }
     all
@@ -170,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn the_full_size_is_2500_objects_and_about_65_mb_with_every_odd_key() {
+    fn the_full_size_is_2500_objects_and_about_130_mb_with_every_odd_key() {
         let all = planned(2_500, 1.0, 1);
         assert_eq!(all.len(), 2_500);
         let keys: BTreeSet<&str> = all.iter().map(|object| object.key.as_str()).collect();
         assert_eq!(keys.len(), 2_500);
         assert!(["a", "a/", "a/b"].iter().all(|key| keys.contains(key)));
         let bytes: u64 = all.iter().map(|object| object.bytes).sum();
-        assert!((60_000_000..75_000_000).contains(&bytes), "{bytes}");
+        assert!((120_000_000..140_000_000).contains(&bytes), "{bytes}");
         let found = all.iter().find(|object| object.key == LARGE_KEY);
         assert_eq!(found.map(|object| object.bytes), Some(12 << 20));
         for object in all.iter().take(40) {

@@ -225,6 +225,23 @@ select concat(m.oid, '=', coalesce(max(l.pageno::bigint * (current_setting('bloc
 from pg_catalog.pg_largeobject_metadata m left join pg_catalog.pg_largeobject l on l.loid = m.oid
 group by m.oid";
 
+/// The rows of every table that is compared, counted and not looked at.
+pub async fn counts(ctx: &Context, session: &Session) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for row in session.rows(ctx, TABLES).await? {
+        let Some(Some(table)) = row.into_iter().next() else {
+            return Err(Error::defect("the list of tables has an unexpected shape"));
+        };
+        let count = session
+            .value(ctx, &format!("select count(*) from only {table}"))
+            .await?;
+        let count = count.and_then(|count| count.parse().ok());
+        let count = count.ok_or_else(|| Error::defect("a count has an unexpected shape"))?;
+        counts.insert(table, count);
+    }
+    Ok(counts)
+}
+
 /// The server's first complaint on counting the rows of every table; `None` when it has none.
 pub async fn first_complaint(ctx: &Context, session: &Session) -> Result<Option<String>> {
     // Counting by an index would not look at the table.

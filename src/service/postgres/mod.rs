@@ -24,6 +24,8 @@ use crate::suite::Smoke;
 pub mod catalogue;
 pub mod content;
 pub mod integrity;
+pub mod live;
+pub mod needs;
 pub mod properties;
 pub mod script;
 pub mod sequences;

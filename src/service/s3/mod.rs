@@ -3,7 +3,8 @@
 //!
 //! Uploads are signed with the SHA-256 of their bytes (`x-amz-content-sha256`), so that a server refuses what
 //! was damaged on its way; flexible checksums are only sent where the protocol requires them, because
-//! S3-compatible servers differ in them. No proxy is ever used: every server is one that a run has started.
+//! S3-compatible servers differ in them. No proxy is ever used: every server is one that a run has started, or one that the
+//! user names to read an artifact from ([`Account`]).
 //! Not here: what is stored (see [`crate::repository`] and [`crate::service::bucket`]).
 
 mod upload;
@@ -91,6 +92,21 @@ pub struct S3Client {
     address: String,
 }
 
+/// Whose account of which server is read.
+#[derive(Clone)]
+pub struct Account {
+    /// The server's address; of Amazon's own when there is none.
+    pub address: Option<String>,
+    /// The region.
+    pub region: String,
+    /// The access key.
+    pub key: String,
+    /// The secret key.
+    pub secret: String,
+    /// The token of a session.
+    pub token: Option<String>,
+}
+
 /// Asks a server for its buckets with a signed request: it is ready when this succeeds.
 pub async fn answers(ctx: &Context, endpoint: &Endpoint) -> Result<()> {
     S3Client::new(endpoint).buckets(ctx).await.map(drop)
@@ -99,23 +115,30 @@ pub async fn answers(ctx: &Context, endpoint: &Endpoint) -> Result<()> {
 impl S3Client {
     /// A client of the server at `endpoint`, by plain HTTP and path-style addresses.
     pub fn new(endpoint: &Endpoint) -> Self {
-        let address = format!("http://{}:{}", endpoint.host, endpoint.port);
-        let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
-            |settings, components| {
-                let mut connector = aws_smithy_http_client::Connector::builder();
-                connector.set_connector_settings(settings.cloned());
-                connector.set_sleep_impl(components.and_then(|known| known.sleep_impl()));
-                connector.enable_tcp_nodelay(true).build_http()
-            },
+        Self::of(&Account {
+            address: Some(format!("http://{}:{}", endpoint.host, endpoint.port)),
+            region: "us-east-1".to_owned(),
+            key: endpoint.user.clone(),
+            secret: endpoint.password.clone(),
+            token: None,
+        })
+    }
+
+    /// A client of somebody's account.
+    pub fn of(account: &Account) -> Self {
+        let keys = Credentials::new(
+            &account.key,
+            &account.secret,
+            account.token.clone(),
+            None,
+            "redrill",
         );
-        let keys = Credentials::new(&endpoint.user, &endpoint.password, None, None, "redrill");
-        let config = aws_sdk_s3::Config::builder()
+        let address = account.address.clone();
+        let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&address)
-            .region(Region::new("us-east-1"))
+            .region(Region::new(account.region.clone()))
             .credentials_provider(keys)
-            .force_path_style(true)
-            .http_client(http)
+            .force_path_style(address.is_some())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -127,11 +150,23 @@ impl S3Client {
                     .operation_attempt_timeout(TRY_DEADLINE)
                     .operation_timeout(DEADLINE)
                     .build(),
-            )
-            .build();
+            );
+        config.set_endpoint_url(address.clone());
+        // By TLS, the SDK's own client.
+        if address.as_ref().is_some_and(|it| it.starts_with("http://")) {
+            let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
+                |settings, components| {
+                    let mut connector = aws_smithy_http_client::Connector::builder();
+                    connector.set_connector_settings(settings.cloned());
+                    connector.set_sleep_impl(components.and_then(|known| known.sleep_impl()));
+                    connector.enable_tcp_nodelay(true).build_http()
+                },
+            );
+            config.set_http_client(Some(http));
+        }
         Self {
-            client: Client::from_conf(config),
-            address,
+            client: Client::from_conf(config.build()),
+            address: address.unwrap_or_else(|| format!("S3 in {}", account.region)),
         }
     }
 

@@ -78,7 +78,7 @@ pub(super) fn version<'a>(value: &Value<'a>) -> Option<&'a str> {
 }
 
 /// A smoke question: `{ name, ask, expect }`, the name being the question when it is not said.
-fn question(value: &Value<'_>) -> Option<Smoke> {
+pub(in crate::suite) fn question(value: &Value<'_>) -> Option<Smoke> {
     let table = value.table_such_as("a question such as { ask = \"…\", expect = \"…\" }")?;
     let name = table
         .get("name")
@@ -161,7 +161,7 @@ fn script(value: &Value<'_>) -> Option<PathBuf> {
     None
 }
 
-fn places(suite: &Path, name: &Path) -> Vec<PathBuf> {
+pub(super) fn places(suite: &Path, name: &Path) -> Vec<PathBuf> {
     if name.is_absolute() {
         return vec![name.to_owned()];
     }

@@ -1,0 +1,404 @@
+//! An artifact that somebody else made: is it of the right time, does the server have what it needs, does it hold what it
+//! should, and does anything show that it does?
+
+use chrono::TimeDelta;
+
+use super::{Facts, Terms, unobserved};
+use crate::clock::readable;
+use crate::evidence::{GivenFact, Held, NeedsFact, SmokeFact};
+use crate::outcome::{Finding, Outcome};
+use crate::plan::Asked;
+use crate::suite::{Check, Drop, Engine, Method};
+
+/// How far clocks of two machines may be apart.
+const SKEW: TimeDelta = TimeDelta::minutes(5);
+/// How many differences of one kind are named before the rest is counted.
+const NAMED: usize = 5;
+
+/// The checks that a given artifact is judged by.
+pub(super) fn owes(terms: &Terms<'_>, asked: &Asked, check: Check) -> bool {
+    let method = terms.backups().first().map(|backup| &backup.method);
+    let engine = terms
+        .components()
+        .next()
+        .map(|component| component.engine());
+    match check {
+        Check::Readable
+        | Check::Fresh
+        | Check::TargetEmpty
+        | Check::Restore
+        | Check::Proven
+        | Check::Secrets
+        | Check::Executed
+        | Check::RecordBound
+        | Check::Teardown => true,
+        Check::Needs => matches!(method, Some(Method::PgDump(_))),
+        Check::Replay | Check::Integrity => matches!(method, Some(Method::PgBasebackup { .. })),
+        Check::Sequences => engine == Some(Engine::Postgres),
+        Check::Smoke => terms
+            .components()
+            .any(|component| !component.smoke.is_empty()),
+        Check::Baseline => asked.baseline,
+        Check::Live => asked.live,
+        Check::Artifact
+        | Check::Size
+        | Check::Mirror
+        | Check::MassDelete
+        | Check::Identity
+        | Check::Content
+        | Check::Catalogue
+        | Check::Expiry
+        | Check::Metadata
+        | Check::Release
+        | Check::Rpo
+        | Check::Rto
+        | Check::Retention
+        | Check::Encryption => false,
+    }
+}
+
+fn given<'a>(facts: &Facts<'a>) -> Option<&'a GivenFact> {
+    facts.evidence.given.as_ref()
+}
+
+pub(super) fn fresh(facts: &Facts<'_>) -> Outcome {
+    let Some(given) = given(facts) else {
+        let finding = unobserved(facts, "the artifact was not found");
+        return Outcome::of(Check::Fresh, 0, vec![finding]);
+    };
+    let allowed = facts.terms.asked().and_then(|asked| asked.max_age);
+    let Some(at) = given.taken_at else {
+        let message =
+            "the content does not say when it was made, and file dates only say when it was copied"
+                .to_owned();
+        let remedy = "pg_dump writes the time into custom, directory and tar dumps, and into plain ones with --verbose";
+        let finding = match allowed {
+            Some(_) => Finding::unknown("no-content-time", message, remedy),
+            None => Finding::warning("no-content-time", message, remedy),
+        };
+        return Outcome::of(Check::Fresh, 1, vec![finding]);
+    };
+    let age = given.read_at - at;
+    let mut findings = Vec::new();
+    if age < -SKEW {
+        findings.push(Finding::error(
+            "from-the-future",
+            format!(
+                "the content says that it was made at {}, which is {} after it was read",
+                at.to_rfc3339(),
+                readable((-age).as_seconds_f64())
+            ),
+            "set the clock of the machine that backs up; if it keeps another time zone, name that with --zone",
+        ));
+    }
+    if let Some(allowed) = allowed.filter(|allowed| age.as_seconds_f64() > allowed.as_secs_f64()) {
+        findings.push(Finding::error(
+            "too-old",
+            format!(
+                "the content is of {}: {} old, and {} are allowed",
+                at.to_rfc3339(),
+                readable(age.as_seconds_f64()),
+                readable(allowed.as_secs_f64())
+            ),
+            "see why no newer backup is there: the job that writes it, and what copies it here",
+        ));
+    }
+    findings.extend(given.left.iter().map(|(what, why)| {
+        Finding::warning(
+            "artifact-skipped",
+            format!("{what} was left: {why}"),
+            "find out why it is not whole: the next restore will lack what only it holds",
+        )
+    }));
+    Outcome::of(Check::Fresh, 1, findings)
+}
+
+/// Whether the server lacks what the artifact cannot be restored without.
+pub(super) fn lacks(needs: &NeedsFact) -> bool {
+    needs.roles.len() + needs.extensions.len() > 0
+}
+
+pub(super) fn needs(facts: &Facts<'_>) -> Outcome {
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        let Some(needs) = &recovery.needs else {
+            findings.push(unobserved(facts, "the server was not asked what it has"));
+            continue;
+        };
+        // That nothing is named has been established too.
+        observed += needs.named.max(1);
+        if !needs.roles.is_empty() {
+            findings.push(Finding::error(
+                "role-missing",
+                format!("the artifact names roles that are not there: {}", needs.roles.join(", ")),
+                "give the cluster's roles (--globals FILE, by pg_dumpall --globals-only), have them created without rights (--create-roles), \
+                 or restore without owners and grants (--no-owner --no-acl)",
+            ));
+        }
+        if !needs.extensions.is_empty() {
+            findings.push(Finding::error(
+                "extension-missing",
+                format!(
+                    "the artifact needs extensions that the server does not have: {}",
+                    needs.extensions.join(", ")
+                ),
+                "install their packages beside the server (apt-cache search postgresql-), or name an image that has them in REDRILL_IMAGE_POSTGRES",
+            ));
+        }
+        if !needs.created.is_empty() {
+            findings.push(Finding::warning(
+                "role-created",
+                format!("roles were created without any right, as asked: {}", needs.created.join(", ")),
+                "back the roles up too, with pg_dumpall --globals-only: a restore elsewhere needs them",
+            ));
+        }
+    }
+    Outcome::of(Check::Needs, observed, findings)
+}
+
+pub(super) fn baseline(facts: &Facts<'_>) -> Outcome {
+    let known = given(facts).and_then(|given| given.baseline.as_ref());
+    let known = known.map(|it| {
+        it.as_ref()
+            .map(|baseline| (&baseline.held, format!("run {}", baseline.run)))
+    });
+    compare(facts, Check::Baseline, known, "the last verified one")
+}
+
+pub(super) fn live(facts: &Facts<'_>) -> Outcome {
+    let known = given(facts).and_then(|given| given.live.as_ref());
+    let known = known.map(|it| it.as_ref().map(|held| (held, "it".to_owned())));
+    compare(facts, Check::Live, known, "the live source")
+}
+
+/// What came back beside what is known of the same data; less of it is a finding.
+fn compare(
+    facts: &Facts<'_>,
+    check: Check,
+    known: Option<Result<(&Held, String), &String>>,
+    what: &str,
+) -> Outcome {
+    let (held, place) = match known {
+        Some(Ok(known)) => known,
+        Some(Err(words)) => {
+            let finding = Finding::unknown(
+                "not-compared",
+                format!("{what} could not be read: {words}"),
+                "mend this, or compare with something else: a question with a known answer (--ask FILE)",
+            );
+            return Outcome::of(check, 1, vec![finding]);
+        }
+        None => {
+            let finding = unobserved(facts, &format!("{what} was not looked at"));
+            return Outcome::of(check, 0, vec![finding]);
+        }
+    };
+    let drop = facts
+        .terms
+        .asked()
+        .map_or_else(Drop::default, |asked| asked.drop);
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        let (Some(restored), Some(engine)) = (
+            &recovery.restored,
+            facts.terms.engine_of(&recovery.component),
+        ) else {
+            findings.push(unobserved(facts, "nothing came back to compare"));
+            continue;
+        };
+        let got = Held::of(restored, engine);
+        observed += (held.rows.len() as u64).max(u64::from(held.bytes + held.objects > 0));
+        let against = format!("{what} ({place})");
+        findings.extend(fewer(held, &got, &against, drop));
+    }
+    Outcome::of(check, observed, findings)
+}
+
+fn fewer(held: &Held, got: &Held, against: &str, drop: Drop) -> Vec<Finding> {
+    let remedy = "find out what left the source, and when; if it was meant to, say how much less is allowed ([drop] in --ask FILE)";
+    let dropped = |before: u64, now: u64, share: f64| (now as f64) < before as f64 * (1.0 - share);
+    let mut rows = Vec::new();
+    for (name, before) in &held.rows {
+        match got.rows.get(name) {
+            None => rows.push(format!("{name} is gone (it had {before})")),
+            Some(now) if dropped(*before, *now, drop.rows) => {
+                rows.push(format!("{name} has {now}, and had {before}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let mut findings = Vec::new();
+    if !rows.is_empty() {
+        let more = match rows.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        rows.truncate(NAMED);
+        findings.push(Finding::error(
+            "rows-dropped",
+            format!(
+                "fewer rows than {against}, by more than {}: {}{more}",
+                percent(drop.rows),
+                rows.join("; ")
+            ),
+            remedy,
+        ));
+    }
+    // A source that is only counted has no size of a restored database.
+    if held.bytes > 0 && dropped(held.bytes, got.bytes, drop.size) {
+        findings.push(Finding::error(
+            "size-dropped",
+            format!(
+                "{} bytes, and {against} had {}: less by more than {}",
+                got.bytes,
+                held.bytes,
+                percent(drop.size)
+            ),
+            remedy,
+        ));
+    }
+    if dropped(held.objects, got.objects, drop.objects) {
+        findings.push(Finding::error(
+            "objects-dropped",
+            format!(
+                "{} objects, and {against} had {}: fewer by more than {}",
+                got.objects,
+                held.objects,
+                percent(drop.objects)
+            ),
+            remedy,
+        ));
+    }
+    findings
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1000.0).round() / 10.0)
+}
+
+pub(super) fn proven(facts: &Facts<'_>) -> Outcome {
+    let Some(given) = given(facts) else {
+        let finding = unobserved(facts, "the artifact was not found");
+        return Outcome::of(Check::Proven, 0, vec![finding]);
+    };
+    let mut observed = 0;
+    let mut findings = Vec::new();
+    for recovery in facts.recoveries() {
+        let (Some(restored), Some(engine)) = (
+            &recovery.restored,
+            facts.terms.engine_of(&recovery.component),
+        ) else {
+            findings.push(unobserved(facts, "nothing came back"));
+            continue;
+        };
+        for (name, words) in restored.unreadable.iter().take(NAMED) {
+            findings.push(Finding::error(
+                "part-unreadable",
+                format!("{name} cannot be read: {words}"),
+                "do not go live on this restore; find the last artifact that was verified, then how this one came to differ",
+            ));
+        }
+        observed += 1;
+        let mut proofs = 0;
+        let got = Held::of(restored, engine);
+        let compared = |held: &Held| held.rows.values().sum::<u64>() + held.objects > 0;
+        proofs += u64::from(given.manifest && recovery.error.is_none());
+        proofs += u64::from(matches!(&given.baseline, Some(Ok(it)) if compared(&it.held)));
+        proofs += u64::from(matches!(&given.live, Some(Ok(it)) if compared(it)));
+        proofs += recovery
+            .smoke
+            .iter()
+            .filter(|it: &&SmokeFact| it.answer.is_ok())
+            .count() as u64;
+        if proofs == 0 {
+            findings.push(Finding::unknown(
+                "nothing-proven",
+                format!("{} came back, and nothing says what it should hold", counted(&got, engine)),
+                format!(
+                    "give it something to be held against: questions with known answers (--ask FILE, as {}), the live source (--live), \
+                     or an earlier run that passed",
+                    question(&got, engine)
+                ),
+            ));
+        }
+    }
+    Outcome::of(Check::Proven, observed, findings)
+}
+
+fn counted(held: &Held, engine: Engine) -> String {
+    let rows: u64 = held.rows.values().sum();
+    match engine {
+        Engine::Postgres => format!("{rows} rows in {} tables", held.objects),
+        Engine::Redis => format!("{rows} keys"),
+        Engine::Bucket => format!("{} files", held.objects),
+    }
+}
+
+/// A question that would have been a proof, for what came back.
+fn question(held: &Held, engine: Engine) -> String {
+    let largest = held.rows.iter().max_by_key(|(_, rows)| **rows);
+    match (engine, largest) {
+        (Engine::Postgres, Some((table, rows))) => {
+            format!(
+                "[[smoke]] ask = \"select count(*) from {}\" expect = {{ min = {rows} }}",
+                table.replace('"', "\\\"")
+            )
+        }
+        (Engine::Postgres, None) => {
+            "[[smoke]] ask = \"select count(*) from public.orders\" expect = { min = 1 }".to_owned()
+        }
+        (Engine::Redis, _) => format!(
+            "[[smoke]] ask = \"DBSIZE\" expect = {{ min = {} }}",
+            held.rows.values().sum::<u64>()
+        ),
+        (Engine::Bucket, _) => {
+            format!(
+                "[[smoke]] ask = \"count\" expect = {{ min = {} }}",
+                held.objects
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(bytes: u64, rows: &[(&str, u64)]) -> Held {
+        Held {
+            bytes,
+            objects: rows.len() as u64,
+            rows: rows
+                .iter()
+                .map(|(name, rows)| ((*name).to_owned(), *rows))
+                .collect(),
+        }
+    }
+
+    fn kinds(before: &Held, now: &Held) -> Vec<&'static str> {
+        let findings = fewer(before, now, "before", Drop::default());
+        findings.iter().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn less_than_before_is_a_finding_beyond_what_is_allowed_and_more_is_none() {
+        let before = held(1000, &[("a", 100), ("b", 10)]);
+        assert!(kinds(&before, &before).is_empty());
+        assert!(kinds(&before, &held(2000, &[("a", 200), ("b", 10), ("c", 1)])).is_empty());
+        assert!(kinds(&before, &held(800, &[("a", 90), ("b", 9)])).is_empty());
+        assert_eq!(
+            kinds(&before, &held(1000, &[("a", 89), ("b", 10)])),
+            ["rows-dropped"]
+        );
+        assert_eq!(
+            kinds(&before, &held(799, &[("a", 100), ("b", 10)])),
+            ["size-dropped"]
+        );
+        let gone = held(1000, &[("a", 100)]);
+        assert_eq!(kinds(&before, &gone), ["rows-dropped", "objects-dropped"]);
+        let counted = held(0, &[("a", 100), ("b", 10)]);
+        assert!(kinds(&counted, &held(0, &[("a", 100), ("b", 10)])).is_empty());
+    }
+}

@@ -1,0 +1,474 @@
+//! `redrill verify`: one artifact, made by anyone → a suite of its own → run → record and report → exit code.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::drill::Format;
+use super::run::{self, Order, Setting};
+use crate::clock::{Clock, SystemClock};
+use crate::context::{Context, RunId, Secrets};
+use crate::drill::verify::{GIVEN, Task};
+use crate::error::{Doing, Error, Result};
+use crate::evidence::{Baseline, Held};
+use crate::exit::Exit;
+use crate::history::History;
+use crate::pipeline::given::place::{Place, Source};
+use crate::pipeline::given::{self, Given, Identities, Options};
+use crate::plan::{Asked, Drill, DrillKind, Timeline, drill_seed};
+use crate::process::quoted;
+use crate::provision::reap::RunHome;
+use crate::record::{Record, Verdict};
+use crate::report::terminal;
+use crate::service::postgres::live::Live;
+use crate::service::s3::Account;
+use crate::suite::{
+    Ask, Backup, Component, ComponentKind, Engine, Keep, Policy, RestoreOptions, Scenario, Suite,
+    Trend, Zone,
+};
+
+/// The suite that the drills of given artifacts stand under in records and history.
+const SUITE: &str = "verify";
+/// The scenario of its drills.
+const SCENARIO: &str = "restore";
+
+const LONG_ABOUT: &str = "\
+Restore one existing backup, made by anyone, into a disposable server, and judge it.
+
+What it is shows in how it begins: pg_dump (custom, directory, tar, plain), pg_basebackup (tar files or a directory), Redis (RDB, \
+append-only directory) or a tar file of files; each as it is, compressed (gzip, zstd, lz4) or encrypted by age. It is read to its end \
+before any server starts: what is empty, cut or of another kind is refused there. Then a server of its version is started, it is \
+restored, and what came back is held against what there is: the last artifact of its lineage that was verified, the live source, \
+questions with known answers, a manifest of its own. Where nothing says what it should hold, the verdict is undetermined, and the \
+report says what to ask.
+
+Of a folder, or of all below an S3 prefix, the newest whole artifact is taken, by the time in its content.";
+
+const AFTER_HELP: &str = "\
+A file of questions (--ask), in the words of a suite:
+  max_age = \"26h\"
+  drop = { rows = \"10%\", size = \"20%\", objects = \"0%\" }   # how much less than before is no finding
+  [[smoke]]
+  ask = \"select count(*) from public.orders\"               # SQL, a command of Redis, or the path of a file
+  expect = { min = 1000 }                                   # or \"1247\", or { min = 1, max = 9 }
+
+Examples:
+  redrill verify /backups/shop.dump --ask shop.toml
+  redrill verify /backups/shop --max-age 26h                 the newest whole one of a folder
+  redrill verify s3://backups/shop --endpoint https://s3.example
+  redrill verify base/ --wal archive/ --database shop        a base backup and the WAL that continues it
+  redrill verify shop.dump.age --identity key.txt --live-env SHOP_DSN
+
+Exit codes are those of `redrill drill`: 0 verified, 1 it did not hold up, 2 no artifact that can be verified, 3 undetermined.";
+
+/// Flags of `redrill verify`.
+#[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub(super) struct Flags {
+    /// A file, a folder, s3://bucket/prefix, or an http(s) address such as a presigned one
+    #[arg(value_name = "ARTIFACT")]
+    artifact: String,
+    /// Questions with known answers, and what else is asked of it (TOML)
+    #[arg(long, value_name = "FILE")]
+    ask: Option<PathBuf>,
+    /// The age that its content may have, such as 26h or 7d
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    max_age: Option<Duration>,
+    /// The environment variable with the connection string of the live source, which is only read
+    #[arg(long, value_name = "NAME", conflicts_with = "live_file")]
+    live_env: Option<String>,
+    /// The file with the connection string of the live source, which is only read
+    #[arg(long, value_name = "FILE")]
+    live_file: Option<PathBuf>,
+    /// The file with the age identity that opens it
+    #[arg(long, value_name = "FILE", env = "REDRILL_IDENTITY")]
+    identity: Option<PathBuf>,
+    /// The address of the S3 server; Amazon's own when not given
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    endpoint: Option<String>,
+    /// The roles of its cluster, by pg_dumpall --globals-only
+    #[arg(long, value_name = "FILE")]
+    globals: Option<PathBuf>,
+    /// Create the roles that it names, without any right
+    #[arg(long)]
+    create_roles: bool,
+    /// Restore without owners
+    #[arg(long)]
+    no_owner: bool,
+    /// Restore without grants
+    #[arg(long)]
+    no_acl: bool,
+    /// The folder of WAL that continues a base backup
+    #[arg(long, value_name = "DIR")]
+    wal: Option<PathBuf>,
+    /// The database of a base backup that is looked at; the largest when not given
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    /// The time zone of times that name none, such as those of pg_dump
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: Zone,
+    /// What it is a backup of, in a word; what its content says when not given
+    #[arg(long, value_name = "NAME")]
+    lineage: Option<String>,
+    /// Compare it with no earlier run
+    #[arg(long)]
+    no_baseline: bool,
+    #[command(flatten)]
+    setting: Setting,
+    /// The reports folder; this run gets a folder of its own in it
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    out: PathBuf,
+    /// What to print on standard output: tables for people, or the record and nothing else
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+    /// Print the final table only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The verb.
+pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit> {
+    let secrets = Secrets::default();
+    let home = RunHome::create(&RunId::fresh(SystemClock.now()))?;
+    let verified = verify(&flags, &home, &secrets, cancel).await;
+    // Copies of what lay elsewhere, and what was decrypted.
+    home.remove("local").await?;
+    verified
+}
+
+async fn verify(
+    flags: &Flags,
+    home: &RunHome,
+    secrets: &Secrets,
+    cancel: CancellationToken,
+) -> Result<Exit> {
+    let ask = match &flags.ask {
+        Some(path) => Ask::load(path)?,
+        None => Ask::default(),
+    };
+    let live = live(flags, secrets)?;
+    let given = find(flags, home, secrets, &cancel).await?;
+    let lineage = match &flags.lineage {
+        Some(name) => given::slug(name),
+        None => given.lineage.clone(),
+    };
+    let id = format!("{SUITE}/{lineage}");
+    let baseline = (!flags.no_baseline)
+        .then(|| baseline(&flags.out, &id))
+        .flatten();
+    let asked = Asked {
+        max_age: flags.max_age.or(ask.max_age),
+        drop: ask.drop,
+        baseline: baseline.is_some(),
+        live: live.is_some(),
+    };
+    let suite = suite(flags, &given, &ask);
+    let drill = drill(&suite, &given, id, asked);
+    let task = Task {
+        given: &given,
+        database: flags.database.clone(),
+        create_roles: flags.create_roles,
+        roles: !flags.no_owner,
+        baseline,
+        live,
+    };
+    let order = Order {
+        suites: std::slice::from_ref(&suite),
+        drills: std::slice::from_ref(&drill),
+        setting: &flags.setting,
+        jobs: 1,
+        task: Some(&task),
+        secrets: secrets.clone(),
+        out: &flags.out,
+        command: command(flags, &given),
+        quiet: flags.quiet,
+    };
+    let done = run::carry_out(order, cancel).await?;
+    let mut out = std::io::stdout().lock();
+    match flags.format {
+        Format::Json => terminal::print_json(&done.record, &mut out)?,
+        Format::Human => {
+            let report = done.report.display().to_string();
+            let screen = terminal::Screen::stdout();
+            terminal::print(&done.record, &report, flags.quiet, screen, &mut out)?;
+        }
+    }
+    done.announce();
+    Ok(done.exit)
+}
+
+/// Finds the artifact, and reads it to its end.
+async fn find(
+    flags: &Flags,
+    home: &RunHome,
+    secrets: &Secrets,
+    cancel: &CancellationToken,
+) -> Result<Given> {
+    let place = Place::parse(&flags.artifact, secrets)?;
+    let identities = match &flags.identity {
+        Some(path) => Identities::read(path, secrets)?,
+        None => Identities::default(),
+    };
+    for path in [&flags.globals, &flags.wal].into_iter().flatten() {
+        if !path.exists() {
+            return Err(Error::usage(format!("there is no {}", path.display())));
+        }
+    }
+    let run = RunId::fresh(SystemClock.now());
+    let logs = home.path().join("logs");
+    let mut ctx = Context::new(run, home.path().join("work"), logs, cancel.clone())?;
+    ctx.secrets = secrets.clone();
+    let dir = home.path().join("copies");
+    let mut private = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
+    private.create(&dir).doing("make a directory for copies")?;
+    let account = account(flags.endpoint.clone(), secrets);
+    let source = Source::open(&ctx, &place, account.as_ref(), &dir).await?;
+    let options = Options {
+        identities,
+        zone: flags.zone,
+        globals: flags.globals.clone(),
+        wal: flags.wal.clone(),
+        dir,
+    };
+    given::find(&ctx, &source, &options).await
+}
+
+/// The account that the usual variables name.
+fn account(address: Option<String>, secrets: &Secrets) -> Option<Account> {
+    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (key, secret) = (of("AWS_ACCESS_KEY_ID")?, of("AWS_SECRET_ACCESS_KEY")?);
+    let token = of("AWS_SESSION_TOKEN");
+    secrets.register("secret key of S3", &secret);
+    if let Some(token) = &token {
+        secrets.register("session token of S3", token);
+    }
+    let region = of("AWS_REGION").or_else(|| of("AWS_DEFAULT_REGION"));
+    Some(Account {
+        address: address.filter(|address| !address.is_empty()),
+        region: region.unwrap_or_else(|| "us-east-1".to_owned()),
+        key,
+        secret,
+        token,
+    })
+}
+
+fn live(flags: &Flags, secrets: &Secrets) -> Result<Option<Live>> {
+    let dsn = match (&flags.live_env, &flags.live_file) {
+        (Some(name), _) => std::env::var(name).map_err(|_| {
+            Error::usage(format!("the variable {name} is not set"))
+                .hint("set it to the connection string of the live source")
+        })?,
+        (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
+            Error::usage(error.to_string()).doing(format!("read {}", path.display()))
+        })?,
+        (None, None) => return Ok(None),
+    };
+    Live::parse(&dsn, secrets).map(Some)
+}
+
+/// What the last artifact of a lineage held that was verified; why that is not known, where there is one.
+fn baseline(out: &Path, drill: &str) -> Option<Result<Baseline, String>> {
+    let history = match History::read(out) {
+        Ok(history) => history,
+        Err(error) => return Some(Err(error.message())),
+    };
+    let mut passed = history.entries(SUITE, |head| head.drill == drill);
+    passed.retain(|entry| entry.verdict == Verdict::Passed);
+    let last = passed.into_iter().max_by_key(|entry| entry.at)?;
+    let read = || {
+        let path = history.record_path(&last.run)?;
+        let (record, bytes) = Record::read_with_bytes(&path)?;
+        if hex::encode(Sha256::digest(&bytes)) != last.record_sha256 {
+            return Err(Error::failed(format!(
+                "the record of run {} is not the one that was written when it ended",
+                last.run
+            )));
+        }
+        let drills = record.drills.iter().filter(|it| it.id == drill);
+        let held = drills
+            .flat_map(|it| &it.recoveries)
+            .find_map(|it| it.held.as_ref());
+        let held = held.ok_or_else(|| {
+            Error::failed(format!(
+                "the record of run {} does not say what came back",
+                last.run
+            ))
+        })?;
+        Ok(Baseline {
+            run: last.run.clone(),
+            held: Held {
+                bytes: held.bytes,
+                objects: held.objects,
+                rows: held.rows.clone(),
+            },
+        })
+    };
+    Some(read().map_err(|error: Error| error.message()))
+}
+
+/// The suite that an artifact is drilled as.
+fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
+    let (name, kind) = match given.engine {
+        Engine::Postgres => {
+            let own = ["postgres", "template0", "template1"];
+            let physical = matches!(given.method, crate::suite::Method::PgBasebackup { .. });
+            let named = flags.database.as_ref().or(given.database.as_ref());
+            let named = named.filter(|name| !own.contains(&name.as_str()));
+            let database = match physical {
+                // Which one of the cluster is looked at shows once it has been recovered.
+                true => "postgres".to_owned(),
+                false => named.cloned().unwrap_or_else(|| "app".to_owned()),
+            };
+            let kind = ComponentKind::Postgres {
+                database,
+                seed: None,
+                settings: Default::default(),
+            };
+            ("postgres", kind)
+        }
+        Engine::Redis => {
+            let kind = ComponentKind::Redis {
+                keys: 0,
+                settings: Default::default(),
+            };
+            ("redis", kind)
+        }
+        Engine::Bucket => {
+            let kind = ComponentKind::Bucket {
+                bucket: "restored".to_owned(),
+                objects: 0,
+            };
+            ("files", kind)
+        }
+    };
+    let component = Component {
+        name: name.to_owned(),
+        kind,
+        version: given.version.clone(),
+        production_size: None,
+        smoke: ask.smoke.clone(),
+    };
+    let backup = Backup {
+        name: GIVEN.to_owned(),
+        component: name.to_owned(),
+        repositories: vec![GIVEN.to_owned()],
+        method: given.method.clone(),
+        schedule: String::new(),
+        keep: Keep {
+            within: Duration::ZERO,
+        },
+        encrypt: None,
+        size: None,
+        deadline: Duration::from_secs(24 * 3600),
+    };
+    let scenario = Scenario {
+        name: SCENARIO.to_owned(),
+        title: "Restored onto a disposable server".to_owned(),
+        recover: vec![GIVEN.to_owned()],
+        restore: RestoreOptions {
+            owner: !flags.no_owner,
+            acl: !flags.no_acl,
+            ..RestoreOptions::default()
+        },
+        ..Scenario::default()
+    };
+    Suite {
+        name: SUITE.to_owned(),
+        path: PathBuf::from(SUITE),
+        sha256: hex::encode(Sha256::digest(format!("{ask:?}"))),
+        title: given.what.clone(),
+        description: String::new(),
+        components: vec![component],
+        repositories: Vec::new(),
+        backups: vec![backup],
+        scenarios: vec![scenario],
+        retention: None,
+        tests: Vec::new(),
+        detections: Vec::new(),
+        gate: Policy::default(),
+        due: None,
+        trend: Trend::none(),
+        release: None,
+    }
+}
+
+fn drill(suite: &Suite, given: &Given, id: String, asked: Asked) -> Drill {
+    let whole = given.read.error.is_none();
+    let components = suite.components.iter().map(|it| it.name.clone());
+    let at = match given.taken_at {
+        Some(at) => format!("made at {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
+        None => "which does not say when it was made".to_owned(),
+    };
+    Drill {
+        title: format!("{}: {}, {at}", given.shown, given.what),
+        suite: SUITE.to_owned(),
+        kind: DrillKind::Verify {
+            scenario: SCENARIO.to_owned(),
+            asked,
+        },
+        // What is not whole is never restored, and needs no server.
+        components: components.filter(|_| whole).collect(),
+        seed: drill_seed(1, &id),
+        id,
+        scale: 1.0,
+        timeline: Timeline::default(),
+        tests: Vec::new(),
+    }
+}
+
+/// The command that verifies the same again; an address without what opens it.
+fn command(flags: &Flags, given: &Given) -> String {
+    let mut words = vec![
+        "redrill".to_owned(),
+        "verify".to_owned(),
+        quoted(&given.shown),
+    ];
+    let paths = [
+        ("--ask", &flags.ask),
+        ("--identity", &flags.identity),
+        ("--globals", &flags.globals),
+        ("--wal", &flags.wal),
+        ("--live-file", &flags.live_file),
+    ];
+    for (flag, path) in paths {
+        words.extend(
+            path.iter()
+                .map(|path| format!("{flag} {}", quoted(&path.display().to_string()))),
+        );
+    }
+    let texts = [
+        ("--live-env", &flags.live_env),
+        ("--endpoint", &flags.endpoint),
+        ("--database", &flags.database),
+        ("--lineage", &flags.lineage),
+    ];
+    for (flag, text) in texts {
+        words.extend(text.iter().map(|text| format!("{flag} {}", quoted(text))));
+    }
+    words.extend(
+        flags
+            .max_age
+            .map(|age| format!("--max-age '{}'", humantime::format_duration(age))),
+    );
+    let switches = [
+        ("--create-roles", flags.create_roles),
+        ("--no-owner", flags.no_owner),
+        ("--no-acl", flags.no_acl),
+        ("--no-baseline", flags.no_baseline),
+    ];
+    words.extend(
+        switches
+            .iter()
+            .filter(|(_, on)| *on)
+            .map(|(flag, _)| (*flag).to_owned()),
+    );
+    if flags.zone != Zone::UTC {
+        words.push(format!("--zone {}", flags.zone));
+    }
+    words.push(flags.setting.again());
+    words.join(" ")
+}

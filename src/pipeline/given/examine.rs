@@ -1,0 +1,370 @@
+//! Reading an artifact to its end before any server starts: what it is, when it was made, what it needs, and whether it is
+//! whole. What cannot be an artifact at all is an error; what is damaged is found all the same, with why.
+
+mod dump;
+mod physical;
+mod redis;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::base::Found;
+use super::kind::{self, Kind, Layer};
+use super::script::Script;
+use super::shape::Shape;
+use super::{File, Given, Needs, Options, bare, open, rdb, slug, stem};
+use crate::context::Context;
+use crate::error::{Doing, Error, Result};
+use crate::evidence::ReadFact;
+use crate::pipeline::files::FILES;
+use crate::pipeline::pg_dump::archive::Header;
+use crate::pipeline::pg_dump::gate::parts;
+use crate::suite::{BaseCompression, Compression, Dump, DumpFormat, Engine, Method, Zone};
+
+/// The archive timeout of a base backup that comes without a schedule: nothing is archived.
+const NO_ARCHIVING: Duration = Duration::from_secs(3600);
+/// How many files a program is given at once.
+const AT_ONCE: usize = 500;
+
+/// The time of an artifact, by its beginning; no time where it does not say one, and nothing at all where it only goes with
+/// another.
+pub async fn began(
+    ctx: &Context,
+    shape: &Shape,
+    options: &Options,
+) -> Result<Option<Option<DateTime<Utc>>>> {
+    let of_toc = |head: &[u8]| {
+        let mut head = head;
+        let header = Header::read(&mut head).ok();
+        header.and_then(|header| in_zone(&header, options.zone))
+    };
+    let head = |path: PathBuf| async move {
+        let head = open::inner_head(ctx, &path, &options.identities).await?;
+        match head.is_empty() {
+            true => Err(empty(&path.display().to_string())),
+            false => Ok(head),
+        }
+    };
+    Ok(Some(match shape {
+        Shape::DumpDirectory(dir) => of_toc(&head(member(dir, "toc.dat")).await?),
+        Shape::BaseDirectory(dir) => {
+            let mut found = Found::default();
+            let label = head(member(dir, "backup_label")).await?;
+            let size = label.len() as u64;
+            found
+                .file("backup_label", size, &mut label.as_slice())
+                .doing("read its label")?;
+            found.label(options.zone).1
+        }
+        Shape::AppendOnly(dir) => match redis::based_on(dir)? {
+            Some(base) => rdb::Head::read(&mut head(base).await?.as_slice())
+                .ok()
+                .and_then(|it| it.saved_at),
+            None => None,
+        },
+        Shape::BaseTars { base, .. } => base_began(&head(base.clone()).await?, options.zone),
+        Shape::File(path) => {
+            let head = head(path.clone()).await?;
+            match kind::kind(&head, &path.display().to_string())? {
+                Kind::PgCustom => of_toc(&head),
+                Kind::PgTar => of_toc(head.get(512..).unwrap_or_default()),
+                Kind::PgPlain => {
+                    let read = Script::read(&mut head.as_slice(), options.zone);
+                    read.doing("read its beginning")?.began
+                }
+                Kind::BaseTar => base_began(&head, options.zone),
+                Kind::Rdb => rdb::Head::read(&mut head.as_slice())
+                    .ok()
+                    .and_then(|it| it.saved_at),
+                Kind::FilesTar => members(&mut head.as_slice(), |_, _| Ok(())).1,
+                Kind::WalTar => return Ok(None),
+            }
+        }
+    }))
+}
+
+fn base_began(head: &[u8], zone: Zone) -> Option<DateTime<Utc>> {
+    let mut found = Found::default();
+    let mut head = head;
+    let _ = members(&mut head, |entry, name| {
+        let size = entry.size();
+        found.file(name, size, entry)
+    });
+    found.label(zone).1
+}
+
+fn member(dir: &Path, name: &str) -> PathBuf {
+    let sealed = dir.join(format!("{name}.age"));
+    match sealed.is_file() {
+        true => sealed,
+        false => dir.join(name),
+    }
+}
+
+fn empty(shown: &str) -> Error {
+    Error::failed(format!("{shown} is empty: there is nothing in it to restore"))
+        .hint("see the log of the job that wrote it; a tool that fails in a pipe leaves this behind (set -o pipefail)")
+}
+
+/// The time of an archive: its clock names no zone.
+fn in_zone(header: &Header, zone: Zone) -> Option<DateTime<Utc>> {
+    let local = header.made_at?.and_local_timezone(zone);
+    local.earliest().map(|at| at.to_utc())
+}
+
+/// Goes through the members of a tar file; gives how it ended, and the newest time among them.
+fn members(
+    input: &mut dyn Read,
+    mut each: impl FnMut(&mut tar::Entry<'_, &mut dyn Read>, &str) -> io::Result<()>,
+) -> (io::Result<u64>, Option<DateTime<Utc>>) {
+    let mut newest = None;
+    let mut count = 0;
+    let mut archive = tar::Archive::new(input);
+    let mut walk = || {
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let time = entry
+                .header()
+                .mtime()
+                .ok()
+                .and_then(|it| i64::try_from(it).ok());
+            newest = newest.max(time.filter(|it| *it > 0));
+            each(&mut entry, &name)?;
+            // What is left of it is read here, so that an end within it is an error of it.
+            io::copy(&mut entry, &mut io::sink())?;
+            count += 1;
+        }
+        Ok(())
+    };
+    let walked = walk();
+    let newest = newest.and_then(|it: i64| DateTime::from_timestamp(it, 0));
+    (walked.map(|()| count), newest)
+}
+
+/// Reads an artifact to its end.
+pub async fn examine(
+    ctx: &Context,
+    shape: &Shape,
+    shown: String,
+    options: &Options,
+) -> Result<Given> {
+    let exam = Exam {
+        ctx,
+        shown,
+        options,
+    };
+    match shape {
+        Shape::File(path) => exam.file(path).await,
+        Shape::DumpDirectory(dir) => exam.dump_directory(&exam.plain_directory(dir).await?).await,
+        Shape::AppendOnly(dir) => {
+            exam.append_only(&exam.plain_directory(dir).await?, dir)
+                .await
+        }
+        Shape::BaseDirectory(dir) => exam.base_directory(dir).await,
+        Shape::BaseTars {
+            base,
+            wal,
+            manifest,
+        } => {
+            exam.base_tars(base, wal.as_deref(), manifest.as_deref())
+                .await
+        }
+    }
+}
+
+struct Exam<'a> {
+    ctx: &'a Context,
+    shown: String,
+    options: &'a Options,
+}
+
+impl Exam<'_> {
+    fn given(&self, engine: Engine, method: Method, what: String, lineage: &str) -> Given {
+        Given {
+            shown: self.shown.clone(),
+            what,
+            lineage: slug(lineage),
+            engine,
+            method,
+            version: None,
+            database: None,
+            taken_at: None,
+            needs: Needs::default(),
+            read: ReadFact {
+                tool: "redrill's own reading".to_owned(),
+                ..ReadFact::default()
+            },
+            bytes: 0,
+            has_manifest: false,
+            left: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    async fn file(&self, path: &Path) -> Result<Given> {
+        let bytes = std::fs::metadata(path).doing("look at it")?.len();
+        if bytes == 0 {
+            return Err(empty(&self.shown));
+        }
+        let head = open::inner_head(self.ctx, path, &self.options.identities).await?;
+        if head.is_empty() {
+            return Err(empty(&self.shown));
+        }
+        let kind = kind::kind(&head, &self.shown)?;
+        let plain = open::plain(self.ctx, path, &self.options.identities, &self.options.dir).await;
+        let plain = match plain {
+            Ok(plain) => plain,
+            Err(error) if error.kind() == crate::error::Kind::Failed => {
+                return Ok(self.unopened(kind, path, bytes, error));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut given = match kind {
+            Kind::PgCustom => self.custom(&plain, &head).await?,
+            Kind::PgTar => self.pg_tar(&plain, &head).await?,
+            Kind::PgPlain => self.script(&plain, path).await?,
+            Kind::Rdb => self.rdb(&plain, path, &head).await?,
+            Kind::FilesTar => self.files(&plain, path).await?,
+            Kind::BaseTar => self.base_tars(path, None, None).await?,
+            Kind::WalTar => {
+                return Err(Error::usage(format!("{} is WAL without its base backup", self.shown))
+                    .hint("name the folder of the base backup, and give the WAL with --wal if it lies elsewhere"));
+            }
+        };
+        given.bytes = bytes;
+        Ok(given)
+    }
+
+    /// What begins well and does not decrypt to its end.
+    fn unopened(&self, kind: Kind, path: &Path, bytes: u64, error: Error) -> Given {
+        let (engine, method) = match kind {
+            Kind::Rdb => (Engine::Redis, Method::RedisRdb { aof: false }),
+            Kind::FilesTar => (Engine::Bucket, Method::FilesTar),
+            Kind::BaseTar | Kind::WalTar => (Engine::Postgres, base_method()),
+            Kind::PgCustom | Kind::PgTar | Kind::PgPlain => (
+                Engine::Postgres,
+                dump_method(DumpFormat::Custom, Compression::None, false),
+            ),
+        };
+        let mut given = self.given(engine, method, "an encrypted file".to_owned(), &stem(path));
+        given.read.error = Some(error.message());
+        given.bytes = bytes;
+        given
+    }
+
+    /// A file without what packs it: of a kind that is not restored packed.
+    async fn without_layer(&self, path: &Path, ending: &str) -> Result<io::Result<PathBuf>> {
+        if !matches!(
+            kind::layer(&open::head(path).await?),
+            Some(Layer::Packed(..))
+        ) {
+            return Ok(Ok(path.to_owned()));
+        }
+        let target = self
+            .options
+            .dir
+            .join(format!("{}.{ending}", self.ctx.next_number()));
+        let input = open::unpacked(self.ctx, path).await?;
+        match open::save(self.ctx, input, &target).await {
+            Ok(_) => Ok(Ok(target)),
+            Err(error) if error.kind() == crate::error::Kind::Failed => {
+                Ok(Err(io::Error::other(error.message())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn files(&self, plain: &Path, path: &Path) -> Result<Given> {
+        let what = "a tar file".to_owned();
+        let mut given = self.given(Engine::Bucket, Method::FilesTar, what, &stem(path));
+        let plain = match self.without_layer(plain, "tar").await? {
+            Ok(plain) => plain,
+            Err(error) => return Ok(broken(given, &error)),
+        };
+        let input = open::unpacked(self.ctx, &plain).await?;
+        given.files.push(File::new(FILES, plain));
+        let read = open::read_by(self.ctx, input, |mut input| {
+            Ok(members(&mut input, |_, _| Ok(())))
+        });
+        match read.await? {
+            Ok((Ok(count), newest)) => {
+                (given.read.entries, given.taken_at) = (count, newest);
+                given.read.content_time = newest;
+            }
+            Ok((Err(error), _)) | Err(error) => return Ok(broken(given, &error)),
+        }
+        match given.read.entries {
+            0 => Err(empty(&self.shown)),
+            _ => Ok(given),
+        }
+    }
+
+    /// A folder with every file of it decrypted; the folder itself where none is encrypted.
+    async fn plain_directory(&self, dir: &Path) -> Result<PathBuf> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(dir).doing("look at it")? {
+            paths.push(entry.doing("look at it")?.path());
+        }
+        if !paths
+            .iter()
+            .any(|path| path.extension().is_some_and(|it| it == "age"))
+        {
+            return Ok(dir.to_owned());
+        }
+        let plain = self
+            .options
+            .dir
+            .join(format!("{}-plain", self.ctx.next_number()));
+        std::fs::create_dir(&plain).doing("make room for it")?;
+        for path in paths {
+            let opened = open::plain(self.ctx, &path, &self.options.identities, &plain).await?;
+            let target = plain.join(bare(&path));
+            let moved = match opened == path {
+                true => std::fs::copy(&path, &target).map(drop),
+                false => std::fs::rename(&opened, &target),
+            };
+            moved.doing_with(|| format!("decrypt {}", path.display()))?;
+        }
+        Ok(plain)
+    }
+}
+
+fn base_method() -> Method {
+    Method::PgBasebackup {
+        compress: BaseCompression::None,
+        archive_timeout: NO_ARCHIVING,
+    }
+}
+
+fn dump_method(format: DumpFormat, compress: Compression, globals: bool) -> Method {
+    Method::PgDump(Dump {
+        compress,
+        globals,
+        ..Dump::of(format, 0)
+    })
+}
+
+fn major(version: &str) -> Option<String> {
+    parts(version).map(|(major, _)| major.to_string())
+}
+
+fn broken(mut given: Given, error: &io::Error) -> Given {
+    given.read.error = Some(cut(error));
+    given
+}
+
+/// Why it could not be read to its end.
+fn cut(error: &io::Error) -> String {
+    let own = error.get_ref().is_some();
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof if own && !error.to_string().contains("fill whole buffer") => {
+            format!("{error}: it was cut")
+        }
+        io::ErrorKind::UnexpectedEof => "it ends too early: it was cut".to_owned(),
+        _ => error.to_string(),
+    }
+}

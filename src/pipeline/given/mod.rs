@@ -1,0 +1,242 @@
+//! An artifact that somebody else made: found where it lies ([`place`]), known by how it begins ([`kind`]), read to its
+//! end before any server starts ([`examine`]), and handed to the pipeline of its method as if a drill had taken it
+//! ([`repository`]).
+//!
+//! Of a folder the newest whole artifact is taken, by the time that its content gives and never by a file's.
+//! Not here: restoring it (the pipelines beside this module), or judging it ([`crate::check`]).
+
+mod base;
+mod examine;
+mod kind;
+mod open;
+pub mod place;
+mod rdb;
+pub mod repository;
+mod script;
+mod shape;
+mod statements;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::evidence::ReadFact;
+use crate::suite::{Engine, Method, Zone};
+
+pub use open::Identities;
+pub use statements::Needs;
+
+use place::Source;
+use shape::Shape;
+
+/// What an artifact is read with.
+pub struct Options {
+    /// What opens what is encrypted.
+    pub identities: Identities,
+    /// The zone of times that name none.
+    pub zone: Zone,
+    /// The cluster's roles, by `pg_dumpall --globals-only`.
+    pub globals: Option<PathBuf>,
+    /// WAL that continues a base backup.
+    pub wal: Option<PathBuf>,
+    /// Where copies go: a directory of the run.
+    pub dir: PathBuf,
+}
+
+/// An artifact that was found, and read.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Where it lies, without secrets.
+    pub shown: String,
+    /// What it is, in words.
+    pub what: String,
+    /// What it is a backup of, in a word: artifacts of one lineage have the same.
+    pub lineage: String,
+    /// The engine.
+    pub engine: Engine,
+    /// How it was taken, and so is restored.
+    pub method: Method,
+    /// The version of the server to restore it onto.
+    pub version: Option<String>,
+    /// The database, where it names one.
+    pub database: Option<String>,
+    /// The time that its content gives.
+    pub taken_at: Option<DateTime<Utc>>,
+    /// What it needs of the server.
+    pub needs: Needs,
+    /// What came of reading it to its end.
+    pub read: ReadFact,
+    /// Its bytes, as they lie there.
+    pub bytes: u64,
+    /// A manifest of its own says what every file of it holds.
+    pub has_manifest: bool,
+    /// Newer ones beside it that are not whole, and why.
+    pub left: Vec<(String, String)>,
+    /// Its files, as the pipeline of its method names them.
+    files: Vec<File>,
+}
+
+/// A file of an artifact.
+#[derive(Debug, Clone)]
+struct File {
+    name: String,
+    path: PathBuf,
+    metadata: BTreeMap<String, String>,
+}
+
+impl File {
+    fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            path: path.into(),
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+/// Finds the artifact that is meant, and reads it to its end. What is no artifact, or cannot be opened, is an error; one
+/// that is damaged is found all the same, and says so ([`Given::read`]).
+pub async fn find(ctx: &Context, source: &Source, options: &Options) -> Result<Given> {
+    let root = &source.root;
+    if let Some(shape) = shape::of(root)? {
+        source.whole(ctx, root).await?;
+        // Of what lies elsewhere, the beginnings may have said less.
+        let shape = shape::of(root)?.unwrap_or(shape);
+        let shown = source.shown(root);
+        return examine::examine(ctx, &shape, shown, options).await;
+    }
+    newest(ctx, source, options).await
+}
+
+/// An artifact of a folder, by its beginning.
+struct Candidate {
+    path: PathBuf,
+    shape: Shape,
+    at: Option<DateTime<Utc>>,
+}
+
+/// The newest whole artifact of a folder.
+async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Given> {
+    let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
+    for path in shape::within(&source.root)? {
+        let shape = match shape::of(&path) {
+            Ok(Some(shape)) => shape,
+            Ok(None) => continue,
+            Err(error) => {
+                refusals.push((path, error));
+                continue;
+            }
+        };
+        match examine::began(ctx, &shape, options).await {
+            Ok(Some(at)) => candidates.push(Candidate { path, shape, at }),
+            // It goes with another one, as WAL does.
+            Ok(None) => {}
+            Err(error) if error.kind() == crate::error::Kind::Interrupted => return Err(error),
+            Err(error) => refusals.push((path, error)),
+        }
+    }
+    let Some(count) = (!candidates.is_empty()).then_some(candidates.len()) else {
+        return Err(match refusals.into_iter().next() {
+            Some((_, error)) => error.doing(format!(
+                "choose an artifact of {}",
+                source.shown(&source.root)
+            )),
+            None => Error::usage(format!("{} holds no artifact", source.shown(&source.root)))
+                .hint("name the file, or the folder that the backups are written to"),
+        });
+    };
+    if let (2.., Some(undated)) = (count, candidates.iter().find(|it| it.at.is_none())) {
+        return Err(Error::usage(format!(
+            "the newest of {count} artifacts cannot be told: {} does not say when it was made, and file dates say when it was copied",
+            source.shown(&undated.path)
+        ))
+        .hint("name the artifact; pg_dump writes the time into custom, directory and tar dumps, and into plain ones with --verbose"));
+    }
+    candidates.sort_by(|a, b| (b.at, &b.path).cmp(&(a.at, &a.path)));
+    // Whatever is empty or unreadable has no time: it is told beside the one that is taken.
+    let mut left: Vec<(String, String)> = refusals
+        .into_iter()
+        .filter(|(_, error)| error.kind() == crate::error::Kind::Failed)
+        .map(|(path, error)| (source.shown(&path), error.message()))
+        .collect();
+    let mut first = None;
+    for candidate in candidates {
+        source.whole(ctx, &candidate.path).await?;
+        let shown = source.shown(&candidate.path);
+        let shape = shape::of(&candidate.path)?.unwrap_or(candidate.shape);
+        let given = examine::examine(ctx, &shape, shown, options).await?;
+        match &given.read.error {
+            None => return Ok(Given { left, ..given }),
+            Some(why) => left.push((given.shown.clone(), why.clone())),
+        }
+        first.get_or_insert(given);
+    }
+    first.ok_or_else(|| Error::defect("no candidate was examined"))
+}
+
+/// The name of a file without what only says how it is stored.
+fn bare(path: &Path) -> String {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    name.strip_suffix(".age").unwrap_or(&name).to_owned()
+}
+
+/// A word for what a file is a backup of: its name without endings, dates and numbers.
+fn stem(path: &Path) -> String {
+    let name = bare(path);
+    let first = name.split('.').next().unwrap_or_default();
+    let letters = |c: char| {
+        if c.is_ascii_alphabetic() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let dashed: String = first.chars().map(letters).collect();
+    // A lone t or z is of a time such as 20261121T030000Z.
+    let words = dashed
+        .split('-')
+        .filter(|word| !["", "t", "z", "utc"].contains(word));
+    words.collect::<Vec<_>>().join("-")
+}
+
+/// A word that may stand in the id of a drill.
+pub fn slug(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
+    let slug: String = text.chars().map(plain).collect();
+    let slug = slug.trim_matches('-');
+    match slug {
+        "" => "artifact".to_owned(),
+        slug => slug.chars().take(60).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifacts_of_one_lineage_have_one_name_whatever_their_dates() {
+        for name in [
+            "shop-2026-11-21.sql.gz",
+            "shop_20261122T030000Z.sql",
+            "shop.20261120.sql.zst.age",
+        ] {
+            assert_eq!(stem(Path::new(name)), "shop", "{name}");
+        }
+        assert_eq!(slug("Shop db/äx"), "Shop-db--x");
+        assert_eq!(slug("??"), "artifact");
+    }
+}

@@ -1,0 +1,94 @@
+//! `redrill verify`, through the binary: real backups by the usual tools, whole and damaged, from every kind of place.
+//!
+//! Each check has a fault that it alone fails on, and a healthy twin that passes. They need a local Postgres and Redis;
+//! without them the trials are ignored (they fail where services are required, `REDRILL_REQUIRE_SERVICES=1`).
+
+#[path = "telling/place.rs"]
+#[expect(dead_code, reason = "another target uses the rest")]
+mod place;
+#[path = "server/mod.rs"]
+mod server;
+
+mod verify {
+    pub mod damaged;
+    pub mod held;
+    pub mod lab;
+    pub mod places;
+    pub mod runs;
+    pub mod whole;
+}
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use verify::{damaged, held, lab, places, whole};
+
+fn missing() -> Option<String> {
+    let redis = std::process::Command::new("redis-server")
+        .arg("--version")
+        .output();
+    place::no_postgres().or_else(|| redis.err().map(|_| "no local Redis".to_owned()))
+}
+
+fn trial(name: &'static str, test: fn() -> place::Outcome) -> Trial {
+    Trial::ignorable_test(name, move || match missing() {
+        Some(reason) if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() => {
+            Err(reason.into())
+        }
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => test().map(|()| Completion::Completed),
+    })
+}
+
+macro_rules! trials {
+    ($($module:ident :: $test:ident),+ $(,)?) => {
+        vec![$(trial(concat!(stringify!($module), "::", stringify!($test)), $module::$test)),+]
+    };
+}
+
+fn main() -> std::process::ExitCode {
+    let trials = trials![
+        whole::a_custom_dump_is_verified,
+        whole::a_directory_dump_is_verified,
+        whole::a_tar_dump_is_verified,
+        whole::a_plain_dump_is_verified,
+        whole::plain_dumps_packed_by_gzip_and_zstd_are_verified,
+        whole::a_base_backup_of_tar_files_is_verified,
+        whole::a_base_backup_of_a_directory_is_verified,
+        whole::a_base_backup_without_wal_is_verified_with_the_folder_of_its_wal,
+        whole::a_snapshot_of_redis_is_verified,
+        whole::an_append_only_directory_is_verified,
+        whole::a_tar_file_of_files_is_verified,
+        whole::what_is_encrypted_is_verified_with_its_identity,
+        whole::roles_come_with_the_globals,
+        damaged::what_was_cut_is_refused_before_any_server_starts,
+        damaged::what_is_empty_is_refused,
+        damaged::what_is_no_backup_is_refused_by_its_name,
+        damaged::what_is_encrypted_is_not_opened_without_its_key,
+        damaged::a_flipped_bit_in_the_rows_fails_the_restore,
+        damaged::a_changed_file_of_a_base_backup_fails_the_restore,
+        damaged::a_base_backup_without_its_wal_says_what_is_missing,
+        damaged::a_script_that_runs_commands_is_not_run,
+        held::a_drop_of_rows_against_the_last_verified_one_fails,
+        held::what_is_allowed_to_drop_may_drop,
+        held::a_baseline_that_was_edited_is_no_baseline,
+        held::a_wrong_answer_fails,
+        held::what_nothing_proves_is_undetermined_and_says_what_to_ask,
+        held::a_time_in_the_future_fails,
+        held::a_content_that_is_too_old_fails_whatever_the_file_says,
+        held::a_missing_role_is_named_and_created_when_asked,
+        held::a_missing_extension_is_named,
+        held::a_sequence_behind_its_rows_fails,
+        held::the_live_source_is_counted_and_its_password_shown_nowhere,
+        places::of_a_folder_the_newest_whole_one_by_its_content_is_taken,
+        places::a_folder_without_times_asks_for_a_name,
+        places::an_object_and_the_newest_below_a_prefix_are_fetched_from_s3,
+        places::a_presigned_address_is_fetched_and_its_signature_shown_nowhere,
+        places::an_address_that_answers_nothing_good_says_so,
+        places::an_interrupted_run_leaves_nothing_behind,
+        places::json_is_the_record_and_nothing_else,
+    ];
+    let server = server::Server::start();
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    drop(server);
+    lab::Lab::remove();
+    conclusion.exit_code()
+}

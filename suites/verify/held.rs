@@ -1,0 +1,204 @@
+//! What an artifact is held against: the last verified one, questions, the clock, the server, the live source.
+
+use std::collections::BTreeSet;
+
+use chrono::Datelike as _;
+
+use super::lab::{Lab, in_year};
+use super::runs::{checks, command, failed_by, is_clean, plainly, verify};
+use crate::place::{Outcome, Place, all, exits, says};
+
+/// A place with the run of a whole dump that passed.
+fn verified() -> Result<(&'static Lab, Place), libtest_mimic::Failed> {
+    let (lab, place) = (Lab::get()?, Place::new());
+    exits(
+        &verify(&place, &lab.path("shop.dump"), &["--create-roles"])?,
+        0,
+    )?;
+    Ok((lab, place))
+}
+
+pub fn a_drop_of_rows_against_the_last_verified_one_fails() -> Outcome {
+    let (lab, place) = verified()?;
+    let output = plainly(&place, &lab.path("less.dump"), &["--create-roles"])?;
+    failed_by(&place, &output, "baseline")?;
+    says(
+        &output,
+        &["rows-dropped", "public.orders has 500, and had 1000"],
+    )?;
+    // Against the same, a whole one passes without a question: the earlier run is the proof.
+    exits(
+        &plainly(&place, &lab.path("shop.dump"), &["--create-roles"])?,
+        0,
+    )
+}
+
+pub fn what_is_allowed_to_drop_may_drop() -> Outcome {
+    let (lab, place) = verified()?;
+    place.write("drop.toml", "drop = { rows = \"60%\" }\n");
+    let arguments = ["--create-roles", "--ask", "drop.toml"];
+    exits(&plainly(&place, &lab.path("less.dump"), &arguments)?, 0)
+}
+
+pub fn a_baseline_that_was_edited_is_no_baseline() -> Outcome {
+    let (lab, place) = verified()?;
+    let path = place.run()?.join("record.json");
+    let record = std::fs::read_to_string(&path)?;
+    std::fs::write(
+        &path,
+        record.replace("\"public.orders\": 1000", "\"public.orders\": 400"),
+    )?;
+    let output = plainly(&place, &lab.path("less.dump"), &["--create-roles"])?;
+    exits(&output, 3)?;
+    says(
+        &output,
+        &["not-compared", "is not the one that was written"],
+    )
+}
+
+pub fn a_wrong_answer_fails() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    place.write(
+        "wrong.toml",
+        "[[smoke]]\nask = \"select count(*) from public.orders\"\nexpect = { min = 2000 }\n",
+    );
+    let arguments = ["--create-roles", "--ask", "wrong.toml"];
+    let output = plainly(&place, &lab.path("shop.dump"), &arguments)?;
+    failed_by(&place, &output, "smoke")?;
+    says(&output, &["answered `1000`, expected at least 2000"])
+}
+
+pub fn what_nothing_proves_is_undetermined_and_says_what_to_ask() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let output = plainly(&place, &lab.path("shop.dump"), &["--create-roles"])?;
+    exits(&output, 3)?;
+    let undetermined = checks(&place, "undetermined")?;
+    if undetermined != BTreeSet::from(["proven".to_owned()]) {
+        return Err(format!("{undetermined:?}\n{}", all(&output)).into());
+    }
+    says(
+        &output,
+        &[
+            "nothing-proven",
+            "select count(*) from public.orders",
+            "expect = { min = 1000 }",
+        ],
+    )?;
+    // What was not verified is no baseline.
+    let output = plainly(&place, &lab.path("shop.dump"), &["--create-roles"])?;
+    exits(&output, 3)
+}
+
+pub fn a_time_in_the_future_fails() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let next = chrono::Utc::now().year() + 2;
+    std::fs::write(
+        place.path("shop.dump"),
+        in_year(&lab.bytes("shop.dump"), next),
+    )?;
+    let output = verify(&place, &place.path("shop.dump"), &["--create-roles"])?;
+    failed_by(&place, &output, "fresh")?;
+    says(&output, &["from-the-future", "--zone"])
+}
+
+pub fn a_content_that_is_too_old_fails_whatever_the_file_says() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    // The file itself is of this moment.
+    std::fs::write(
+        place.path("shop.dump"),
+        in_year(&lab.bytes("shop.dump"), 2020),
+    )?;
+    let output = verify(
+        &place,
+        &place.path("shop.dump"),
+        &["--create-roles", "--max-age", "7d"],
+    )?;
+    failed_by(&place, &output, "fresh")?;
+    says(&output, &["too-old", "7 d are allowed"])?;
+    exits(
+        &verify(
+            &place,
+            &lab.path("shop.dump"),
+            &["--create-roles", "--max-age", "7d"],
+        )?,
+        0,
+    )?;
+    let undated = verify(
+        &place,
+        &lab.path("shop.sql"),
+        &["--create-roles", "--max-age", "7d"],
+    )?;
+    exits(&undated, 3)?;
+    says(&undated, &["no-content-time", "--verbose"])?;
+    exits(
+        &verify(
+            &place,
+            &lab.path("told.sql"),
+            &["--create-roles", "--max-age", "7d"],
+        )?,
+        0,
+    )
+}
+
+pub fn a_missing_role_is_named_and_created_when_asked() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let output = verify(&place, &lab.path("shop.dump"), &[])?;
+    failed_by(&place, &output, "needs")?;
+    says(&output, &["role-missing", "shop_owner", "--create-roles"])?;
+    let output = verify(&place, &lab.path("shop.dump"), &["--create-roles"])?;
+    exits(&output, 0)?;
+    says(&output, &["role-created", "shop_owner"])
+}
+
+pub fn a_missing_extension_is_named() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let text = String::from_utf8(lab.bytes("shop.sql"))?;
+    let wants = "CREATE EXTENSION IF NOT EXISTS no_such_thing WITH SCHEMA public;\n";
+    place.write(
+        "wants.sql",
+        &text.replacen("CREATE TABLE", &format!("{wants}CREATE TABLE"), 1),
+    );
+    let output = verify(&place, &place.path("wants.sql"), &["--create-roles"])?;
+    failed_by(&place, &output, "needs")?;
+    says(&output, &["extension-missing", "no_such_thing"])
+}
+
+pub fn a_sequence_behind_its_rows_fails() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let output = verify(&place, &lab.path("behind.dump"), &["--create-roles"])?;
+    failed_by(&place, &output, "sequences")
+}
+
+pub fn the_live_source_is_counted_and_its_password_shown_nowhere() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let source = &lab.source;
+    let dsn = format!(
+        "postgresql://{}:{}@{}:{}/shop",
+        source.user, source.password, source.host, source.port
+    );
+    place.write("dsn", &dsn);
+    exits(
+        &plainly(
+            &place,
+            &lab.path("shop.dump"),
+            &["--create-roles", "--live-file", "dsn"],
+        )?,
+        0,
+    )?;
+    let arguments = ["--create-roles", "--live-env", "SHOP_DSN", "--no-baseline"];
+    let output = command(&place, &lab.path("less.dump"), &arguments)
+        .env("SHOP_DSN", &dsn)
+        .output()?;
+    is_clean(&place, &output)?;
+    failed_by(&place, &output, "live")?;
+    let mut told = all(&output);
+    for run in place.runs() {
+        for name in ["record.json", "report.md", "report.html"] {
+            told += &std::fs::read_to_string(run.join(name))?;
+        }
+    }
+    match source.password.is_empty() || told.contains(&source.password) {
+        true => Err("the password stands there".into()),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,242 @@
+//! Where artifacts lie: folders, buckets, addresses; and runs that end before their time.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use redrill::context::{Context, RunId};
+use redrill::service::s3::{Headers, S3Client};
+use serde_json::Value;
+
+use super::lab::{Lab, block_on, in_year};
+use super::runs::{ASK, command, is_clean, last, plainly, verify};
+use crate::place::{Outcome, Place, exits, says, text};
+use crate::server::endpoint;
+
+pub fn of_a_folder_the_newest_whole_one_by_its_content_is_taken() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let whole = lab.bytes("shop.dump");
+    std::fs::create_dir(place.path("backups"))?;
+    let write = |name: &str, bytes: &[u8]| std::fs::write(place.path("backups").join(name), bytes);
+    write("b-new.dump", &whole)?;
+    write("c-cut.dump", &whole[..whole.len() - 30])?;
+    write("d-empty.dump", b"")?;
+    write("readme.txt", b"backups of the shop")?;
+    // Written last, and the oldest.
+    write("a-old.dump", &in_year(&whole, 2021))?;
+    let output = verify(&place, &place.path("backups"), &["--create-roles"])?;
+    exits(&output, 0)?;
+    says(
+        &output,
+        &["artifact-skipped", "c-cut.dump was left", "d-empty.dump"],
+    )?;
+    let title = last(&place)?["drills"][0]["title"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    match title.contains("b-new.dump") {
+        true => Ok(()),
+        false => Err(format!("took {title}").into()),
+    }
+}
+
+pub fn a_folder_without_times_asks_for_a_name() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    std::fs::create_dir(place.path("backups"))?;
+    std::fs::copy(lab.path("shop.sql"), place.path("backups/one.sql"))?;
+    exits(
+        &verify(&place, &place.path("backups"), &["--create-roles"])?,
+        0,
+    )?;
+    std::fs::copy(lab.path("shop.sql"), place.path("backups/two.sql"))?;
+    let output = verify(&place, &place.path("backups"), &["--create-roles"])?;
+    exits(&output, 2)?;
+    says(
+        &output,
+        &[
+            "the newest of 2 artifacts cannot be told",
+            "name the artifact",
+        ],
+    )
+}
+
+/// A bucket with these objects.
+fn bucket(name: &str, objects: &[(&str, Vec<u8>)]) -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let run = RunId::from_text("bucket");
+    let path = dir.path().to_owned();
+    let ctx =
+        Context::new(run, path.clone(), path, Default::default()).map_err(|it| it.to_string())?;
+    let stored = block_on(async {
+        let client = S3Client::new(&endpoint());
+        client.create_bucket(&ctx, name).await?;
+        for (key, bytes) in objects {
+            let body = Box::new(std::io::Cursor::new(bytes.clone()));
+            client
+                .put(&ctx, name, key, body, &Headers::default())
+                .await?;
+        }
+        Ok::<_, redrill::error::Error>(())
+    });
+    stored.map_err(|error| error.to_string().into())
+}
+
+pub fn an_object_and_the_newest_below_a_prefix_are_fetched_from_s3() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let whole = lab.bytes("shop.dump");
+    // Large enough that more than its beginning must be fetched.
+    let base = |name: &str| std::fs::read(lab.path("base-tar").join(name)).expect("is there");
+    bucket(
+        "verify-s3",
+        &[
+            ("daily/old.dump", in_year(&whole, 2021)),
+            ("daily/new.dump", whole),
+            ("base/base.tar.gz", base("base.tar.gz")),
+            ("base/pg_wal.tar.gz", base("pg_wal.tar.gz")),
+            ("base/backup_manifest", base("backup_manifest")),
+        ],
+    )?;
+    let server = endpoint();
+    let address = format!("http://{}:{}", server.host, server.port);
+    place.write("ask.toml", ASK);
+    let on = |artifact: &str| {
+        let arguments = [
+            "--create-roles",
+            "--ask",
+            "ask.toml",
+            "--endpoint",
+            &address,
+        ];
+        let mut command = command(&place, Path::new(artifact), &arguments);
+        command
+            .env("AWS_ACCESS_KEY_ID", &server.user)
+            .env("AWS_SECRET_ACCESS_KEY", &server.password);
+        command
+    };
+    for artifact in [
+        "s3://verify-s3/daily",
+        "s3://verify-s3/daily/new.dump",
+        "s3://verify-s3/base",
+    ] {
+        let output = on(artifact).output()?;
+        exits(&output, 0)?;
+        is_clean(&place, &output)?;
+        let record = last(&place)?.to_string();
+        if record.contains(&server.password)
+            || artifact.ends_with("daily") && !record.contains("daily/new.dump")
+        {
+            return Err(format!("{artifact}: {record}").into());
+        }
+    }
+    let nothing = on("s3://verify-s3/nothing").output()?;
+    exits(&nothing, 2)?;
+    says(&nothing, &["no object of this name"])?;
+    let keyless = on("s3://verify-s3/daily")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .output()?;
+    exits(&keyless, 2)?;
+    says(&keyless, &["AWS_ACCESS_KEY_ID"])
+}
+
+/// An address that holds for a while.
+fn presigned(bucket: &str, key: &str) -> String {
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    let server = endpoint();
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(format!("http://{}:{}", server.host, server.port))
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new(
+            server.user,
+            server.password,
+            None,
+            None,
+            "test",
+        ))
+        .force_path_style(true)
+        .build();
+    let client = aws_sdk_s3::Client::from_conf(config);
+    let holds = aws_sdk_s3::presigning::PresigningConfig::expires_in(Duration::from_secs(600));
+    let request = client.get_object().bucket(bucket).key(key);
+    let signed = block_on(request.presigned(holds.expect("a time")));
+    signed.expect("signed").uri().to_owned()
+}
+
+pub fn a_presigned_address_is_fetched_and_its_signature_shown_nowhere() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    bucket("verify-signed", &[("shop.dump", lab.bytes("shop.dump"))])?;
+    let address = presigned("verify-signed", "shop.dump");
+    let signature = address.split("X-Amz-Signature=").nth(1).unwrap_or_default();
+    let signature = signature.split('&').next().unwrap_or_default().to_owned();
+    let output = verify(&place, Path::new(&address), &["--create-roles"])?;
+    exits(&output, 0)?;
+    let mut told = text(&output.stdout) + &text(&output.stderr);
+    told += &last(&place)?.to_string();
+    if signature.len() < 32 || told.contains(&signature) {
+        return Err(format!("{signature:?} stands in {told}").into());
+    }
+    says(&output, &["verify-signed/shop.dump"])
+}
+
+pub fn an_address_that_answers_nothing_good_says_so() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    bucket("verify-refused", &[("shop.dump", lab.bytes("shop.dump"))])?;
+    let address = presigned("verify-refused", "shop.dump");
+    let (before, signature) = address
+        .split_once("X-Amz-Signature=")
+        .ok_or("no signature")?;
+    let forged = format!(
+        "{before}X-Amz-Signature={}",
+        "0".repeat(64) + &signature[64..]
+    );
+    let output = plainly(&place, Path::new(&forged), &[])?;
+    exits(&output, 2)?;
+    says(&output, &["it answered 403", "presigned"])?;
+    let output = plainly(&place, Path::new("http://127.0.0.1:9/shop.dump"), &[])?;
+    exits(&output, 3)
+}
+
+pub fn an_interrupted_run_leaves_nothing_behind() -> Outcome {
+    use nix::sys::signal::{Signal, kill};
+    let (lab, place) = (Lab::get()?, Place::new());
+    let mut command = command(&place, &lab.path("base-tar"), &[]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let since = Instant::now();
+    // Its own directory, and that of the run: a server is on its way.
+    let directories = || {
+        std::fs::read_dir(place.path("tmp"))
+            .map(Iterator::count)
+            .unwrap_or(0)
+    };
+    while directories() < 2
+        && since.elapsed() < Duration::from_secs(30)
+        && child.try_wait()?.is_none()
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(
+        nix::unistd::Pid::from_raw(i32::try_from(child.id())?),
+        Signal::SIGINT,
+    )?;
+    let output = child.wait_with_output()?;
+    exits(&output, 130)?;
+    is_clean(&place, &output)
+}
+
+pub fn json_is_the_record_and_nothing_else() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let output = verify(
+        &place,
+        &lab.path("shop.dump"),
+        &["--create-roles", "--format", "json"],
+    )?;
+    exits(&output, 0)?;
+    let printed: Value = serde_json::from_slice(&output.stdout)?;
+    match printed == last(&place)? {
+        true => Ok(()),
+        false => Err("standard output is not the record".into()),
+    }
+}
