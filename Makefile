@@ -20,6 +20,7 @@ drill: setup
 
 test:
 	@.ci/setup --tests
+	PATH="$(abspath $(or $(CARGO_TARGET_DIR),target))/validators/bin:$$PATH" \
 	REDRILL_REQUIRE_SERVICES=1 REDRILL_SERVICES=$(or $(REDRILL_SERVICES),local) cargo test $(ARGS)
 
 images:

@@ -38,6 +38,7 @@ pub struct Error {
     /// Outermost context last.
     messages: Vec<String>,
     hint: Option<String>,
+    last_resort: Option<String>,
 }
 
 impl Error {
@@ -47,6 +48,7 @@ impl Error {
             kind,
             messages: vec![message.into()],
             hint: None,
+            last_resort: None,
         }
     }
 
@@ -87,6 +89,13 @@ impl Error {
         self
     }
 
+    /// Says where to look when nobody knows what the user can do: the hint of an error that has no other.
+    #[must_use]
+    pub fn last_resort(mut self, hint: impl Into<String>) -> Self {
+        self.last_resort.get_or_insert_with(|| hint.into());
+        self
+    }
+
     /// Adds what was being done: a present-tense verb and its object.
     #[must_use]
     pub fn doing(mut self, what: impl Into<String>) -> Self {
@@ -101,7 +110,7 @@ impl Error {
 
     /// What the user can do, where that is known.
     pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.hint.as_deref().or(self.last_resort.as_deref())
     }
 
     /// The message without its hint.
@@ -126,7 +135,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message())?;
-        match &self.hint {
+        match self.hint_text() {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),
         }
@@ -209,6 +218,14 @@ mod tests {
             "start redis: redis-server: not found\n  hint: apt-get install redis-server"
         );
         assert_eq!(error.exit(), Exit::Undetermined);
+    }
+
+    #[test]
+    fn any_hint_is_better_than_the_last_resort() {
+        let error = Error::failed("tar ended with 2").last_resort("the whole log is tar.log");
+        assert_eq!(error.hint_text(), Some("the whole log is tar.log"));
+        let error = error.hint("recover the backup before it");
+        assert_eq!(error.hint_text(), Some("recover the backup before it"));
     }
 
     #[test]

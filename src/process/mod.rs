@@ -91,7 +91,8 @@ impl Finished {
         } else {
             format!("{program} {how}: {words}")
         };
-        Err(Error::failed(message).hint(format!("the whole log is {}", self.log.display())))
+        let log = format!("the whole log is {}", self.log.display());
+        Err(Error::failed(message).last_resort(log))
     }
 
     /// Standard output as text, without the white space around it.

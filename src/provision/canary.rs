@@ -2,6 +2,7 @@
 //!
 //! It answers nothing and counts. Not here: who is told the address, and what a call means.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,20 +15,20 @@ use crate::error::{Doing, Result};
 /// How long to wait when no more connections can be accepted, before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// A listener on 127.0.0.1, until it is dropped.
+/// A listener, until it is dropped.
 #[derive(Debug)]
 pub struct Canary {
-    port: u16,
+    address: SocketAddr,
     calls: Arc<AtomicU64>,
     listening: JoinHandle<()>,
 }
 
 impl Canary {
-    /// Listens on a free port.
-    pub async fn listen() -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await;
-        let listener = listener.doing("listen on 127.0.0.1")?;
-        let port = listener.local_addr().doing("ask for the port")?.port();
+    /// Listens on a free port of an address of this machine.
+    pub async fn listen(at: Ipv4Addr) -> Result<Self> {
+        let listener = TcpListener::bind((at, 0)).await;
+        let listener = listener.doing_with(|| format!("listen on {at}"))?;
+        let address = listener.local_addr().doing("ask for the port")?;
         let calls = Arc::new(AtomicU64::new(0));
         let counted = calls.clone();
         let listening = tokio::spawn(async move {
@@ -43,20 +44,25 @@ impl Canary {
             }
         });
         Ok(Self {
-            port,
+            address,
             calls,
             listening,
         })
     }
 
-    /// Its port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How often it was called by now.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the calls until now, and says how many they were.
+    pub fn forget(&self) -> u64 {
+        self.calls.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -73,15 +79,16 @@ mod tests {
     #[tokio::test]
     async fn every_call_is_counted_and_none_is_answered() {
         use tokio::io::AsyncReadExt;
-        let canary = Canary::listen().await.expect("listens");
+        let canary = Canary::listen(Ipv4Addr::LOCALHOST).await.expect("listens");
         assert_eq!(canary.calls(), 0);
         for calls in 1..=2 {
-            let called = tokio::net::TcpStream::connect(("127.0.0.1", canary.port()));
+            let called = tokio::net::TcpStream::connect(canary.address());
             let mut called = called.await.expect("connected");
             let mut answer = Vec::new();
             // A reset, or the end: either way nothing is said.
             let _ = called.read_to_end(&mut answer).await;
             assert_eq!((answer.len(), canary.calls()), (0, calls));
         }
+        assert_eq!((canary.forget(), canary.calls()), (2, 0));
     }
 }
