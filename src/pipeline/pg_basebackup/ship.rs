@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::artifact::Destination;
+use crate::pipeline::physical::archiver;
 use crate::repository::manifest::ManifestFile;
 use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
@@ -210,11 +211,7 @@ pub(super) async fn is_there(
     );
     for repository in &destination.repositories {
         if repository.head(ctx, &key).await?.is_none() {
-            return Err(Error::failed(format!(
-                "the server says that {segment} is archived, and it is not in repository {}: what was committed in it is in none",
-                repository.name()
-            ))
-            .hint("its archive_command succeeds without storing anything: see what it was changed to"));
+            return Err(archiver::not_there(segment, repository.name()));
         }
     }
     Ok(())

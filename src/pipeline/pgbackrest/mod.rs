@@ -290,11 +290,7 @@ done"#;
             if there.iter().any(|file| file.name == Name::Segment(last)) {
                 return Ok(());
             }
-            Err(Error::failed(format!(
-                "the server says that {last} is archived, and it is not in repository {}: what was committed in it is in none",
-                repository.name()
-            ))
-            .hint("its archive_command succeeds without storing anything: see what it was changed to"))
+            Err(archiver::not_there(last, repository.name()))
         };
         work.await.doing("archive what was committed")
     }

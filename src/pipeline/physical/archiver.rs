@@ -173,6 +173,15 @@ async fn behind(ctx: &Context, session: &Session, segment: &str, how: &str) -> E
     .hint("the server's log has archive_command's words: a full disk and an archive that cannot be written to are the usual reasons")
 }
 
+/// A segment that the server believes archived, and that a repository does not hold.
+pub fn not_there(segment: Segment, repository: &str) -> Error {
+    Error::failed(format!(
+        "the server says that {segment} is archived, and it is not in repository {repository}: what was committed in it \
+         is in none"
+    ))
+    .hint("its archive_command succeeds without storing anything: see what it was changed to")
+}
+
 /// A path in a command line or a setting.
 pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
