@@ -13,7 +13,3 @@ fn main() -> std::process::ExitCode {
         }
     }
 }
-
-// Requests to S3 are many small allocations; the C library's own allocator takes half as long again for them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
