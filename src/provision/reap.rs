@@ -16,6 +16,8 @@ use crate::provision::containers::{OWNER_LABEL, RUN_LABEL};
 
 const PREFIX: &str = "redrill-";
 const LOCK: &str = "run.lock";
+/// Where the sockets of a run lie: a socket's path has about a hundred bytes, which a temporary directory can use up.
+const SOCKETS: &str = "/tmp";
 
 /// The directory of a running run; dropping it gives the lock back but removes nothing.
 pub struct RunHome {
@@ -50,6 +52,7 @@ impl RunHome {
     /// Removes the directory and everything that still belongs to the run: normally nothing does any more.
     pub async fn remove(self, mode: &str) -> Result<()> {
         end_processes(&self.path);
+        remove_sockets(self.run.as_str());
         if mode == "containers" {
             let containers = list_containers(&self.path).await?;
             let own = containers
@@ -129,13 +132,13 @@ pub async fn reap() -> Result<Vec<Reaped>> {
                 error: None,
             });
         }
-        let error = std::fs::remove_dir_all(&path)
-            .err()
-            .map(|error| error.to_string());
-        reaped.push(Reaped {
-            what: format!("directory {} of run {run}", path.display()),
-            error,
-        });
+        let removed = remove_sockets(&run).into_iter();
+        for (path, removed) in removed.chain([(path.clone(), std::fs::remove_dir_all(&path))]) {
+            reaped.push(Reaped {
+                what: format!("directory {} of run {run}", path.display()),
+                error: removed.err().map(|error| error.to_string()),
+            });
+        }
     }
     let scratch = tempfile::tempdir().doing("make a scratch directory")?;
     // Without an engine there can be no containers to remove.
@@ -153,6 +156,28 @@ pub async fn reap() -> Result<Vec<Reaped>> {
         remove_containers(scratch.path(), orphans.into_iter()).await?;
     }
     Ok(reaped)
+}
+
+/// What `mktemp -d` is told to make a directory for sockets of, where the server runs.
+pub fn sockets(run: &RunId) -> String {
+    format!("{}XXXXXX", sockets_of(run.as_str()).display())
+}
+
+fn sockets_of(run: &str) -> PathBuf {
+    Path::new(SOCKETS).join(format!("{PREFIX}{run}."))
+}
+
+/// Removes the directories for sockets of a run on this machine.
+fn remove_sockets(run: &str) -> Vec<(PathBuf, std::io::Result<()>)> {
+    let own = sockets_of(run).into_os_string();
+    let all = std::fs::read_dir(SOCKETS).into_iter().flatten().flatten();
+    all.map(|entry| entry.path())
+        .filter(|path| {
+            let path = path.as_os_str().as_encoded_bytes();
+            path.starts_with(own.as_encoded_bytes())
+        })
+        .map(|path| (path.clone(), std::fs::remove_dir_all(&path)))
+        .collect()
 }
 
 /// Ends the servers noted below a run's directory, if they are still the processes they were.
@@ -250,4 +275,31 @@ async fn remove_containers(dir: &Path, containers: impl Iterator<Item = Containe
         .await?
         .ok()
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sockets_of_a_run_go_and_those_of_another_stay() {
+        let (own, other) = (
+            RunId::fresh(chrono::Utc::now()),
+            RunId::fresh(chrono::Utc::now()),
+        );
+        let made = |run: &RunId| {
+            let path = PathBuf::from(sockets(run).replace("XXXXXX", "abc123"));
+            std::fs::create_dir(&path).expect("made");
+            std::fs::write(path.join(".s.PGSQL.5432"), "").expect("written");
+            path
+        };
+        let (ours, theirs) = (made(&own), made(&other));
+        let removed = remove_sockets(own.as_str());
+        let stays = theirs.is_dir();
+        std::fs::remove_dir_all(&theirs).expect("removed");
+        assert_eq!(removed.len(), 1);
+        assert!(removed[0].1.is_ok() && !ours.exists() && stays);
+        // The longest path that a socket may have, on Linux (unix(7)).
+        assert!(ours.join(".s.PGSQL.5432").as_os_str().len() < 108);
+    }
 }

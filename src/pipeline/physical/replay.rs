@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::ReplayFact;
 use crate::process::{Command, Daemon};
-use crate::provision::ready;
+use crate::provision::{ready, reap};
 use crate::repository::wal::{Name, Segment};
 use crate::service::Running;
 use crate::service::postgres::session::{identifier, literal};
@@ -67,8 +67,7 @@ pub async fn replay(
     cluster: String,
 ) -> Result<ReplayFact> {
     let prepared = beside(server, PREPARED);
-    // The path of a socket must be short.
-    let made = server.tool("mktemp").args(["-d", "/tmp/redrill-XXXXXXXX"]);
+    let made = server.tool("mktemp").arg("-d").arg(reap::sockets(&ctx.run));
     let socket = made.run(ctx).await?.ok()?.text();
     let mut recovery = Recovery {
         server,
