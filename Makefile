@@ -16,6 +16,7 @@ setup:
 	@.ci/setup
 
 drill: setup
+	@cargo build
 	@cargo run --quiet -- drill deltacrown $(if $(REDRILL_SERVICES),,--services local) $(ARGS)
 
 test:
