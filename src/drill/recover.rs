@@ -94,7 +94,12 @@ async fn observe(
         return Ok(());
     };
     match service.observe(&ctx).await {
-        Ok(observation) => fact.restored = Some(observation),
+        Ok(mut observation) => {
+            if let Some(expected) = &fact.expected {
+                observation.share(expected);
+            }
+            fact.restored = Some(observation);
+        }
         Err(error) => {
             let words = stop_or_note(error)?;
             fact.error.get_or_insert(words);
