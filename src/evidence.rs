@@ -426,8 +426,41 @@ pub struct RecoveryFact {
     pub before: Vec<(String, String)>,
     /// How often the recovered server called the replication host that its source names, where that is listened at.
     pub called: Option<u64>,
+    /// What came into the archive of its source until everything was read; why that is not known. `None` where nothing is
+    /// archived.
+    pub archive: Option<std::result::Result<ArchiveWatch, String>>,
     /// What a given artifact needs of the server.
     pub needs: Option<NeedsFact>,
+}
+
+/// A file in the archive of a source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InArchive {
+    /// The timeline that it is of, by its name.
+    pub timeline: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it lies: a repository, or the directory that the source archives to.
+    pub place: String,
+}
+
+/// What came into the archive of a source while a copy of it was recovered and read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArchiveWatch {
+    /// The source still answers, and archives what it writes on its own timeline.
+    pub lives: bool,
+    /// The newest timeline that was there when the recovery began.
+    pub newest: u32,
+    /// What was not there then.
+    pub came: Vec<InArchive>,
+}
+
+impl ArchiveWatch {
+    /// What neither the source nor the drill can have put there: both are on timelines that were there before.
+    pub fn foreign(&self) -> impl Iterator<Item = &InArchive> {
+        let own = |it: &InArchive| self.lives && it.timeline <= self.newest;
+        self.came.iter().filter(move |it| !own(it))
+    }
 }
 
 /// An artifact that a recovery tried and left.

@@ -27,6 +27,7 @@ mod release;
 pub mod runner;
 mod timeline;
 pub mod verify;
+mod witness;
 mod world;
 
 use floor::Floor;
@@ -183,11 +184,11 @@ fn result_of(terms: &Terms<'_>, mut evidence: Evidence, seconds: f64) -> DrillRe
         .iter()
         .map(|fact| (fact.what.clone(), fact.error.clone().map_or(Ok(()), Err)))
         .collect();
-    DrillResult {
     if evidence.given.is_none() {
         // Other drills follow, and this one's result is kept until they have ended.
         evidence.judged();
     }
+    DrillResult {
         drill: terms.drill.clone(),
         evidence,
         outcomes,
