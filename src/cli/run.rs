@@ -172,6 +172,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     };
     let end = runner::run(&run, &mut |result| {
         record.push(&result);
+        record.arrange(order.drills);
         trouble.over(report::write(&record, &folder));
     })
     .await?;

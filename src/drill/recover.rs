@@ -82,7 +82,7 @@ pub(super) async fn recover(
     Ok(())
 }
 
-/// Reads everything that came back of one component, and has its pipeline look at how whole the server is.
+/// Reads everything that came back of one component, and has its pipeline look at how whole the server is, both at once.
 async fn observe(
     ctx: &Context,
     world: &World<'_>,
@@ -93,20 +93,33 @@ async fn observe(
     let Ok(service) = world.service(&fact.component) else {
         return Ok(());
     };
-    match service.observe(&ctx).await {
+    let backup = backups.iter().find(|backup| backup.name == fact.backup);
+    let inspected = match (backup, &fact.error) {
+        (Some(backup), None) => {
+            let component = world.component(&fact.component)?;
+            Some(pipeline(backup, component, world.fault)?)
+        }
+        _ => None,
+    };
+    let inspect = async {
+        match &inspected {
+            Some(pipeline) => pipeline.inspect(&ctx, service.as_ref()).await,
+            None => Ok(None),
+        }
+    };
+    let (observed, found) = tokio::join!(service.observe(&ctx), inspect);
+    match observed {
         Ok(observation) => fact.restored = Some(observation),
         Err(error) => {
             let words = stop_or_note(error)?;
             fact.error.get_or_insert(words);
         }
     }
-    let backup = backups.iter().find(|backup| backup.name == fact.backup);
-    if let (Some(backup), None) = (backup, &fact.error) {
-        let component = world.component(&fact.component)?;
-        let pipeline = pipeline(backup, component, world.fault)?;
-        match pipeline.inspect(&ctx, service.as_ref()).await {
-            Ok(found) => fact.integrity = found,
-            Err(error) => fact.error = Some(stop_or_note(error)?),
+    match found {
+        Ok(found) => fact.integrity = found,
+        Err(error) => {
+            let words = stop_or_note(error)?;
+            fact.error.get_or_insert(words);
         }
     }
     // Everything was read by now: it had the time to call.
