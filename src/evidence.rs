@@ -4,6 +4,7 @@
 //! Facts hold counts, hashes, names and times; never row values and never secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,10 @@ use crate::context::{Phase, Step};
 use crate::suite::{Coordinate, Engine, RecoveryTarget, Smoke, Strike};
 
 mod given;
+mod hash;
 
 pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
+pub use hash::Digest;
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +63,27 @@ pub struct Evidence {
     pub given: Option<GivenFact>,
     /// What became of the release on the restored copy, where it was tried.
     pub release: Option<ReleaseFact>,
+}
+
+impl Evidence {
+    /// Forgets what was only held against each other, object by object, once it has been judged. Figures stay.
+    pub fn judged(&mut self) {
+        let backups = self.backups.iter_mut().chain(&mut self.guards);
+        for backup in backups {
+            backup.source.iter_mut().for_each(Observation::forget);
+            if let Some(read) = &mut backup.readable {
+                (read.keys, read.excluded) = (None, BTreeSet::new());
+            }
+        }
+        let strike = self.strike.iter_mut();
+        let archived = self.archives.iter_mut();
+        let recovered = self.recoveries.iter_mut();
+        strike
+            .flat_map(|strike| strike.whole.values_mut())
+            .chain(archived.filter_map(|archived| archived.source.as_mut()))
+            .chain(recovered.flat_map(|it| it.expected.iter_mut().chain(&mut it.restored)))
+            .for_each(Observation::forget);
+    }
 }
 
 /// A service that was started.
@@ -126,16 +150,17 @@ pub struct LedgerEntry {
 }
 
 /// Count and order-free fingerprint of one part of a component: a table, a Redis database and type, an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
     /// Rows, keys, or bytes of an object.
     pub count: u64,
-    /// The fingerprint in hex: equal content gives an equal one, in any order.
-    pub hash: String,
+    /// The fingerprint: equal content gives an equal one, in any order.
+    pub hash: Digest,
 }
 
-/// What a component held at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What a component held at one moment. A bucket may hold very many objects: names and definitions are shared between
+/// clones.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
     /// The nonce found in it; `None` when there is none.
     pub nonce: Option<String>,
@@ -144,11 +169,11 @@ pub struct Observation {
     /// Size as the server itself reports it, in bytes.
     pub bytes: u64,
     /// Content, part by part.
-    pub parts: BTreeMap<String, Part>,
+    pub parts: BTreeMap<Arc<str>, Part>,
     /// Content that expires, by part and minute of expiry (RFC 3339); minutes gone by are legitimate losses.
     pub expiring: BTreeMap<(String, DateTime<Utc>), Part>,
-    /// Definitions: `kind identity` → definition. For objects: `metadata KEY` → headers.
-    pub catalogue: BTreeMap<String, String>,
+    /// Definitions: `kind identity` → definition. For objects: key → headers.
+    pub catalogue: BTreeMap<Arc<str>, Arc<str>>,
     /// Sequences and the columns they feed.
     pub sequences: Vec<SequenceFact>,
     /// Ledger numbers found in it.
@@ -159,8 +184,36 @@ pub struct Observation {
     pub taken_at: DateTime<Utc>,
 }
 
+impl Observation {
+    /// Shares with an earlier observation what both say.
+    pub fn share(&mut self, earlier: &Self) {
+        let name = |name: Arc<str>| match earlier.parts.get_key_value(&name) {
+            Some((same, _)) => same.clone(),
+            None => name,
+        };
+        let parts = std::mem::take(&mut self.parts).into_iter();
+        self.parts = parts.map(|(it, part)| (name(it), part)).collect();
+        let definitions = std::mem::take(&mut self.catalogue).into_iter();
+        let shared =
+            definitions.map(
+                |(entry, definition)| match earlier.catalogue.get_key_value(&entry) {
+                    Some((same, it)) if *it == definition => (same.clone(), it.clone()),
+                    Some((same, _)) => (same.clone(), definition),
+                    None => (entry, definition),
+                },
+            );
+        self.catalogue = shared.collect();
+    }
+
+    /// Leaves the figures, and forgets what was held against another one.
+    pub fn forget(&mut self) {
+        self.parts.clear();
+        self.catalogue.clear();
+    }
+}
+
 /// A sequence and the column it feeds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SequenceFact {
     /// Qualified name.
     pub name: String,
@@ -218,8 +271,10 @@ pub struct StoredFact {
     pub run: String,
     /// Sum of stored bytes as the repository lists them.
     pub bytes: u64,
-    /// Files: what the manifest says and what is there.
-    pub files: Vec<FileFact>,
+    /// How many of its files are there as the manifest says.
+    pub sound: u64,
+    /// The other ones: what the manifest says and what is there.
+    pub amiss: Vec<FileFact>,
     /// Metadata stored beside the first file.
     pub metadata: BTreeMap<String, String>,
     /// What could not be read, in words.
@@ -241,6 +296,13 @@ pub struct FileFact {
     pub found_sha256: Option<String>,
 }
 
+impl FileFact {
+    /// Whether what was found is what the manifest says.
+    pub fn is_sound(&self) -> bool {
+        self.found_bytes == Some(self.bytes) && self.found_sha256.as_ref() == Some(&self.sha256)
+    }
+}
+
 /// What the engine's own tool said on reading an artifact to its end.
 #[derive(Debug, Clone, Default)]
 pub struct ReadFact {
@@ -253,7 +315,7 @@ pub struct ReadFact {
     /// The instant that the content itself claims (RDB `ctime`, dump header), on the real clock.
     pub content_time: Option<DateTime<Utc>>,
     /// Source keys and backed-up keys of a bucket, with SHA-256: for [`crate::suite::Check::Mirror`].
-    pub keys: Option<BTreeMap<String, String>>,
+    pub keys: Option<BTreeMap<Arc<str>, Digest>>,
     /// Keys that the backup's patterns exclude, as found in the source.
     pub excluded: BTreeSet<String>,
 }
@@ -364,8 +426,41 @@ pub struct RecoveryFact {
     pub before: Vec<(String, String)>,
     /// How often the recovered server called the replication host that its source names, where that is listened at.
     pub called: Option<u64>,
+    /// What came into the archive of its source until everything was read; why that is not known. `None` where nothing is
+    /// archived.
+    pub archive: Option<std::result::Result<ArchiveWatch, String>>,
     /// What a given artifact needs of the server.
     pub needs: Option<NeedsFact>,
+}
+
+/// A file in the archive of a source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InArchive {
+    /// The timeline that it is of, by its name.
+    pub timeline: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it lies: a repository, or the directory that the source archives to.
+    pub place: String,
+}
+
+/// What came into the archive of a source while a copy of it was recovered and read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArchiveWatch {
+    /// The source still answers, and archives what it writes on its own timeline.
+    pub lives: bool,
+    /// The newest timeline that was there when the recovery began.
+    pub newest: u32,
+    /// What was not there then.
+    pub came: Vec<InArchive>,
+}
+
+impl ArchiveWatch {
+    /// What neither the source nor the drill can have put there: both are on timelines that were there before.
+    pub fn foreign(&self) -> impl Iterator<Item = &InArchive> {
+        let own = |it: &InArchive| self.lives && it.timeline <= self.newest;
+        self.came.iter().filter(move |it| !own(it))
+    }
 }
 
 /// An artifact that a recovery tried and left.

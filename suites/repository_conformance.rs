@@ -382,7 +382,7 @@ async fn an_artifact_goes_through_whole_and_a_changed_one_does_not(
     assert!(back == bytes);
     assert!(stored + watch.elapsed() < Duration::from_secs(60));
     let unread = ArtifactReader::new(manifest.clone(), repository.clone(), None);
-    let (fact, _) = inspect(ctx, &unread, b"").await.expect("verified");
+    let (fact, ..) = inspect(ctx, &unread, b"").await.expect("verified");
     assert!(
         fact.committed && fact.manifest_last == Some(true),
         "{fact:?}"

@@ -13,10 +13,11 @@ mod telling {
     pub mod place;
     pub mod release;
     pub mod schedule;
+    pub mod sealed;
 }
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use telling::{browser, examples, gate, news, past, place, release, schedule};
+use telling::{browser, examples, gate, news, past, place, release, schedule, sealed};
 
 fn trial(
     name: &'static str,
@@ -76,6 +77,8 @@ fn main() -> std::process::ExitCode {
         schedule::a_service_that_crashed_leaves_its_drill_alone_and_the_next_one_waits_for_it,
         news::a_webhook_that_hangs_holds_up_no_verdict,
         news::failure_and_recovery_are_told_and_no_secret_is_printed,
+        sealed::what_is_told_over_tls_arrives,
+        sealed::a_certificate_that_is_not_trusted_is_reported_and_changes_no_verdict,
         examples::the_deploy_script_stops_at_a_closed_gate_and_goes_on_at_an_open_one,
     ]);
     trials.extend(trials![browser::missing;

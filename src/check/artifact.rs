@@ -1,5 +1,7 @@
 //! Is the artifact there, whole, readable, of the right size and of the right moment?
 
+use std::sync::Arc;
+
 use super::{Facts, unobserved};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Method};
@@ -45,14 +47,15 @@ pub(super) fn artifact(facts: &Facts<'_>) -> Outcome {
                     "write the manifest last, so that it can serve as the commit marker",
                 ));
             }
-            if stored.files.is_empty() {
+            observed += stored.sound;
+            if stored.sound == 0 && stored.amiss.is_empty() {
                 findings.push(Finding::error(
                     "no-files",
                     format!("{place}: the manifest names no file"),
                     "the backup stored nothing: see its step's log",
                 ));
             }
-            for file in &stored.files {
+            for file in &stored.amiss {
                 observed += 1;
                 let key = &file.key;
                 match (file.found_bytes, &file.found_sha256) {
@@ -232,17 +235,17 @@ pub(super) fn mirror(facts: &Facts<'_>) -> Outcome {
         let wanted = source
             .parts
             .iter()
-            .filter(|(key, _)| !read.excluded.contains(*key));
-        let missing: Vec<&String> = wanted
+            .filter(|(key, _)| !read.excluded.contains(&***key));
+        let missing: Vec<&Arc<str>> = wanted
             .clone()
             .map(|(key, _)| key)
             .filter(|key| !kept.contains_key(*key))
             .collect();
-        let extra: Vec<&String> = kept
+        let extra: Vec<&Arc<str>> = kept
             .keys()
-            .filter(|key| !source.parts.contains_key(*key) || read.excluded.contains(*key))
+            .filter(|key| !source.parts.contains_key(*key) || read.excluded.contains(&***key))
             .collect();
-        let changed: Vec<&String> = wanted
+        let changed: Vec<&Arc<str>> = wanted
             .filter(|(key, part)| kept.get(*key).is_some_and(|hash| *hash != part.hash))
             .map(|(key, _)| key)
             .collect();

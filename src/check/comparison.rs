@@ -1,6 +1,7 @@
 //! Is what came back what was there when the backup was taken? Source and restored observations side by side.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Facts, promise, unobserved};
 use crate::evidence::{Observation, RecoveryFact};
@@ -99,7 +100,7 @@ pub(super) fn content(facts: &Facts<'_>) -> Outcome {
             let mut hashes = Vec::new();
             for (name, want) in &expected.parts {
                 match restored.parts.get(name) {
-                    _ if restored.unreadable.contains_key(name) => {}
+                    _ if restored.unreadable.contains_key(&**name) => {}
                     None => missing.push(format!("{name} is gone (it had {})", want.count)),
                     Some(got) if got.count != want.count => {
                         counts.push(format!("{name} has {}, expected {}", got.count, want.count));
@@ -397,7 +398,7 @@ pub(super) fn metadata(facts: &Facts<'_>) -> Outcome {
                 .iter()
                 .filter_map(|(entry, want)| match restored.catalogue.get(entry) {
                     Some(got) if got != want => Some(format!(
-                        "{entry} is `{}`, was `{}`",
+                        "metadata {entry} is `{}`, was `{}`",
                         shortened(got, want),
                         shortened(want, got)
                     )),
@@ -421,7 +422,7 @@ pub(super) fn metadata(facts: &Facts<'_>) -> Outcome {
 
 /// Whether the view whose name is the run's canary came back. It is in the source, or there is no telling.
 fn has_view_of_the_run(expected: &Observation, restored: &Observation) -> bool {
-    let is_own = |entry: &&String| entry.starts_with("view redrill.");
+    let is_own = |entry: &&Arc<str>| entry.starts_with("view redrill.");
     let mut own = expected.catalogue.keys().filter(is_own).peekable();
     own.peek().is_some() && own.all(|entry| restored.catalogue.contains_key(entry))
 }

@@ -264,6 +264,14 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "the recovered server called the replication host that its source names",
     ),
     (
+        "archived-into-its-source",
+        "something came into the archive of the source while its recovered copy ran",
+    ),
+    (
+        "archive-not-seen",
+        "the archive of the source could not be listed before and after the recovery",
+    ),
+    (
         "still-tied",
         "the recovered server archives, replicates or runs jobs as if it were the source",
     ),

@@ -6,13 +6,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::evidence::{Observation, Part, RecoveryFact};
 use crate::suite::Brought;
 use crate::suite::brought::Scope;
 
-/// The fingerprint of a table without rows.
-const NO_ROWS: &str = "00000000000000000000000000000000";
 /// The part of a database's content that no table holds.
 const LARGE_OBJECTS: &str = "large objects";
 /// Catalogue kinds that only the roles bring.
@@ -56,10 +55,10 @@ pub(super) fn sequences_ahead(recovery: &RecoveryFact) -> i64 {
 pub(super) fn unlogged<'o>(
     recovery: &RecoveryFact,
     source: &'o Observation,
-) -> impl Iterator<Item = (&'o String, &'o Part)> {
+) -> impl Iterator<Item = (&'o Arc<str>, &'o Part)> {
     let replayed = is_replayed(recovery);
     source.parts.iter().filter(move |(name, part)| {
-        let definition = source.catalogue.get(&format!("table {name}"));
+        let definition = source.catalogue.get(format!("table {name}").as_str());
         let is_unlogged = definition.is_some_and(|definition| definition.starts_with("unlogged"));
         replayed && is_unlogged && part.count > 0
     })
@@ -70,7 +69,7 @@ pub(super) fn after_replay<'o>(
     recovery: &RecoveryFact,
     source: &'o Observation,
 ) -> Cow<'o, Observation> {
-    let emptied: Vec<&String> = unlogged(recovery, source).map(|(name, _)| name).collect();
+    let emptied: Vec<&Arc<str>> = unlogged(recovery, source).map(|(name, _)| name).collect();
     if emptied.is_empty() {
         return Cow::Borrowed(source);
     }
@@ -81,11 +80,9 @@ pub(super) fn after_replay<'o>(
     Cow::Owned(left)
 }
 
+/// A table without rows: its fingerprint is a sum of none.
 fn empty() -> Part {
-    Part {
-        count: 0,
-        hash: NO_ROWS.to_owned(),
-    }
+    Part::default()
 }
 
 /// What was expected and what came back, each narrowed to what was promised.
@@ -127,7 +124,7 @@ pub(super) fn narrowed<'o>(
     if !brought.together {
         for (entry, definition) in &mut want.catalogue {
             if entry.starts_with("materialized-view ") {
-                *definition = unfilled(definition);
+                *definition = unfilled(definition).into();
             }
         }
     }
@@ -139,7 +136,7 @@ pub(super) fn narrowed<'o>(
 }
 
 /// The parts that come back: with their rows, or empty where only their definitions do.
-fn rows(brought: &Brought, source: &Observation) -> BTreeMap<String, Part> {
+fn rows(brought: &Brought, source: &Observation) -> BTreeMap<Arc<str>, Part> {
     let is_in = |scope: &Scope, name: &str| match scope {
         Scope::Nothing => false,
         Scope::Everything => true,
@@ -148,10 +145,10 @@ fn rows(brought: &Brought, source: &Observation) -> BTreeMap<String, Part> {
             tables.iter().any(|table| table_path(table) == path)
         }
     };
-    let come_back = |(name, part): (&String, &Part)| {
+    let come_back = |(name, part): (&Arc<str>, &Part)| {
         let part = if is_in(&brought.rows, name) {
             part.clone()
-        } else if is_in(&brought.schema, name) && name != LARGE_OBJECTS {
+        } else if is_in(&brought.schema, name) && **name != *LARGE_OBJECTS {
             empty()
         } else {
             return None;
@@ -187,7 +184,7 @@ fn unfilled(definition: &str) -> String {
 struct Domain(BTreeSet<Vec<String>>);
 
 impl Domain {
-    fn of(tables: &[String], catalogue: &BTreeMap<String, String>) -> Self {
+    fn of(tables: &[String], catalogue: &BTreeMap<Arc<str>, Arc<str>>) -> Self {
         let mut paths: BTreeSet<Vec<String>> =
             tables.iter().map(|table| table_path(table)).collect();
         let mut owned = Vec::new();
@@ -291,11 +288,11 @@ mod tests {
     }
 
     fn source() -> Observation {
-        let part = |count| Part {
+        let part = |count: u64| Part {
             count,
-            hash: format!("{count:032x}"),
+            hash: u128::from(count).into(),
         };
-        let entry = |(entry, definition): (&str, &str)| (entry.to_owned(), definition.to_owned());
+        let entry = |(entry, definition): (&str, &str)| (entry.into(), definition.into());
         Observation {
             nonce: Some("nonce".to_owned()),
             parts: [
@@ -303,7 +300,7 @@ mod tests {
                 ("core.\"Odd.One\"", 2),
                 ("large objects", 1),
             ]
-            .map(|(name, count)| (name.to_owned(), part(count)))
+            .map(|(name, count)| (name.into(), part(count)))
             .into(),
             catalogue: [
                 ("schema core", "schema"),
@@ -340,8 +337,12 @@ mod tests {
         }
     }
 
+    fn keys_of(observation: &Observation) -> Vec<&str> {
+        observation.parts.keys().map(|name| &**name).collect()
+    }
+
     fn keys(observation: &Observation) -> Vec<&str> {
-        observation.catalogue.keys().map(String::as_str).collect()
+        observation.catalogue.keys().map(|entry| &**entry).collect()
     }
 
     #[test]
@@ -355,10 +356,8 @@ mod tests {
     #[test]
     fn a_replay_may_empty_unlogged_tables_and_a_dump_may_not() {
         let mut source = source();
-        let unlogged = "unlogged; using heap".to_owned();
-        source
-            .catalogue
-            .insert("table core.teams".to_owned(), unlogged);
+        let unlogged = "unlogged; using heap".into();
+        source.catalogue.insert("table core.teams".into(), unlogged);
         let restored = RecoveryFact::default();
         let replayed = RecoveryFact {
             replay: Some(crate::evidence::ReplayFact::default()),
@@ -388,13 +387,13 @@ mod tests {
         let counts: Vec<_> = want
             .parts
             .iter()
-            .map(|(name, part)| (name.as_str(), part.count))
+            .map(|(name, part)| (&**name, part.count))
             .collect();
         assert_eq!(counts, [("core.\"Odd.One\"", 0), ("core.teams", 0)]);
         assert_eq!(want.nonce, None);
         assert!(!want.catalogue.contains_key("owner large objects app"));
         assert_eq!(
-            want.catalogue["materialized-view core.m"],
+            &*want.catalogue["materialized-view core.m"],
             "select 1 from core.teams; not populated; using heap"
         );
         assert!(want.catalogue.contains_key("index core.odd"));
@@ -421,7 +420,7 @@ mod tests {
         let mut restored = source.clone();
         restored
             .catalogue
-            .insert("table core.leftover".to_owned(), String::new());
+            .insert("table core.leftover".into(), "".into());
         let (want, got) = narrowed(&Brought::by([&tables]), &source, &restored);
         let own = [
             "column core.teams.id",
@@ -434,7 +433,7 @@ mod tests {
             "table core.teams",
         ];
         assert_eq!(keys(&want), own);
-        assert_eq!(want.parts.keys().collect::<Vec<_>>(), ["core.teams"]);
+        assert_eq!(keys_of(&want), ["core.teams"]);
         let extra: Vec<_> = keys(&got)
             .into_iter()
             .filter(|key| !own.contains(key))
@@ -447,7 +446,7 @@ mod tests {
         let (source, odd) = (source(), backup(None, &["core.Odd.One"], false));
         let (want, _) = narrowed(&Brought::by([&odd]), &source, &source);
         assert_eq!(keys(&want), ["index core.odd", "table core.\"Odd.One\""]);
-        assert_eq!(want.parts.keys().collect::<Vec<_>>(), ["core.\"Odd.One\""]);
+        assert_eq!(keys_of(&want), ["core.\"Odd.One\""]);
     }
 
     #[test]

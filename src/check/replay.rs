@@ -78,6 +78,7 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                 "a recovered copy must not follow its source, nor use up its slots: empty primary_conninfo, and remove standby.signal, before it starts",
             ));
         }
+        findings.extend(into_the_archive(recovery));
         let Some(stands) = &recovery.integrity else {
             findings.push(unobserved(
                 facts,
@@ -101,6 +102,35 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
         }
     }
     Outcome::of(Check::Replay, observed, findings)
+}
+
+/// Nothing may come into the archive of the source but by the source itself.
+fn into_the_archive(recovery: &RecoveryFact) -> Option<Finding> {
+    let component = &recovery.component;
+    let watch = match recovery.archive.as_ref()? {
+        Ok(watch) => watch,
+        Err(words) => {
+            return Some(Finding::unknown(
+                "archive-not-seen",
+                format!("{component}: the archive of its source could not be looked at: {words}"),
+                "see the drill's log for the words of what keeps it",
+            ));
+        }
+    };
+    let mut foreign = watch.foreign();
+    let first = foreign.next()?;
+    let more = match foreign.count() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(Finding::error(
+        "archived-into-its-source",
+        format!(
+            "{component}: {} came into {} while the recovered server ran{more}",
+            first.name, first.place
+        ),
+        "a recovered copy must not archive where its source does: what it puts there is taken for the source's own by the next recovery; turn archive_mode off before it first starts",
+    ))
 }
 
 /// Told to stop just before the strike, a recovery brings back nothing that came after it.
@@ -176,7 +206,8 @@ mod tests {
     use super::*;
     use crate::check::{Terms, judge};
     use crate::evidence::{
-        Evidence, IntegrityFact, LedgerEntry, Observation, ReplayFact, StrikeFact,
+        ArchiveWatch, Evidence, InArchive, IntegrityFact, LedgerEntry, Observation, ReplayFact,
+        StrikeFact,
     };
     use crate::plan::{Options, expand};
 
@@ -224,6 +255,42 @@ mod tests {
             .iter()
             .map(|finding| finding.kind)
             .collect()
+    }
+
+    #[test]
+    fn what_came_into_the_archive_on_a_new_timeline_is_told_by_its_name() {
+        let said = |lives, timeline| {
+            let recovery = RecoveryFact {
+                component: "db".to_owned(),
+                archive: Some(Ok(ArchiveWatch {
+                    lives,
+                    newest: 1,
+                    came: vec![InArchive {
+                        timeline,
+                        name: format!("{timeline:08X}.history"),
+                        place: "repository near".to_owned(),
+                    }],
+                })),
+                ..RecoveryFact::default()
+            };
+            into_the_archive(&recovery).map(|finding| finding.message)
+        };
+        assert_eq!(
+            said(true, 1),
+            None,
+            "the source may archive as long as it lives"
+        );
+        for lives in [true, false] {
+            let found = said(lives, 2).expect("a finding");
+            assert!(
+                found.contains("00000002.history came into repository near"),
+                "{found}"
+            );
+        }
+        assert!(
+            said(false, 1).is_some(),
+            "one that is gone archives nothing"
+        );
     }
 
     #[test]

@@ -183,7 +183,7 @@ async fn notice(
 fn catch_up(whole: &mut Observation, later: Observation) {
     whole.ledger = later.ledger;
     if let Some(part) = later.parts.get(LEDGER) {
-        whole.parts.insert(LEDGER.to_owned(), part.clone());
+        whole.parts.insert(LEDGER.into(), part.clone());
     }
 }
 

@@ -27,6 +27,7 @@ mod release;
 pub mod runner;
 mod timeline;
 pub mod verify;
+mod witness;
 mod world;
 
 use floor::Floor;
@@ -149,7 +150,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
 }
 
 /// Judges a drill that has ended, teardown included.
-fn result_of(terms: &Terms<'_>, evidence: Evidence, seconds: f64) -> DrillResult {
+fn result_of(terms: &Terms<'_>, mut evidence: Evidence, seconds: f64) -> DrillResult {
     let mut outcomes: Vec<(Outcome, Option<String>)> = terms
         .checks()
         .into_iter()
@@ -183,6 +184,10 @@ fn result_of(terms: &Terms<'_>, evidence: Evidence, seconds: f64) -> DrillResult
         .iter()
         .map(|fact| (fact.what.clone(), fact.error.clone().map_or(Ok(()), Err)))
         .collect();
+    if evidence.given.is_none() {
+        // Other drills follow, and this one's result is kept until they have ended.
+        evidence.judged();
+    }
     DrillResult {
         drill: terms.drill.clone(),
         evidence,

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::backup::{self, Look, stop_or_note};
 use super::verify;
+use super::witness::Witness;
 use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
@@ -37,6 +38,11 @@ pub(super) async fn recover(
     let working = world.timed(ctx).await?;
     let known = &*evidence;
     let components = choose::by_component(backups, scenario.pick);
+    let mut witnesses = Vec::new();
+    for backup in backups {
+        let lives = world.task.is_none() && still_answers(scenario, &backup.component);
+        witnesses.extend(Witness::call(ctx, world, backup, lives).await?);
+    }
     let (at_once, since) = match world.drill.kind {
         DrillKind::Calibration { .. } => (1, None),
         _ => (components.len().max(1), Some(Stopwatch::start())),
@@ -78,6 +84,12 @@ pub(super) async fn recover(
             .map(|fact| observe(ctx, world, backups, fact));
         futures::future::try_join_all(looks).await?;
     }
+    for witness in witnesses {
+        let mut recovered = facts.iter_mut();
+        if let Some(fact) = recovered.find(|fact| fact.component == witness.component()) {
+            fact.archive = Some(witness.ask(ctx, world).await?);
+        }
+    }
     evidence.recoveries = facts;
     Ok(())
 }
@@ -109,7 +121,12 @@ async fn observe(
     };
     let (observed, found) = tokio::join!(service.observe(&ctx), inspect);
     match observed {
-        Ok(observation) => fact.restored = Some(observation),
+        Ok(mut observation) => {
+            if let Some(expected) = &fact.expected {
+                observation.share(expected);
+            }
+            fact.restored = Some(observation);
+        }
         Err(error) => {
             let words = stop_or_note(error)?;
             fact.error.get_or_insert(words);
@@ -129,6 +146,13 @@ async fn observe(
         .zip(calls)
         .map(|(before, now)| now.saturating_sub(before));
     Ok(())
+}
+
+/// Whether a component's server still answers after the strike.
+fn still_answers(scenario: &Scenario, component: &str) -> bool {
+    let mut struck = scenario.strikes.iter();
+    let own = struck.find(|(name, _)| name == component);
+    own.is_none_or(|(_, strike)| fit::leaves_a_server(*strike))
 }
 
 struct Recovery<'a, 'w> {
@@ -178,9 +202,7 @@ impl Recovery<'_, '_> {
         if self.world.task.is_some() {
             return false;
         }
-        let mut struck = self.scenario.strikes.iter();
-        let own = struck.find(|(name, _)| *name == self.component.name);
-        own.is_none_or(|(_, strike)| fit::leaves_a_server(*strike))
+        still_answers(self.scenario, &self.component.name)
     }
 
     /// How the restore is done, the moment before the strike being known by now.

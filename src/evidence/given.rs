@@ -52,7 +52,7 @@ impl Held {
         let rows = observation
             .parts
             .iter()
-            .map(|(name, part)| (name.clone(), part.count));
+            .map(|(name, part)| (name.to_string(), part.count));
         Self {
             bytes: observation.bytes,
             objects: observation.parts.len() as u64,

@@ -9,7 +9,7 @@ mod keys;
 
 pub use keys::Keys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +21,9 @@ use tokio::sync::OnceCell;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::evidence::Digest;
 use crate::pipeline::stream::{self, Sums, decrypted, decrypted_small};
-use crate::pipeline::verify::Seen;
+use crate::pipeline::verify::Contents;
 use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest, ManifestFile};
 use crate::service::Reading;
@@ -134,7 +135,7 @@ impl ArtifactWriter {
             repositories,
             keys,
             shared: Mutex::default(),
-            new: Mutex::default(),
+            storing: Mutex::default(),
         }));
         Self {
             origin,
@@ -237,8 +238,18 @@ impl ArtifactWriter {
 
     /// A manifest with everything that is known by now; the caller fills in the rest and commits it.
     pub fn draft(&self, ctx: &Context) -> Manifest {
-        let mut files = lock(&self.files).clone();
-        files.sort_by_key(|(number, _)| *number);
+        let own = lock(&self.files).clone();
+        let shared = lock(&self.blobs.0.shared).clone();
+        self.manifest_of(ctx, own, shared)
+    }
+
+    fn manifest_of(
+        &self,
+        ctx: &Context,
+        mut own: Vec<(u64, ManifestFile)>,
+        shared: BTreeMap<String, Shared>,
+    ) -> Manifest {
+        own.sort_by_key(|(number, _)| *number);
         let store = &self.blobs.0;
         Manifest {
             schema_version: manifest::SCHEMA_VERSION,
@@ -255,10 +266,10 @@ impl ArtifactWriter {
             source_identity: String::new(),
             source_fingerprint: String::new(),
             ledger_high_water: 0,
-            files: files
+            files: own
                 .into_iter()
                 .map(|(_, file)| file)
-                .chain(lock(&store.shared).values().cloned())
+                .chain(shared.into_iter().map(|(name, shared)| shared.named(name)))
                 .collect(),
         }
     }
@@ -266,27 +277,30 @@ impl ArtifactWriter {
     /// Writes the manifest, last, to every repository. What the writer knows (id, backup, run, times, recipients,
     /// files) is taken from it and not from `manifest`.
     pub async fn commit(self, ctx: &Context, manifest: Manifest) -> Result<Manifest> {
+        // There may be very many files: they are handed over, and not copied.
+        let own = std::mem::take(&mut *lock(&self.files));
+        let shared = std::mem::take(&mut *lock(&self.blobs.0.shared));
         let manifest = Manifest {
             tool: manifest.tool,
             parent: manifest.parent,
             source_identity: manifest.source_identity,
             source_fingerprint: manifest.source_fingerprint,
             ledger_high_water: manifest.ledger_high_water,
-            ..self.draft(ctx)
+            ..self.manifest_of(ctx, own, shared)
         };
         let doing = || format!("commit artifact {}", self.id);
         if manifest.files.is_empty() {
             return Err(Error::defect("it has no files").doing(doing()));
         }
-        let bytes = serde_json::to_vec_pretty(&manifest).doing_with(doing)?;
+        let manifest = Arc::new(manifest);
         for repository in self.repositories() {
-            let body = Box::new(std::io::Cursor::new(bytes.clone()));
+            let body = manifest.clone().written();
             repository
                 .put(ctx, &manifest.key(), body, &self.origin.metadata())
                 .await
                 .doing_with(doing)?;
         }
-        Ok(manifest)
+        Ok(Arc::unwrap_or_clone(manifest))
     }
 
     /// Removes what was written of an artifact that will not be committed.
@@ -295,7 +309,7 @@ impl ArtifactWriter {
         for repository in self.repositories() {
             let listing = repository.list(ctx, &own).await?;
             let mut keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
-            keys.extend(lock(&self.blobs.0.new).iter().cloned());
+            keys.extend(self.blobs.0.brought());
             if !keys.is_empty() {
                 repository.delete(ctx, &keys).await?;
             }
@@ -309,12 +323,41 @@ struct Store {
     metadata: BTreeMap<String, String>,
     repositories: Vec<Arc<dyn Repository>>,
     keys: Option<Keys>,
-    shared: Mutex<BTreeMap<String, ManifestFile>>,
-    /// Keys of shared content that this artifact brought.
-    new: Mutex<Vec<String>>,
+    /// Shared content, by name.
+    shared: Mutex<BTreeMap<String, Shared>>,
+    /// Keys of shared content that is being stored.
+    storing: Mutex<BTreeSet<String>>,
+}
+
+/// Shared content that an artifact names: its entry in the manifest but for the name.
+#[derive(Debug, Clone)]
+struct Shared {
+    file: ManifestFile,
+    /// This artifact brought it.
+    new: bool,
+}
+
+impl Shared {
+    fn named(self, name: String) -> ManifestFile {
+        ManifestFile { name, ..self.file }
+    }
 }
 
 impl Store {
+    /// Keys of shared content that this artifact brought, or was about to.
+    fn brought(&self) -> Vec<String> {
+        let mut keys: Vec<String> = lock(&self.storing).iter().cloned().collect();
+        let shared = lock(&self.shared);
+        let new = shared.values().filter(|shared| shared.new);
+        keys.extend(new.map(|shared| shared.file.key.clone()));
+        keys
+    }
+
+    fn enter(&self, mut file: ManifestFile, new: bool) {
+        let name = std::mem::take(&mut file.name);
+        lock(&self.shared).insert(name, Shared { file, new });
+    }
+
     async fn put(&self, ctx: &Context, key: &str, body: Reading) -> Result<stream::Kept> {
         let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
         stream::store(
@@ -351,24 +394,39 @@ impl Blobs {
     /// Stores content under a name that is not in use in any of the repositories.
     pub async fn store(&self, ctx: &Context, name: &str, body: Reading) -> Result<()> {
         let key = format!("{}{name}", self.prefix());
-        lock(&self.0.new).push(key.clone());
+        lock(&self.0.storing).insert(key.clone());
         let kept = self.0.put(ctx, &key, body).await?;
-        self.reuse(ManifestFile {
+        let file = ManifestFile {
             name: name.to_owned(),
-            key,
+            key: key.clone(),
             bytes: kept.stored.0,
             sha256: kept.stored.1,
             plain_bytes: kept.plain.0,
             plain_sha256: String::new(),
             shared: true,
             metadata: BTreeMap::new(),
-        });
+        };
+        self.0.enter(file, true);
+        lock(&self.0.storing).remove(&key);
         Ok(())
     }
 
     /// Names content of an earlier artifact in this one.
     pub fn reuse(&self, file: ManifestFile) {
-        lock(&self.0.shared).insert(file.name.clone(), file);
+        self.0.enter(file, false);
+    }
+
+    /// The first key of an earlier artifact's content, named in this one, that `there` does not hold.
+    pub fn first_lost(&self, there: impl Fn(&str) -> bool) -> Option<String> {
+        let shared = lock(&self.0.shared);
+        let mut reused = shared.values().filter(|shared| !shared.new);
+        let lost = reused.find(|shared| !there(&shared.file.key))?;
+        Some(lost.file.key.clone())
+    }
+
+    /// Whether this artifact names content of an earlier one.
+    pub fn reuses(&self) -> bool {
+        lock(&self.0.shared).values().any(|shared| !shared.new)
     }
 }
 
@@ -384,8 +442,8 @@ pub struct ArtifactReader {
     repository: Arc<dyn Repository>,
     keys: Option<Keys>,
     /// Where its files stand in the manifest, by name.
-    by_name: Arc<[usize]>,
-    seen: Arc<Seen>,
+    by_name: Arc<[u32]>,
+    contents: Arc<Contents>,
 }
 
 impl std::fmt::Debug for ArtifactReader {
@@ -402,15 +460,20 @@ fn failing(error: std::io::Error) -> Reading {
 
 impl ArtifactReader {
     /// Opens an artifact by its manifest.
-    pub fn new(manifest: Manifest, repository: Arc<dyn Repository>, keys: Option<Keys>) -> Self {
-        let mut by_name: Vec<usize> = (0..manifest.files.len()).collect();
-        by_name.sort_by_key(|at| &manifest.files[*at].name);
+    pub fn new(
+        manifest: impl Into<Arc<Manifest>>,
+        repository: Arc<dyn Repository>,
+        keys: Option<Keys>,
+    ) -> Self {
+        let manifest = manifest.into();
+        let mut by_name: Vec<u32> = (0..manifest.files.len() as u32).collect();
+        by_name.sort_by_key(|at| &manifest.files[*at as usize].name);
         Self {
-            manifest: Arc::new(manifest),
+            manifest,
             repository,
             keys,
             by_name: by_name.into(),
-            seen: Arc::default(),
+            contents: Arc::default(),
         }
     }
 
@@ -430,18 +493,18 @@ impl ArtifactReader {
         let files = &self.manifest.files;
         let found = self
             .by_name
-            .binary_search_by_key(&name, |at| files[*at].name.as_str());
+            .binary_search_by_key(&name, |at| files[*at as usize].name.as_str());
         let at = found.map_err(|_| {
             Error::failed(format!("artifact {} has no file {name}", self.manifest.id))
         })?;
-        Ok(&files[self.by_name[at]])
+        Ok(&files[self.by_name[at] as usize])
     }
 
     /// The same artifact, with what [`inspect`](crate::pipeline::verify::inspect) has just read of it: it is not read
     /// a second time to learn the same.
     #[must_use]
-    pub fn inspected(mut self, seen: Arc<Seen>) -> Self {
-        self.seen = seen;
+    pub fn inspected(mut self, contents: Contents) -> Self {
+        self.contents = Arc::new(contents);
         self
     }
 
@@ -521,12 +584,13 @@ impl ArtifactReader {
     }
 
     /// Bytes and SHA-256 of a file's content, which is read to its end.
-    pub async fn content(&self, ctx: &Context, name: &str) -> Result<(u64, String)> {
-        let key = &self.file(name)?.key;
-        match self.seen.get(key).and_then(|seen| seen.plain.clone()) {
-            Some(known) => Ok(known),
-            None => Sums::of(self.open(ctx, name).await?).await.doing("read it"),
+    pub async fn content(&self, ctx: &Context, name: &str) -> Result<(u64, Digest)> {
+        let key = self.file(name)?.key.as_str();
+        if let Some(known) = self.contents.get(key) {
+            return Ok(*known);
         }
+        let read = Sums::over(self.open(ctx, name).await?).await;
+        Ok(read.doing("read it")?.digest())
     }
 
     /// Decrypts a file to `path`, by a temporary name beside it: on any error no output is left. Only this user can

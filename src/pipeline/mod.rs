@@ -3,7 +3,7 @@
 //! A pipeline only moves data: it neither picks artifacts (see [`crate::repository`]) nor judges them
 //! ([`crate::check`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
+use crate::evidence::{InArchive, IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::pipeline::physical::log::Log;
 use crate::repository::retention;
@@ -69,6 +69,17 @@ pub trait Pipeline: Send + Sync {
         _destination: &Destination,
     ) -> Result<()> {
         Ok(())
+    }
+
+    /// What lies in the archive of a source: in the directory that it archives to, where that is still there, and in the
+    /// repositories.
+    async fn archived(
+        &self,
+        _ctx: &Context,
+        _source: &dyn Service,
+        _destination: &Destination,
+    ) -> Result<BTreeSet<InArchive>> {
+        Ok(BTreeSet::new())
     }
 
     /// Takes a backup, writing its files to `artifact`; the caller commits it.

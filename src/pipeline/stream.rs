@@ -11,7 +11,7 @@ use std::sync::Arc;
 use age::x25519::{Identity, Recipient};
 use bytes::BytesMut;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::evidence::Digest;
 use crate::repository::Repository;
 use crate::service::Reading;
 use crate::service::reading::{Checked, Feeder, channel};
@@ -44,21 +45,32 @@ impl Sums {
         self.hasher.update(bytes);
     }
 
+    /// Bytes and their SHA-256.
+    pub fn digest(self) -> (u64, Digest) {
+        (self.bytes, Digest::of(&self.hasher.finalize()))
+    }
+
     /// Bytes and their SHA-256 in hex.
     pub fn finish(self) -> (u64, String) {
-        (self.bytes, hex::encode(self.hasher.finalize()))
+        let (bytes, digest) = self.digest();
+        (bytes, digest.to_string())
     }
 
     /// Reads a stream to its end.
-    pub async fn of(mut reading: Reading) -> io::Result<(u64, String)> {
+    pub async fn over(mut reading: Reading) -> io::Result<Self> {
         let mut sums = Self::default();
         let mut chunk = vec![0; CHUNK];
         loop {
             match reading.read(&mut chunk).await? {
-                0 => return Ok(sums.finish()),
+                0 => return Ok(sums),
                 n => sums.update(&chunk[..n]),
             }
         }
+    }
+
+    /// Reads a stream to its end, and gives back its bytes and SHA-256 in hex.
+    pub async fn of(reading: Reading) -> io::Result<(u64, String)> {
+        Ok(Self::over(reading).await?.finish())
     }
 }
 

@@ -4,7 +4,7 @@
 //! shared content is decrypted and hashed where there is a key. Facts only; not here: what they mean (see
 //! [`crate::check`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -13,7 +13,7 @@ use tokio_util::io::InspectReader;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::evidence::{FileFact, StoredFact};
+use crate::evidence::{Digest, FileFact, StoredFact};
 use crate::pipeline::artifact::ArtifactReader;
 use crate::pipeline::search::{Found, Search};
 use crate::pipeline::stream::{Sums, spawn};
@@ -27,7 +27,9 @@ const READERS: usize = 8;
 const COMPLAINTS: usize = 5;
 
 /// Stored objects of one repository that were read to their ends, by key.
-pub type Seen = HashMap<String, SeenObject>;
+pub type Seen = HashMap<Box<str>, SeenObject>;
+/// Bytes and SHA-256 of content that was decrypted on the way, by the key of what is stored.
+pub type Contents = HashMap<Box<str>, (u64, Digest)>;
 
 /// What the reading of one stored object came to.
 #[derive(Debug, Clone)]
@@ -37,11 +39,16 @@ pub struct SeenObject {
     /// What was found in its bytes.
     pub found: Found,
     /// Its name and what else stands beside it: how many texts, and whether the needle is in one of them.
-    pub names: (u64, bool),
+    pub names: (u32, bool),
+}
+
+/// A stored object that was read, and the sums of it that nobody needs for long.
+struct ReadObject {
+    seen: SeenObject,
     /// SHA-256 of the stored bytes, in hex.
-    pub sha256: String,
+    sha256: String,
     /// Bytes and SHA-256 of its content, where it was decrypted too.
-    pub plain: Option<(u64, String)>,
+    plain: Option<(u64, Digest)>,
 }
 
 /// Lists and reads every stored file of an artifact, and searches it for `needle`. The manifest is read from the
@@ -50,7 +57,7 @@ pub async fn inspect(
     ctx: &Context,
     artifact: &ArtifactReader,
     needle: &[u8],
-) -> Result<(StoredFact, Seen)> {
+) -> Result<(StoredFact, Seen, Contents)> {
     let (manifest, repository) = (&artifact.manifest, artifact.repository());
     let mut fact = StoredFact {
         repository: repository.name().to_owned(),
@@ -66,16 +73,21 @@ pub async fn inspect(
     let mut complaints = Vec::new();
     let found = Manifest::load(ctx, repository.as_ref(), &manifest.key()).await;
     ctx.go_on()?;
-    let manifest = match &found {
+    let manifest = match found {
         Ok(found) => {
             fact.committed = true;
             fact.taken_at = Some(found.taken_at);
             fact.run = found.run.clone();
-            found
+            // One is enough: it may name very many files.
+            if found == **manifest {
+                manifest.clone()
+            } else {
+                Arc::new(found)
+            }
         }
         Err(error) => {
             complaints.push(error.message());
-            manifest
+            manifest.clone()
         }
     };
     let marker = listing.get(manifest.key().as_str());
@@ -90,20 +102,17 @@ pub async fn inspect(
             Err(error) => complaints.push(error.message()),
         }
     }
-    let sizes: BTreeMap<String, u64> = manifest
-        .files
-        .iter()
-        .filter_map(|file| Some((file.key.clone(), listing.get(file.key.as_str())?.bytes)))
-        .collect();
-    fact.bytes = sizes.values().sum();
+    let listed = |file: &ManifestFile| Some(listing.get(file.key.as_str())?.bytes);
+    fact.bytes = manifest.files.iter().filter_map(listed).sum();
     let (reader, needle) = (Arc::new(artifact.clone()), Arc::<[u8]>::from(needle));
-    let files = manifest.files.clone().into_iter();
-    let reads = files.map(|file| {
-        let listed = sizes.get(&file.key).copied();
-        let read = read_file(ctx.clone(), reader.clone(), file.clone(), needle.clone());
+    let files = &manifest.files;
+    let reads = (0..files.len()).map(|at| {
+        let file = &files[at];
+        let listed = listed(file);
+        let (ctx, reader, needle) = (ctx.clone(), reader.clone(), needle.clone());
         async move {
             let read = match listed {
-                Some(_) => spawn(read)
+                Some(_) => spawn(read_file(ctx, reader, file.clone(), needle))
                     .await
                     .unwrap_or_else(|error| Err(error.to_string())),
                 None => Err(format!("{} is not there", file.key)),
@@ -111,12 +120,20 @@ pub async fn inspect(
             (file, listed, read)
         }
     });
-    let mut seen = Seen::new();
+    let (mut seen, mut contents) = (Seen::new(), Contents::new());
     let mut reads = futures::stream::iter(reads).buffered(READERS);
     while let Some((file, listed, read)) = reads.next().await {
-        fact.files
-            .push(as_found(&file, listed, &read, &mut complaints));
-        seen.extend(read.ok().map(|object| (file.key, object)));
+        let found = as_found(file, listed, &read, &mut complaints);
+        if found.is_sound() {
+            fact.sound += 1;
+        } else {
+            fact.amiss.push(found);
+        }
+        if let Ok(object) = read {
+            seen.insert(file.key.as_str().into(), object.seen);
+            let plain = object.plain;
+            contents.extend(plain.map(|plain| (file.key.as_str().into(), plain)));
+        }
     }
     ctx.go_on()?;
     if !complaints.is_empty() {
@@ -129,7 +146,7 @@ pub async fn inspect(
         };
         fact.error = Some(complaints.join("; ") + &rest);
     }
-    Ok((fact, seen))
+    Ok((fact, seen, contents))
 }
 
 /// Reads one stored object to its end and searches it.
@@ -139,6 +156,16 @@ pub async fn read_object(
     key: &str,
     needle: &[u8],
 ) -> Result<SeenObject> {
+    let read = read_stored(ctx, repository, key, needle).await?;
+    Ok(read.seen)
+}
+
+async fn read_stored(
+    ctx: &Context,
+    repository: &dyn Repository,
+    key: &str,
+    needle: &[u8],
+) -> Result<ReadObject> {
     let (stored, body) = repository.open(ctx, key).await?;
     let (watch, body) = Watch::over(body, needle);
     let read = tokio::select! {
@@ -156,14 +183,14 @@ async fn read_file(
     artifact: Arc<ArtifactReader>,
     file: ManifestFile,
     needle: Arc<[u8]>,
-) -> std::result::Result<SeenObject, String> {
+) -> std::result::Result<ReadObject, String> {
     let repository = artifact.repository();
     if file.shared {
         let both = async {
             let (stored, body) = repository.open(&ctx, &file.key).await?;
             let (watch, body) = Watch::over(body, &needle);
             let content = artifact.content_of(&file, body).await?;
-            let plain = Sums::of(content).await.doing("read it")?;
+            let plain = Sums::over(content).await.doing("read it")?.digest();
             Ok::<_, Error>(seen(stored, &needle, &watch, Some(plain)))
         };
         let both = tokio::select! {
@@ -175,7 +202,7 @@ async fn read_file(
             return Ok(both);
         }
     }
-    let read = read_object(&ctx, repository.as_ref(), &file.key, &needle).await;
+    let read = read_stored(&ctx, repository.as_ref(), &file.key, &needle).await;
     read.map_err(|error| error.message())
 }
 
@@ -205,8 +232,8 @@ fn seen(
     stored: Stored,
     needle: &[u8],
     watch: &Mutex<Watch>,
-    plain: Option<(u64, String)>,
-) -> SeenObject {
+    plain: Option<(u64, Digest)>,
+) -> ReadObject {
     let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, sha256) = std::mem::take(&mut watch.sums).finish();
     let texts =
@@ -214,10 +241,12 @@ fn seen(
     let in_names = texts
         .clone()
         .any(|text| !needle.is_empty() && memchr::memmem::find(text.as_bytes(), needle).is_some());
-    SeenObject {
-        written: stored.written,
-        found: watch.search.found().clone(),
-        names: (texts.count() as u64, in_names),
+    ReadObject {
+        seen: SeenObject {
+            written: stored.written,
+            found: watch.search.found().clone(),
+            names: (texts.count() as u32, in_names),
+        },
         sha256,
         plain,
     }
@@ -226,11 +255,11 @@ fn seen(
 fn as_found(
     file: &ManifestFile,
     listed: Option<u64>,
-    read: &std::result::Result<SeenObject, String>,
+    read: &std::result::Result<ReadObject, String>,
     complaints: &mut Vec<String>,
 ) -> FileFact {
     let (found_bytes, found_sha256) = match read {
-        Ok(seen) => (Some(seen.found.bytes), Some(seen.sha256.clone())),
+        Ok(read) => (Some(read.seen.found.bytes), Some(read.sha256.clone())),
         Err(complaint) => {
             complaints.push(complaint.clone());
             (listed, None)

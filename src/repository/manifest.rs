@@ -2,24 +2,31 @@
 //! opaque names, so that nothing of the data (keys, table names) leaks through it.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Take};
+use tokio_util::io::SyncIoBridge;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::repository::{Repository, Stored};
+use crate::service::Reading;
+use crate::service::reading::{Feeder, channel};
 
 /// The file name of every manifest.
 pub const FILE_NAME: &str = "manifest.json";
 /// The most bytes a manifest may have: far above any real one, so that a damaged repository cannot fill memory.
 const MAX_BYTES: u64 = 256 << 20;
-/// How many manifests are read at once.
-const READERS: usize = 8;
+/// Bytes of one that are held while it is read or written.
+const CHUNK: usize = 64 << 10;
+/// How many manifests are read at once: each may name very many files.
+const READERS: usize = 2;
 
 /// The version of the manifest's format that this program writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -84,6 +91,22 @@ pub struct ManifestFile {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// Writes into a stream.
+struct Feeding<'a>(&'a Feeder);
+
+impl Write for Feeding<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.send_blocking(Bytes::copy_from_slice(bytes)) {
+            true => Ok(bytes.len()),
+            false => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Manifest {
     /// Its key: `<backup>/<id>/manifest.json`.
     pub fn key(&self) -> String {
@@ -103,20 +126,62 @@ impl Manifest {
     /// Reads one manifest and checks that it is what its key says it is.
     pub async fn load(ctx: &Context, repository: &dyn Repository, key: &str) -> Result<Self> {
         let read = async {
-            let mut bytes = Vec::new();
             let reading = repository.get(ctx, key).await?;
-            let read = reading.take(MAX_BYTES + 1).read_to_end(&mut bytes).await;
-            read.doing("read it to its end")?;
-            if bytes.len() as u64 > MAX_BYTES {
-                return Err(Error::failed(format!(
-                    "it is larger than {MAX_BYTES} bytes"
-                )));
-            }
-            let manifest: Self = serde_json::from_slice(&bytes).doing("understand it")?;
+            let reading = SyncIoBridge::new(reading.take(MAX_BYTES));
+            let parsing = tokio::task::spawn_blocking(move || Self::parse(reading));
+            let manifest = parsing.await.doing("wait for it")??;
             manifest.fits(key).map(|()| manifest)
         };
         read.await
             .doing_with(|| format!("read manifest {key} of repository {}", repository.name()))
+    }
+
+    /// Reads it as it comes: it may name very many files.
+    fn parse(reading: SyncIoBridge<Take<Reading>>) -> Result<Self> {
+        let mut reading = BufReader::with_capacity(CHUNK, reading);
+        match serde_json::from_reader(&mut reading) {
+            Ok(manifest) => Ok(manifest),
+            Err(_) if reading.into_inner().into_inner().limit() == 0 => Err(Error::failed(
+                format!("it is larger than {MAX_BYTES} bytes"),
+            )),
+            Err(error) if error.is_io() => Err(error).doing("read it to its end"),
+            Err(error) => Err(error).doing("understand it"),
+        }
+    }
+
+    /// As it is stored: as JSON, made while it is read.
+    pub fn written(self: Arc<Self>) -> Reading {
+        let (feeder, reading) = channel(2);
+        tokio::task::spawn_blocking(move || {
+            let mut out = BufWriter::with_capacity(CHUNK, Feeding(&feeder));
+            // A reading that is given up is no concern of this one: without its end, it fails.
+            if serde_json::to_writer_pretty(&mut out, &*self).is_ok() && out.flush().is_ok() {
+                drop(out);
+                feeder.end_blocking();
+            }
+        });
+        reading
+    }
+
+    /// The same with other files.
+    pub fn with_files(&self, files: Vec<ManifestFile>) -> Self {
+        Self {
+            schema_version: self.schema_version,
+            id: self.id.clone(),
+            backup: self.backup.clone(),
+            component: self.component.clone(),
+            run: self.run.clone(),
+            taken_at: self.taken_at,
+            engine: self.engine.clone(),
+            tool: self.tool.clone(),
+            parent: self.parent.clone(),
+            compression: self.compression.clone(),
+            recipients: self.recipients.clone(),
+            source_identity: self.source_identity.clone(),
+            source_fingerprint: self.source_fingerprint.clone(),
+            ledger_high_water: self.ledger_high_water,
+            files,
+        }
     }
 
     fn fits(&self, key: &str) -> Result<()> {

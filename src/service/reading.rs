@@ -145,6 +145,16 @@ impl Feeder {
         self.0.send(Message::Data(bytes)).await.is_ok()
     }
 
+    /// The same from a thread that may block.
+    pub fn send_blocking(&self, bytes: Bytes) -> bool {
+        self.0.blocking_send(Message::Data(bytes)).is_ok()
+    }
+
+    /// [`Feeder::end`] from a thread that may block.
+    pub fn end_blocking(self) {
+        let _ = self.0.blocking_send(Message::End);
+    }
+
     /// Says that everything has been sent.
     pub async fn end(self) {
         // A reader that is gone has its own error to tell.

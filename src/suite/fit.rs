@@ -190,6 +190,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::B18
         | Fault::B20
         | Fault::B23
+        | Fault::B23Archive
         | Fault::B23Standby
         | Fault::C1
         | Fault::C2

@@ -165,6 +165,7 @@ words! {
         B20 = "B20", "base backup of another cluster";
         B22 = "B22", "pg_control of another moment than the data";
         B23 = "B23", "the recovered server archives, as its source did";
+        B23Archive = "B23-archive", "the recovered server archived into the archive of its source before it was told not to";
         B23Standby = "B23-standby", "the recovered server follows the primary that its source names";
         C1 = "C1", "WAL segment missing in the middle";
         C2 = "C2", "WAL segment cut";

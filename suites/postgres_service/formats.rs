@@ -200,7 +200,7 @@ pub async fn chosen_tables_come_back_alone_and_one_that_is_not_there_is_an_error
         restore(lab, &pipeline, &artifact, &target).await?;
         let after = target.observe(&lab.ctx).await?;
         let twins = "app.twins";
-        let names: BTreeSet<&str> = after.parts.keys().map(String::as_str).collect();
+        let names: BTreeSet<&str> = after.parts.keys().map(|name| &**name).collect();
         if names.len() != 2 || after.parts.get(twins) != before.parts.get(twins) {
             return Err(format!("{names:?} came back").into());
         }

@@ -18,7 +18,7 @@ async fn the_same_seed_gives_the_same_content_on_another_server() {
     for kind in ["string", "list", "set", "hash", "zset", "stream"] {
         for database in [0, 1, 2, 5] {
             let part = format!("db{database} {kind}");
-            assert!(one.parts.contains_key(&part), "{part} is missing");
+            assert!(one.parts.contains_key(part.as_str()), "{part} is missing");
         }
     }
     assert!(one.expiring.len() > 50);

@@ -218,7 +218,7 @@ pub fn differences(one: &Observation, other: &Observation) -> Vec<String> {
         names.dedup();
         names
     }
-    let mut all = changed(&one.parts, &other.parts, String::clone);
+    let mut all = changed(&one.parts, &other.parts, |name| name.to_string());
     // A minute that is not after an observation may have lost keys since.
     let lasting = |seen: &Observation| {
         let mut expiring = seen.expiring.clone();
@@ -228,7 +228,9 @@ pub fn differences(one: &Observation, other: &Observation) -> Vec<String> {
     all.extend(changed(&lasting(one), &lasting(other), |(part, _)| {
         format!("{part} expiring")
     }));
-    all.extend(changed(&one.catalogue, &other.catalogue, String::clone));
+    all.extend(changed(&one.catalogue, &other.catalogue, |name| {
+        name.to_string()
+    }));
     all.extend(changed(&one.unreadable, &other.unreadable, |part| {
         format!("{part} unreadable")
     }));

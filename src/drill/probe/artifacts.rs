@@ -15,7 +15,7 @@ use crate::repository::manifest::Manifest;
 use crate::suite::Backup;
 
 /// What was read of the repositories, by backup and repository.
-pub(in crate::drill) type Read = BTreeMap<(String, String), Arc<Seen>>;
+pub(in crate::drill) type Read = BTreeMap<(String, String), Seen>;
 
 /// Verifies the newest artifact of every backup in every repository at once, searches it for the canary, and has the
 /// engine's tool read it whole.
@@ -52,7 +52,7 @@ struct Looked {
     backup: String,
     stored: StoredFact,
     readable: Option<ReadFact>,
-    seen: Arc<Seen>,
+    seen: Seen,
 }
 
 async fn look(
@@ -70,15 +70,14 @@ async fn look(
             ..StoredFact::default()
         },
         readable: None,
-        seen: Arc::default(),
+        seen: Seen::new(),
     };
     match Manifest::newest(&ctx, &repository, &backup.name).await {
         Ok((Some(manifest), _)) => {
             let keys = world.keys_left(&ctx, backup);
             let reader = ArtifactReader::new(manifest, repository, keys);
-            let (fact, seen) = inspect(&ctx, &reader, canary.as_bytes()).await?;
-            let seen = Arc::new(seen);
-            let reader = reader.inspected(seen.clone());
+            let (fact, seen, contents) = inspect(&ctx, &reader, canary.as_bytes()).await?;
+            let reader = reader.inspected(contents);
             looked.readable = Some(read_through(&ctx, world, backup, &reader).await?);
             (looked.stored, looked.seen) = (fact, seen);
         }

@@ -14,9 +14,9 @@ use crate::fault::damaged::{Damage, Damaged, damaged};
 use crate::pipeline::artifact::{ArtifactReader, Keys};
 use crate::pipeline::pgbackrest;
 use crate::pipeline::stream::Sums;
-use crate::pipeline::verify::{SeenObject, read_object};
+use crate::pipeline::verify::read_object;
 use crate::repository::Repository;
-use crate::repository::manifest::{self, Manifest};
+use crate::repository::manifest::{self, Manifest, ManifestFile};
 use crate::suite::{Backup, Encryption, Engine};
 
 /// How many objects are searched at once.
@@ -64,7 +64,7 @@ async fn one(
         Some(repository) => Manifest::newest(&ctx, &repository, &backup.name)
             .await?
             .0
-            .map(|manifest| (repository, manifest)),
+            .map(|manifest| (repository, Arc::new(manifest))),
         None => None,
     };
     if let (Some((repository, manifest)), Some(keys)) = (newest, world.keys_of(backup)) {
@@ -93,7 +93,7 @@ async fn by_itself(
     ctx: &Context,
     world: &World<'_>,
     backup: &Backup,
-    (repository, manifest): (Arc<dyn Repository>, Manifest),
+    (repository, manifest): (Arc<dyn Repository>, Arc<Manifest>),
     keys: Keys,
     fact: &mut EncryptionFact,
 ) -> Result<()> {
@@ -134,10 +134,10 @@ async fn search(
 ) -> Result<()> {
     let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
     let read = read.get(&(backup.name.clone(), repository.name().to_owned()));
-    let searched: Vec<(String, SeenObject)> = futures::stream::iter(listing)
+    let mut searched = futures::stream::iter(listing)
         .map(|stored| async move {
             let known = read
-                .and_then(|read| read.get(&stored.key))
+                .and_then(|read| read.get(stored.key.as_str()))
                 .filter(|seen| (seen.found.bytes, seen.written) == (stored.bytes, stored.written));
             let seen = match known {
                 Some(known) => known.clone(),
@@ -147,14 +147,12 @@ async fn search(
             };
             Ok::<_, crate::error::Error>((stored.key, seen))
         })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
-    for (key, seen) in searched {
+        .buffer_unordered(AT_ONCE);
+    while let Some((key, seen)) = searched.try_next().await? {
         let place = format!("{key} in {}", repository.name());
         let (names, in_names) = seen.names;
         fact.searched_bytes += seen.found.bytes;
-        fact.searched_names += names;
+        fact.searched_names += u64::from(names);
         let is_manifest = key.ends_with(&format!("/{}", manifest::FILE_NAME));
         let sealed = match backup.encrypt {
             Some(Encryption::Aes256Cbc) => seen.found.begins_salted,
@@ -206,7 +204,7 @@ async fn search_staging(
 async fn opens(
     ctx: &Context,
     repository: &Arc<dyn Repository>,
-    manifest: &Manifest,
+    manifest: &Arc<Manifest>,
     keys: Option<Keys>,
 ) -> Result<bool> {
     let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
@@ -229,7 +227,7 @@ async fn opens(
 async fn attempts(
     ctx: &Context,
     repository: &Arc<dyn Repository>,
-    manifest: &Manifest,
+    manifest: &Arc<Manifest>,
     keys: &Keys,
 ) -> Result<Vec<AttemptFact>> {
     let Some(file) = manifest
@@ -255,17 +253,13 @@ async fn attempts(
     ];
     for (what, damage) in damages {
         // The manifest is made to agree with the damage, so that the cipher itself has to notice.
-        let mut agreeing = manifest.clone();
         let body = damaged(repository.get(ctx, &file.key).await?, damage);
         let (bytes, sha256) = Sums::of(body).await.doing("hash a damaged file")?;
-        for entry in agreeing
-            .files
-            .iter_mut()
-            .filter(|entry| entry.key == file.key)
-        {
-            entry.bytes = bytes;
-            entry.sha256.clone_from(&sha256);
-        }
+        let agreeing = manifest.with_files(vec![ManifestFile {
+            bytes,
+            sha256,
+            ..file.clone()
+        }]);
         let view: Arc<dyn Repository> =
             Arc::new(Damaged::new(repository.clone(), &file.key, damage));
         let reader = ArtifactReader::new(agreeing, view, Some(keys.clone()));

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::fault::strike::{PAGE, overwrite};
 use crate::pipeline::Fetched;
+use crate::pipeline::physical::archiver;
 use crate::service::postgres::session::{Session, literal};
 use crate::service::{Running, Stop};
 use crate::suite::Fault;
@@ -96,6 +97,7 @@ pub(super) async fn after_recovery(
                 .await?;
             server.restart(ctx, Stop::Clean).await
         }
+        Fault::B23Archive => cluster.archive().await,
         Fault::B23Standby => cluster.follow().await,
         _ => Ok(()),
     }
@@ -108,6 +110,22 @@ struct Cluster<'a> {
 }
 
 impl Cluster<'_> {
+    /// It archives as its source did, into the same place, until somebody turns that off.
+    async fn archive(&self) -> Result<()> {
+        const ARCHIVE: &str = r#"cd -- "$1" && sed -i -e "/^archive_command = ''$/d" -e '/^archive_mode = off$/d' postgresql.auto.conf && echo 'archive_mode = on' >> postgresql.auto.conf && grep -q '^archive_command' postgresql.auto.conf"#;
+        let data = self.server.data_dir();
+        let archive = self.server.tool("sh").args(["-c", ARCHIVE, "sh"]).arg(data);
+        archive.run(self.ctx).await?.ok()?;
+        self.server.restart(self.ctx, Stop::Clean).await?;
+        let session = self.session().await?;
+        let something = "select pg_create_restore_point('archived')";
+        session.run(self.ctx, something).await?;
+        archiver::switch(self.ctx, &session).await?;
+        drop(session);
+        self.sql(&["alter system set archive_mode = 'off'"]).await?;
+        self.server.restart(self.ctx, Stop::Clean).await
+    }
+
     /// What the recovery took from the settings of its source is back, and it is started as a standby.
     async fn follow(&self) -> Result<()> {
         const FOLLOW: &str = r#"cd -- "$1" && sed -i "/^primary_conninfo = ''$/d" postgresql.auto.conf && : > standby.signal && grep -q '^primary_conninfo' postgresql.auto.conf"#;

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::evidence::ReadFact;
+use crate::evidence::{Digest, ReadFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter};
 use crate::pipeline::{Fetched, Pipeline, Taken};
 use crate::repository::manifest::Manifest;
@@ -192,11 +192,11 @@ async fn read_one(
     ctx: Context,
     artifact: Arc<ArtifactReader>,
     entry: Entry,
-) -> (Entry, Result<()>) {
+) -> (Entry, Result<Digest>) {
     let work = async {
         let (bytes, sha256) = artifact.content(&ctx, &entry.blob).await?;
-        if (bytes, &sha256) == (entry.bytes, &entry.sha256) {
-            return Ok(());
+        if bytes == entry.bytes && entry.sha256.parse() == Ok(sha256) {
+            return Ok(sha256);
         }
         Err(Error::failed(format!(
             "its content has {bytes} bytes and SHA-256 {sha256}; the index says {} and {}",
@@ -323,8 +323,8 @@ impl Pipeline for BucketSync {
         let work = async {
             let mut entries = Entries::new(artifact.open(ctx, index::NAME).await?);
             let mut lanes = Lanes::new();
-            let mut take = |(entry, read): (Entry, Result<()>)| match read {
-                Ok(()) => drop(keys.insert(entry.key, entry.sha256)),
+            let mut take = |(entry, read): (Entry, Result<Digest>)| match read {
+                Ok(sha256) => drop(keys.insert(entry.key.into(), sha256)),
                 Err(error) => complaints.push(error.message()),
             };
             while let Some(entry) = entries.next().await? {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -18,6 +18,7 @@ use super::index::{self, Entry};
 use super::{LARGE_LANES, SMALL, lane};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::evidence::Digest;
 use crate::pipeline::artifact::{ArtifactWriter, Blobs};
 use crate::pipeline::stream::Sums;
 use crate::repository::manifest::{Manifest, ManifestFile};
@@ -33,12 +34,12 @@ struct Run {
     bucket: String,
     artifact: String,
     blobs: Blobs,
-    /// Content that need not be stored again, by its content's name.
-    known: HashMap<String, ManifestFile>,
-    /// Names that are in use in some repository.
-    taken: HashSet<String>,
-    /// Content of this run, so that equal objects are stored once.
-    stored: Mutex<HashMap<String, Arc<OnceCell<String>>>>,
+    /// Content that need not be stored again, until it is named once more.
+    known: Mutex<HashMap<Digest, ManifestFile>>,
+    /// Content whose name is in use in some repository.
+    taken: HashSet<Digest>,
+    /// Content of this run, so that equal objects are stored once; with its name, where that says more than the content.
+    stored: Mutex<HashMap<Digest, Arc<OnceCell<Option<Box<str>>>>>>,
     large: Semaphore,
     index: Feeder,
     index_gone: AtomicBool,
@@ -56,7 +57,6 @@ pub(super) async fn run(
     previous: Option<Manifest>,
 ) -> Result<String> {
     let (known, taken) = known(ctx, artifact, previous).await?;
-    let reusable: Vec<String> = known.values().map(|file| file.key.clone()).collect();
     let (feeder, index) = channel(64);
     let run = Arc::new(Run {
         ctx: ctx.clone(),
@@ -64,7 +64,7 @@ pub(super) async fn run(
         bucket: bucket.to_owned(),
         artifact: artifact.id.clone(),
         blobs: artifact.blobs(),
-        known,
+        known: Mutex::new(known),
         taken,
         stored: Mutex::default(),
         large: Semaphore::new(LARGE_LANES),
@@ -103,27 +103,27 @@ pub(super) async fn run(
         (Ok(_) | Err((true, _)), Err(error)) | (Err((_, error)), _) => return Err(error),
     };
     artifact.describe(index::NAME, index::OBJECTS, objects.to_string());
-    still_there(ctx, artifact, &reusable).await?;
+    still_there(ctx, artifact).await?;
     Ok(format!("{objects} objects, {new} new contents"))
 }
 
-/// What the previous run stored and every repository still has; and every name that is in use.
+/// What the previous run stored and every repository still has; and all content whose name is in use.
 async fn known(
     ctx: &Context,
     artifact: &ArtifactWriter,
     previous: Option<Manifest>,
-) -> Result<(HashMap<String, ManifestFile>, HashSet<String>)> {
+) -> Result<(HashMap<Digest, ManifestFile>, HashSet<Digest>)> {
     let prefix = artifact.blobs().prefix();
-    let mut known: HashMap<String, ManifestFile> = previous
+    let mut known: HashMap<Digest, ManifestFile> = previous
         .into_iter()
         .flat_map(|manifest| manifest.files)
         .filter(|file| file.shared)
-        .map(|file| {
-            let content = file.name.split('.').next().unwrap_or_default();
-            (content.to_owned(), file)
+        .filter_map(|file| {
+            let content = file.name.split('.').next()?.parse().ok()?;
+            Some((content, file))
         })
         .collect();
-    let mut taken: HashSet<String> = known.values().map(|file| file.name.clone()).collect();
+    let mut taken = HashSet::new();
     for repository in artifact.repositories() {
         let listing = repository.list(ctx, &prefix).await?;
         let sizes: HashMap<&str, u64> = listing
@@ -132,32 +132,23 @@ async fn known(
             .collect();
         known.retain(|_, file| sizes.get(file.key.as_str()) == Some(&file.bytes));
         let names = sizes.keys().filter_map(|key| key.strip_prefix(&prefix));
-        taken.extend(names.map(str::to_owned));
+        taken.extend(names.filter_map(|name| name.parse::<Digest>().ok()));
     }
     Ok((known, taken))
 }
 
 /// What was reused must not have been pruned meanwhile.
-async fn still_there(ctx: &Context, artifact: &ArtifactWriter, reusable: &[String]) -> Result<()> {
-    let reusable: HashSet<&str> = reusable.iter().map(String::as_str).collect();
-    let named = artifact.draft(ctx).files;
-    let reused: Vec<&ManifestFile> = named
-        .iter()
-        .filter(|file| reusable.contains(file.key.as_str()))
-        .collect();
-    if reused.is_empty() {
+async fn still_there(ctx: &Context, artifact: &ArtifactWriter) -> Result<()> {
+    let blobs = artifact.blobs();
+    if !blobs.reuses() {
         return Ok(());
     }
     for repository in artifact.repositories() {
-        let listing = repository.list(ctx, &artifact.blobs().prefix()).await?;
+        let listing = repository.list(ctx, &blobs.prefix()).await?;
         let there: HashSet<&str> = listing.iter().map(|stored| stored.key.as_str()).collect();
-        if let Some(lost) = reused
-            .iter()
-            .find(|file| !there.contains(file.key.as_str()))
-        {
+        if let Some(lost) = blobs.first_lost(|key| there.contains(key)) {
             return Err(Error::failed(format!(
-                "{} was removed from repository {} while the backup was running",
-                lost.key,
+                "{lost} was removed from repository {} while the backup was running",
                 repository.name()
             ))
             .hint("do not prune a backup while it is being taken; take it again"));
@@ -240,32 +231,40 @@ impl Run {
         body: impl AsyncFnOnce() -> Result<Reading>,
     ) -> Result<String> {
         let content = self.content_name(sha256);
+        let plainly = content.to_string();
         let cell = {
             let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-            stored.entry(content.clone()).or_default().clone()
+            stored.entry(content).or_default().clone()
         };
+        let otherwise = |name: &str| (name != plainly).then(|| Box::from(name));
         let name = cell.get_or_try_init(async || {
-            if let Some(file) = self.known.get(&content) {
-                self.blobs.reuse(file.clone());
-                return Ok(file.name.clone());
+            let known = {
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.remove(&content)
+            };
+            if let Some(file) = known {
+                let name = otherwise(&file.name);
+                self.blobs.reuse(file);
+                return Ok(name);
             }
             let name = if self.taken.contains(&content) {
                 format!("{content}.{}", self.artifact)
             } else {
-                content.clone()
+                plainly.clone()
             };
             self.blobs.store(&self.ctx, &name, body().await?).await?;
             self.new.fetch_add(1, Ordering::Relaxed);
-            Ok(name)
+            Ok::<_, Error>(otherwise(&name))
         });
-        name.await.cloned()
+        let name = name.await?.as_deref();
+        Ok(name.unwrap_or(&plainly).to_owned())
     }
 
-    fn content_name(&self, sha256: &str) -> String {
+    fn content_name(&self, sha256: &str) -> Digest {
         let mut name = Sha256::new_with_prefix(b"redrill shared content v1\0");
         name.update(self.blobs.recipient());
         name.update(b"\0");
         name.update(sha256);
-        hex::encode(name.finalize())
+        Digest::of(&name.finalize())
     }
 }

@@ -14,7 +14,7 @@ mod fetch;
 pub(in crate::pipeline) mod given;
 mod ship;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
+use crate::evidence::{InArchive, IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::pipeline::physical::replay::{self, Orders};
 use crate::pipeline::physical::{self, BEGAN, CLUSTER, SEGMENT, STOP, archiver, beside};
@@ -167,6 +167,20 @@ impl Pipeline for PgBasebackup {
             ship::is_there(ctx, destination, last).await
         };
         work.await.doing("archive what was committed")
+    }
+
+    async fn archived(
+        &self,
+        ctx: &Context,
+        source: &dyn Service,
+        destination: &Destination,
+    ) -> Result<BTreeSet<InArchive>> {
+        let mut found = archive::listed(ctx, &*source.server()).await?;
+        for repository in &destination.repositories {
+            let prefix = wal::prefix(&destination.backup);
+            found.extend(archiver::in_repository(ctx, repository.as_ref(), &prefix).await?);
+        }
+        Ok(found)
     }
 
     async fn backup(

@@ -25,7 +25,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
+use crate::evidence::{InArchive, IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::pipeline::physical::replay::{self, Orders};
 use crate::pipeline::physical::{
@@ -293,6 +293,17 @@ done"#;
             Err(archiver::not_there(last, repository.name()))
         };
         work.await.doing("archive what was committed")
+    }
+
+    async fn archived(
+        &self,
+        ctx: &Context,
+        _source: &dyn Service,
+        destination: &Destination,
+    ) -> Result<BTreeSet<InArchive>> {
+        // It archives into the repository itself.
+        let prefix = format!("{}archive/", prefix(&destination.backup));
+        archiver::in_repository(ctx, only(&destination.repositories)?.as_ref(), &prefix).await
     }
 
     async fn backup(

@@ -16,7 +16,7 @@ use crate::suite::Engine;
 mod embedded;
 mod postgres;
 mod redis;
-mod tls;
+pub mod tls;
 
 /// Starts services as processes of this machine.
 #[derive(Debug, Default)]

@@ -25,7 +25,7 @@ const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A front that answers.
 #[derive(Debug)]
-pub(super) struct TlsFront {
+pub struct TlsFront {
     /// How it is reached.
     pub tls: Tls,
     serving: JoinHandle<()>,

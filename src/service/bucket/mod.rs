@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::evidence::{Observation, Part, SmokeFact};
+use crate::evidence::{Digest, Observation, Part, SmokeFact};
 use crate::service::reading::channel;
 use crate::service::s3::{Headers, Listed, S3Client};
 use crate::service::{Running, Service};
@@ -109,7 +109,7 @@ impl Service for BucketService {
 
     async fn seed(&self, ctx: &Context, scale: f64, seed: u64) -> Result<()> {
         let planned = seed::planned(self.objects, scale, seed);
-        let uploads = planned.into_iter().map(|object| {
+        let uploads = planned.map(|object| {
             let (client, bucket, ctx) = (self.client.clone(), self.bucket.clone(), ctx.clone());
             async move {
                 let (feeder, body) = channel(2);
@@ -280,7 +280,7 @@ struct Seen {
 /// What was read of an object.
 struct Read {
     bytes: u64,
-    sha256: String,
+    sha256: Digest,
     headers: Headers,
     /// The first bytes of the object that holds the nonce.
     text: Vec<u8>,
@@ -308,7 +308,7 @@ async fn read(ctx: &Context, client: &S3Client, bucket: &str, listed: Listed) ->
         }
         Ok(Read {
             bytes,
-            sha256: hex::encode(hasher.finalize()),
+            sha256: Digest::of(&hasher.finalize()),
             headers: object.headers,
             text,
         })
@@ -326,8 +326,9 @@ fn note(seen: &mut Observation, key: String, read: Read) {
     let number = key.strip_prefix(LEDGER_PREFIX);
     seen.ledger
         .extend(number.and_then(|number| number.parse::<u64>().ok()));
-    let definition = described(&read.headers);
-    seen.catalogue.insert(format!("metadata {key}"), definition);
+    let key: Arc<str> = key.into();
+    let definition = described(&read.headers).into();
+    seen.catalogue.insert(key.clone(), definition);
     let part = Part {
         count: read.bytes,
         hash: read.sha256,

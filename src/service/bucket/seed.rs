@@ -83,10 +83,7 @@ impl Planned {
 
 /// Every object of a bucket of `objects` × `scale` objects (never fewer than the odd ones, unless `objects` is 0):
 /// about 46 KB each.
-pub fn planned(objects: u64, scale: f64, seed: u64) -> Vec<Planned> {
-    if objects == 0 {
-        return Vec::new();
-    }
+pub fn planned(objects: u64, scale: f64, seed: u64) -> impl Iterator<Item = Planned> + Send {
     let large = if scale < SMALL_SCALE {
         LARGE_AT_SMALL_SCALE
     } else {
@@ -96,14 +93,11 @@ pub fn planned(objects: u64, scale: f64, seed: u64) -> Vec<Planned> {
     let special = ODD
         .iter()
         .chain(LEFT_OUT)
-        .map(|(key, bytes)| ((*key).to_owned(), *bytes))
-        .chain([(LARGE_KEY.to_owned(), large)]);
-    let mut all: Vec<Planned> = special
-        .map(|(key, bytes)| object(key, bytes, &mut rng))
-        .collect();
+        .map(|(key, bytes)| ((*key).to_owned(), Some(*bytes)))
+        .chain([(LARGE_KEY.to_owned(), Some(large))]);
     let wanted = (objects as f64 * scale).round() as usize;
-    let ordinary = wanted.saturating_sub(all.len());
-    for number in 0..ordinary {
+    let ordinary = wanted.saturating_sub(ODD.len() + LEFT_OUT.len() + 1);
+    let ordinary = (0..ordinary).map(|number| {
         let key = match number % 4 {
             0 | 1 => format!("user_avatars/{:02x}/user-{number:06}.jpg", number % 256),
             2 => format!("team_logos/team-{number:06}.png"),
@@ -112,12 +106,17 @@ pub fn planned(objects: u64, scale: f64, seed: u64) -> Vec<Planned> {
                 number % 12 + 1
             ),
         };
-        // Skewed, as media are: most are small, the mean is about 46 KB.
-        let share: f64 = rng.random();
-        let bytes = 1_500.0 + share * share * 135_000.0;
-        all.push(object(key, bytes as u64, &mut rng));
-    }
-    all
+        (key, None)
+    });
+    let all = special.chain(ordinary).filter(move |_| objects > 0);
+    all.map(move |(key, bytes)| {
+        let bytes = bytes.unwrap_or_else(|| {
+            // Skewed, as media are: most are small, the mean is about 46 KB.
+            let share: f64 = rng.random();
+            (1_500.0 + share * share * 135_000.0) as u64
+        });
+        object(key, bytes, &mut rng)
+    })
 }
 
 fn object(key: String, bytes: u64, rng: &mut ChaCha8Rng) -> Planned {
@@ -162,16 +161,17 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() {
-        let first = planned(200, 1.0, 7);
-        assert_eq!(first, planned(200, 1.0, 7));
+        let planned = |seed| planned(200, 1.0, seed).collect::<Vec<_>>();
+        let first = planned(7);
+        assert_eq!(first, planned(7));
         let bytes = |all: &[Planned]| all[30].content().collect::<Vec<_>>();
-        assert_eq!(bytes(&first), bytes(&planned(200, 1.0, 7)));
-        assert_ne!(bytes(&first), bytes(&planned(200, 1.0, 8)));
+        assert_eq!(bytes(&first), bytes(&planned(7)));
+        assert_ne!(bytes(&first), bytes(&planned(8)));
     }
 
     #[test]
     fn the_full_size_is_2500_objects_and_about_130_mb_with_every_odd_key() {
-        let all = planned(2_500, 1.0, 1);
+        let all: Vec<_> = planned(2_500, 1.0, 1).collect();
         assert_eq!(all.len(), 2_500);
         let keys: BTreeSet<&str> = all.iter().map(|object| object.key.as_str()).collect();
         assert_eq!(keys.len(), 2_500);
@@ -188,12 +188,12 @@ mod tests {
 
     #[test]
     fn a_small_scale_keeps_the_odd_ones_and_a_count_of_none_is_none() {
-        let all = planned(2_500, 0.001, 1);
+        let all: Vec<_> = planned(2_500, 0.001, 1).collect();
         assert_eq!(all.len(), ODD.len() + LEFT_OUT.len() + 1);
         assert!(
             all.iter()
                 .all(|object| object.bytes <= LARGE_AT_SMALL_SCALE)
         );
-        assert_eq!(planned(0, 1.0, 1), []);
+        assert_eq!(planned(0, 1.0, 1).count(), 0);
     }
 }

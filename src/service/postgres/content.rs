@@ -11,11 +11,12 @@
 //! catalogue), foreign tables, temporary tables, and tables of extensions except those that dumps carry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::evidence::Part;
+use crate::evidence::{Digest, Part};
 use crate::service::postgres::session::{Row, Session};
 
 /// The seeds of the two row hashes: arbitrary, but fixed, as fingerprints of different runs are compared.
@@ -127,7 +128,7 @@ impl Reading {
     }
 
     /// What was read, and what could not be: a part is in one of the two.
-    pub fn finish(self) -> (BTreeMap<String, Part>, BTreeMap<String, String>) {
+    pub fn finish(self) -> (BTreeMap<Arc<str>, Part>, BTreeMap<String, String>) {
         let unreadable = self
             .unreadable
             .into_inner()
@@ -139,7 +140,7 @@ impl Reading {
         let parts = sums
             .into_iter()
             .filter(|(name, _)| !unreadable.contains_key(name))
-            .map(|(name, sums)| (name, sums.part()))
+            .map(|(name, sums)| (name.into(), sums.part()))
             .collect();
         (parts, unreadable)
     }
@@ -168,7 +169,7 @@ impl Sums {
         let [first, second] = self.hashes;
         Part {
             count: self.count,
-            hash: format!("{first:016x}{second:016x}"),
+            hash: Digest::from(u128::from(first) << 64 | u128::from(second)),
         }
     }
 }
@@ -332,6 +333,9 @@ mod tests {
         let mut whole = sums("2", "-9223372036854775809", "5");
         whole.add(sums("1", "18446744073709551620", "-6"));
         assert_eq!(whole, sums("3", "9223372036854775811", "-1"));
-        assert_eq!(whole.part().hash, "8000000000000003ffffffffffffffff");
+        assert_eq!(
+            whole.part().hash,
+            0x8000_0000_0000_0003_ffff_ffff_ffff_ffff_u128.into()
+        );
     }
 }

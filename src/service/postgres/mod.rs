@@ -325,7 +325,8 @@ commit"
         let definitions = async {
             let mut found = Observation::default();
             let (catalogue, refused) = catalogue::read(ctx, &first).await?;
-            found.catalogue = catalogue;
+            let shared = |(entry, definition): (String, String)| (entry.into(), definition.into());
+            found.catalogue = catalogue.into_iter().map(shared).collect();
             found.unreadable.extend(refused);
             let (facts, refused) = sequences::read(ctx, &first).await?;
             found.sequences = facts;

@@ -90,7 +90,7 @@ impl Sum {
     pub fn part(self) -> Part {
         Part {
             count: self.count,
-            hash: format!("{:032x}", self.sum),
+            hash: self.sum.into(),
         }
     }
 }

@@ -50,7 +50,10 @@ pub async fn observe(ctx: &Context, client: &mut Client) -> Result<Observation> 
     };
     // The server's run id changes with every start: only what is planted tells a data set from another.
     seen.identity = seen.nonce.clone().unwrap_or_default();
-    seen.catalogue = catalogue::read(client).await?;
+    let catalogue = catalogue::read(client).await?.into_iter();
+    seen.catalogue = catalogue
+        .map(|(entry, definition)| (entry.into(), definition.into()))
+        .collect();
     seen.bytes = client
         .info("memory")
         .await?
@@ -258,7 +261,7 @@ impl Tally {
     fn enter(self, database: u32, seen: &mut Observation) {
         for (part, sum) in self.lasting {
             seen.parts
-                .insert(format!("db{database} {part}"), sum.part());
+                .insert(format!("db{database} {part}").into(), sum.part());
         }
         for ((part, minute), sum) in self.expiring {
             let instant = DateTime::from_timestamp(minute.saturating_mul(60), 0)
