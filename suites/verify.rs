@@ -10,6 +10,7 @@ mod place;
 mod server;
 
 mod verify {
+    pub mod app;
     pub mod damaged;
     pub mod held;
     pub mod lab;
@@ -21,7 +22,7 @@ mod verify {
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use redrill::provision::choose;
-use verify::{damaged, held, lab, pgbackrest, places, whole};
+use verify::{app, damaged, held, lab, pgbackrest, places, whole};
 
 fn missing() -> Option<String> {
     let redis = std::process::Command::new("redis-server")
@@ -95,6 +96,13 @@ fn main() -> std::process::ExitCode {
         places::an_address_that_answers_nothing_good_says_so,
         places::an_interrupted_run_leaves_nothing_behind,
         places::json_is_the_record_and_nothing_else,
+        app::an_application_that_answers_is_a_proof_and_its_log_names_no_secret,
+        app::an_application_that_answers_500_fails_and_its_answer_names_no_secret,
+        app::another_body_than_the_expected_one_fails,
+        app::an_application_that_is_never_ready_fails_when_its_time_is_up,
+        app::an_application_that_dies_says_its_last_words,
+        app::what_cannot_be_started_or_asked_is_told,
+        app::a_drill_asks_the_application_of_its_component,
         pgbackrest::a_repository_is_verified_where_it_lies_and_left_as_it_is,
         pgbackrest::an_encrypted_one_is_verified_with_its_passphrase_which_is_shown_nowhere,
         pgbackrest::an_encrypted_one_is_not_opened_without_its_passphrase,

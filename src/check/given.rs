@@ -37,7 +37,7 @@ pub(super) fn owes(terms: &Terms<'_>, asked: &Asked, check: Check) -> bool {
         Check::Sequences => engine == Some(Engine::Postgres),
         Check::Smoke => terms
             .components()
-            .any(|component| !component.smoke.is_empty()),
+            .any(|component| component.questions() > 0),
         Check::Baseline => asked.baseline,
         Check::Live => asked.live,
         Check::Artifact

@@ -53,6 +53,11 @@ A file of questions (--ask), in the words of a suite:
   [[smoke]]
   ask = \"select count(*) from public.orders\"               # SQL, a command of Redis, or the path of a file
   expect = { min = 1000 }                                   # or \"1247\", or { min = 1, max = 9 }
+  # Of your own application, started on the restored copy with PORT and DATABASE_URL (REDIS_URL, AWS_ENDPOINT_URL) in its environment:
+  app = { command = [\"./server\"], ready = \"/health\" }     # above the first [[smoke]]
+  [[smoke]]
+  get = \"/api/orders/count\"                               # as curl -f; or status = 404
+  expect = { contains = \"1000\" }
 
 Examples:
   redrill verify /backups/shop.dump --ask shop.toml

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 
 use super::backup::{self, Look, stop_or_note};
-use super::verify;
 use super::world::{World, pipeline};
+use super::{app, verify};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Kind, Result};
@@ -236,9 +236,8 @@ impl Recovery<'_, '_> {
             return Ok(false);
         }
         let watch = Stopwatch::start();
-        let answers = source
-            .smoke(&self.phase(Phase::Verify), &self.component.smoke)
-            .await?;
+        let ctx = self.phase(Phase::Verify);
+        let answers = app::questions(&ctx, self.component, source.as_ref()).await?;
         source.population(&self.phase(Phase::Verify)).await?;
         fact.phases.insert(Phase::Verify, watch.seconds());
         if let Some(wrong) = answers.iter().find(|answer| !answer.holds) {
@@ -459,9 +458,8 @@ impl Recovery<'_, '_> {
         *fact.phases.entry(Phase::Ready).or_default() += watch.seconds();
 
         let watch = Stopwatch::start();
-        fact.smoke = target
-            .smoke(&phase(Phase::Verify), &self.component.smoke)
-            .await?;
+        let ctx = phase(Phase::Verify);
+        fact.smoke = app::questions(&ctx, self.component, target.as_ref()).await?;
         *fact.phases.entry(Phase::Verify).or_default() += watch.seconds();
         let wrong = fact.smoke.iter().find(|answer| !answer.holds);
         if let (Pick::NewestGood, Some(wrong)) = (self.scenario.pick, wrong) {

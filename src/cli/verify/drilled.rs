@@ -56,6 +56,7 @@ pub(super) fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
         version: given.version.clone(),
         production_size: None,
         smoke: ask.smoke.clone(),
+        app: ask.app.clone(),
     };
     let backup = Backup {
         name: GIVEN.to_owned(),
