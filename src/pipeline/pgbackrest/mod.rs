@@ -2,8 +2,8 @@
 //! pushed there by `archive-push`, recovery to any moment in between.
 //!
 //! - [`stanza`]: pgBackRest as a server sees it. - [`info`]: what its repository holds. - [`archived`]: which WAL is there.
-//! - [`verify`]: what it says of its own repository. - [`given`]: a repository that somebody else's pgBackRest made;
-//!   [`tree`]: its directory.
+//! - [`noted`]: what an artifact notes of its backup. - [`verify`]: what pgBackRest says of its own repository.
+//! - [`given`]: a repository that somebody else's pgBackRest made. - [`tree`]: the directory of one.
 //!
 //! pgBackRest names its backups by the time of day and ages them by their number: the artifact's manifest, beside its
 //! repository, says at which instant of the drill's clock one was taken, under which label, and with which bytes. Not
@@ -12,6 +12,7 @@
 mod archived;
 pub mod given;
 mod info;
+mod noted;
 mod stanza;
 pub mod tree;
 mod verify;
@@ -46,9 +47,11 @@ use crate::service::{Running, Service};
 use crate::suite::{Keep, PgBackRest as Options, RecoveryTarget, RestoreOptions};
 
 use archived::Follow;
-use info::{Info, Set};
+use info::Set;
+use noted::{marker_of, name_in, set_of};
 use stanza::{Host, STANZA, Stanza, Wanted};
 
+pub use noted::{label_in, label_of};
 pub use stanza::prefix;
 
 /// Manifest metadata of pgBackRest's own: the backup's name, and how its repository is encrypted.
@@ -503,70 +506,6 @@ fn only(repositories: &[Arc<dyn Repository>]) -> Result<&Arc<dyn Repository>> {
         [repository] => Ok(repository),
         _ => Err(Error::usage("a pgbackrest goes to one repository")),
     }
-}
-
-/// The file of the manifest that says what pgBackRest calls the backup.
-fn marker_of(manifest: &Manifest) -> Result<&ManifestFile> {
-    let mut files = manifest.files.iter();
-    let marker = files.find(|file| file.metadata.contains_key(LABEL));
-    marker.ok_or_else(|| {
-        Error::failed(format!(
-            "artifact {} does not say what pgBackRest calls it",
-            manifest.id
-        ))
-    })
-}
-
-/// The stanza that an artifact's backup is in.
-fn name_in(metadata: &BTreeMap<String, String>) -> String {
-    let name = metadata.get(NAME).map_or(STANZA, String::as_str);
-    name.to_owned()
-}
-
-/// What pgBackRest calls the backup of an artifact.
-pub fn label_of(manifest: &Manifest) -> Option<&str> {
-    let mut files = manifest.files.iter();
-    files.find_map(|file| file.metadata.get(LABEL).map(String::as_str))
-}
-
-/// Whether a key is one of pgBackRest's; and of which of its backups, where it is of one.
-pub fn label_in<'k>(backup: &str, key: &'k str) -> Option<Option<&'k str>> {
-    let own = key.strip_prefix(prefix(backup).as_str())?;
-    let label = own
-        .strip_prefix("backup/")
-        .and_then(|own| own.split('/').nth(1));
-    // `20261121-222623F`, `20261121-222623F_20261121-222626D`
-    Some(label.filter(|label| label.starts_with(|first: char| first.is_ascii_digit())))
-}
-
-/// The backup of an artifact in a repository, which must be its cluster's.
-fn set_of(info: &Info, stanza: &Stanza<'_>, manifest: &Manifest) -> Result<Set> {
-    let marker = marker_of(manifest)?;
-    let (label, repository) = (
-        physical::noted(manifest, marker, LABEL)?,
-        &stanza.repository,
-    );
-    let cluster = physical::noted(manifest, marker, CLUSTER)?;
-    if info.cluster.is_empty() {
-        return Err(Error::failed(format!(
-            "repository {repository} has no stanza of pgBackRest: it is empty, or not the one that was backed up to"
-        ))
-        .hint("read another repository, or see what removed it"));
-    }
-    let set = info.set(label);
-    let found = set.map_or(&info.cluster, |set| &set.cluster);
-    if found != cluster {
-        return Err(Error::refused(format!(
-            "repository {repository} holds the backups of cluster {found}, and this artifact is of cluster {cluster}"
-        ))
-        .hint("two systems' repositories were mixed up: see where each one backs up to"));
-    }
-    set.cloned().ok_or_else(|| {
-        Error::failed(format!(
-            "repository {repository} does not hold the backup {label} any more"
-        ))
-        .hint("it was expired or removed: recover another one")
-    })
 }
 
 /// Reads a stored file for its sum.
