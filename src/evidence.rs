@@ -14,9 +14,13 @@ use crate::suite::{Coordinate, Engine, RecoveryTarget, Smoke, Strike};
 
 mod given;
 mod hash;
+mod observation;
+mod physical;
 
 pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
 pub use hash::Digest;
+pub use observation::{Observation, Part, SequenceFact};
+pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -149,84 +153,6 @@ pub struct LedgerEntry {
     pub coordinate: String,
 }
 
-/// Count and order-free fingerprint of one part of a component: a table, a Redis database and type, an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Rows, keys, or bytes of an object.
-    pub count: u64,
-    /// The fingerprint: equal content gives an equal one, in any order.
-    pub hash: Digest,
-}
-
-/// What a component held at one moment. A bucket may hold very many objects: names and definitions are shared between
-/// clones.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Observation {
-    /// The nonce found in it; `None` when there is none.
-    pub nonce: Option<String>,
-    /// The server's or database's own identity (Postgres system identifier, Redis run id, bucket name).
-    pub identity: String,
-    /// Size as the server itself reports it, in bytes.
-    pub bytes: u64,
-    /// Content, part by part.
-    pub parts: BTreeMap<Arc<str>, Part>,
-    /// Content that expires, by part and minute of expiry (RFC 3339); minutes gone by are legitimate losses.
-    pub expiring: BTreeMap<(String, DateTime<Utc>), Part>,
-    /// Definitions: `kind identity` → definition. For objects: key → headers.
-    pub catalogue: BTreeMap<Arc<str>, Arc<str>>,
-    /// Sequences and the columns they feed.
-    pub sequences: Vec<SequenceFact>,
-    /// Ledger numbers found in it.
-    pub ledger: BTreeSet<u64>,
-    /// Parts that could not be read, with the server's words.
-    pub unreadable: BTreeMap<String, String>,
-    /// Real instant of the observation.
-    pub taken_at: DateTime<Utc>,
-}
-
-impl Observation {
-    /// Shares with an earlier observation what both say.
-    pub fn share(&mut self, earlier: &Self) {
-        let name = |name: Arc<str>| match earlier.parts.get_key_value(&name) {
-            Some((same, _)) => same.clone(),
-            None => name,
-        };
-        let parts = std::mem::take(&mut self.parts).into_iter();
-        self.parts = parts.map(|(it, part)| (name(it), part)).collect();
-        let definitions = std::mem::take(&mut self.catalogue).into_iter();
-        let shared =
-            definitions.map(
-                |(entry, definition)| match earlier.catalogue.get_key_value(&entry) {
-                    Some((same, it)) if *it == definition => (same.clone(), it.clone()),
-                    Some((same, _)) => (same.clone(), definition),
-                    None => (entry, definition),
-                },
-            );
-        self.catalogue = shared.collect();
-    }
-
-    /// Leaves the figures, and forgets what was held against another one.
-    pub fn forget(&mut self) {
-        self.parts.clear();
-        self.catalogue.clear();
-    }
-}
-
-/// A sequence and the column it feeds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SequenceFact {
-    /// Qualified name.
-    pub name: String,
-    /// The value it would hand out next.
-    pub next: i64,
-    /// Its step.
-    pub increment: i64,
-    /// The column it feeds, `schema.table.column`; empty when it feeds none.
-    pub column: String,
-    /// The largest value in that column (the smallest, for a descending sequence).
-    pub reached: Option<i64>,
-}
-
 /// One backup run.
 #[derive(Debug, Clone)]
 pub struct BackupFact {
@@ -339,46 +265,6 @@ pub struct ArchiveFact {
     pub source: Option<Observation>,
 }
 
-/// How archived logs were replayed onto a restored base, by the recovered server's own words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReplayFact {
-    /// Where it was told to stop.
-    pub target: String,
-    /// Where it says that it stopped, and why.
-    pub stopped: String,
-    /// In which way that is not where it was told to stop.
-    pub missed: Option<String>,
-    /// The timeline that it replayed up to, and the newest that the repository has.
-    pub timelines: (u32, u32),
-    /// The cluster's identity, and that of the base backup.
-    pub identities: (String, String),
-    /// The base backup has data checksums.
-    pub checksums: bool,
-}
-
-/// How sound a recovered cluster is on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IntegrityFact {
-    /// Databases looked at.
-    pub databases: u64,
-    /// Relations of which every page was read.
-    pub relations: u64,
-    /// Pages read.
-    pub pages: u64,
-    /// Indexes checked against their tables.
-    pub indexes: u64,
-    /// What is not sound, by database and relation, with the server's words.
-    pub damaged: BTreeMap<String, String>,
-    /// Indexes that could not be asked anything, and why.
-    pub unchecked: BTreeMap<String, String>,
-    /// Databases that could not be looked at as they should be, and why.
-    pub unable: BTreeMap<String, String>,
-    /// Data checksums are on.
-    pub checksums: bool,
-    /// What would tie it to other servers or write into their archive: settings and connections, by name.
-    pub ties: Vec<String>,
-}
-
 /// One recovery of one component.
 #[derive(Debug, Clone, Default)]
 pub struct RecoveryFact {
@@ -431,36 +317,6 @@ pub struct RecoveryFact {
     pub archive: Option<std::result::Result<ArchiveWatch, String>>,
     /// What a given artifact needs of the server.
     pub needs: Option<NeedsFact>,
-}
-
-/// A file in the archive of a source.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InArchive {
-    /// The timeline that it is of, by its name.
-    pub timeline: u32,
-    /// Its name.
-    pub name: String,
-    /// Where it lies: a repository, or the directory that the source archives to.
-    pub place: String,
-}
-
-/// What came into the archive of a source while a copy of it was recovered and read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ArchiveWatch {
-    /// The source still answers, and archives what it writes on its own timeline.
-    pub lives: bool,
-    /// The newest timeline that was there when the recovery began.
-    pub newest: u32,
-    /// What was not there then.
-    pub came: Vec<InArchive>,
-}
-
-impl ArchiveWatch {
-    /// What neither the source nor the drill can have put there: both are on timelines that were there before.
-    pub fn foreign(&self) -> impl Iterator<Item = &InArchive> {
-        let own = |it: &InArchive| self.lives && it.timeline <= self.newest;
-        self.came.iter().filter(move |it| !own(it))
-    }
 }
 
 /// An artifact that a recovery tried and left.

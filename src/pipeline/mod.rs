@@ -3,7 +3,7 @@
 //! A pipeline only moves data: it neither picks artifacts (see [`crate::repository`]) nor judges them
 //! ([`crate::check`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use chrono::{DateTime, Utc};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::evidence::{InArchive, IntegrityFact, ReadFact, ReplayFact};
+use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::pipeline::physical::log::Log;
 use crate::repository::retention;
-use crate::service::Service;
+use crate::service::{Running, Service};
 use crate::suite::{Keep, RestoreOptions};
 
 pub mod artifact;
@@ -41,6 +41,15 @@ pub struct Taken {
     pub refused: Option<String>,
     /// The artifact that this one builds on, when it is not complete by itself.
     pub parent: Option<String>,
+}
+
+/// Where a source archives to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The directory that the server writes to by itself, where it is one of the server's machine.
+    pub directory: Option<PathBuf>,
+    /// How the keys begin under which a repository holds the archive.
+    pub prefix: String,
 }
 
 /// Takes backups of one component and puts them back.
@@ -71,15 +80,9 @@ pub trait Pipeline: Send + Sync {
         Ok(())
     }
 
-    /// What lies in the archive of a source: in the directory that it archives to, where that is still there, and in the
-    /// repositories.
-    async fn archived(
-        &self,
-        _ctx: &Context,
-        _source: &dyn Service,
-        _destination: &Destination,
-    ) -> Result<BTreeSet<InArchive>> {
-        Ok(BTreeSet::new())
+    /// Where a source archives to; `None` where the method archives nothing.
+    fn archive_of(&self, _source: &dyn Running, _backup: &str) -> Option<Archive> {
+        None
     }
 
     /// Takes a backup, writing its files to `artifact`; the caller commits it.

@@ -113,6 +113,12 @@ impl Cluster<'_> {
     /// It archives as its source did, into the same place, until somebody turns that off.
     async fn archive(&self) -> Result<()> {
         const ARCHIVE: &str = r#"cd -- "$1" && sed -i -e "/^archive_command = ''$/d" -e '/^archive_mode = off$/d' postgresql.auto.conf && echo 'archive_mode = on' >> postgresql.auto.conf && grep -q '^archive_command' postgresql.auto.conf"#;
+        if self.server.mode() != "local" {
+            return Err(Error::unavailable(
+                "a copy in a container of its own does not reach the archive of its source",
+            )
+            .hint("plant it with --services local"));
+        }
         let data = self.server.data_dir();
         let archive = self.server.tool("sh").args(["-c", ARCHIVE, "sh"]).arg(data);
         archive.run(self.ctx).await?.ok()?;

@@ -2,12 +2,10 @@
 //!
 //! The archive lies beside the data and is lost with it; [`super::ship`] brings it into the repositories.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::context::Context;
-use crate::error::{Kind, Result};
-use crate::evidence::InArchive;
+use crate::error::Result;
 use crate::pipeline::physical::archiver;
 use crate::service::{Running, write_file};
 
@@ -54,21 +52,4 @@ done"#;
         &archiver::text(&directory),
     ]);
     archiver::point_at(ctx, server, &archive).await
-}
-
-/// What lies where the server archives to: nothing, where that was lost with it.
-pub(super) async fn listed(ctx: &Context, server: &dyn Running) -> Result<BTreeSet<InArchive>> {
-    const LIST: &str = r#"[ ! -e "$1" ] || ls -- "$1""#;
-    let list = server.tool("sh").args(["-c", LIST, "sh"]);
-    let names = match list.arg(directory(server)).run(ctx).await {
-        Ok(listed) => listed.ok()?.text(),
-        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-        // No program runs any more where the server was.
-        Err(_) => String::new(),
-    };
-    let names = names.lines().map(str::to_owned);
-    Ok(archiver::in_archive(
-        "the directory that the source archives to",
-        names,
-    ))
 }

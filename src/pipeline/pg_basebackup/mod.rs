@@ -14,7 +14,7 @@ mod fetch;
 pub(in crate::pipeline) mod given;
 mod ship;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,12 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::evidence::{InArchive, IntegrityFact, ReadFact, ReplayFact};
+use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::pipeline::physical::replay::{self, Orders};
 use crate::pipeline::physical::{self, BEGAN, CLUSTER, SEGMENT, STOP, archiver, beside};
 use crate::pipeline::stream::Sums;
-use crate::pipeline::{Fetched, Pipeline, Taken};
+use crate::pipeline::{Archive, Fetched, Pipeline, Taken};
 use crate::repository::manifest::ManifestFile;
 use crate::repository::wal::{self, Name};
 use crate::service::postgres::integrity;
@@ -169,18 +169,11 @@ impl Pipeline for PgBasebackup {
         work.await.doing("archive what was committed")
     }
 
-    async fn archived(
-        &self,
-        ctx: &Context,
-        source: &dyn Service,
-        destination: &Destination,
-    ) -> Result<BTreeSet<InArchive>> {
-        let mut found = archive::listed(ctx, &*source.server()).await?;
-        for repository in &destination.repositories {
-            let prefix = wal::prefix(&destination.backup);
-            found.extend(archiver::in_repository(ctx, repository.as_ref(), &prefix).await?);
-        }
-        Ok(found)
+    fn archive_of(&self, source: &dyn Running, backup: &str) -> Option<Archive> {
+        Some(Archive {
+            directory: Some(archive::directory(source)),
+            prefix: wal::prefix(backup),
+        })
     }
 
     async fn backup(

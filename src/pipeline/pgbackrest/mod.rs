@@ -29,14 +29,14 @@ use futures::{StreamExt, TryStreamExt};
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::evidence::{InArchive, IntegrityFact, ReadFact, ReplayFact};
+use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
 use crate::pipeline::physical::replay::{self, Orders};
 use crate::pipeline::physical::{
     self, BEGAN, CLUSTER, SEGMENT, STOP, archiver, beside, log, point,
 };
 use crate::pipeline::stream::Sums;
-use crate::pipeline::{Fetched, Pipeline, Taken};
+use crate::pipeline::{Archive, Fetched, Pipeline, Taken};
 use crate::process::quoted;
 use crate::repository::manifest::{Manifest, ManifestFile};
 use crate::repository::wal::{self, Name};
@@ -318,15 +318,12 @@ done"#;
         work.await.doing("archive what was committed")
     }
 
-    async fn archived(
-        &self,
-        ctx: &Context,
-        _source: &dyn Service,
-        destination: &Destination,
-    ) -> Result<BTreeSet<InArchive>> {
+    fn archive_of(&self, _source: &dyn Running, backup: &str) -> Option<Archive> {
         // It archives into the repository itself.
-        let prefix = format!("{}archive/", prefix(&destination.backup));
-        archiver::in_repository(ctx, only(&destination.repositories)?.as_ref(), &prefix).await
+        Some(Archive {
+            directory: None,
+            prefix: format!("{}archive/", prefix(backup)),
+        })
     }
 
     async fn backup(

@@ -3,15 +3,13 @@
 //!
 //! Not here: what its `archive_command` does with a segment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::evidence::InArchive;
 use crate::process::quoted;
 use crate::provision::ready;
-use crate::repository::Repository;
 use crate::repository::wal::{Name, Segment};
 use crate::service::Running;
 use crate::service::postgres::session::{Session, literal};
@@ -188,36 +186,6 @@ async fn behind(ctx: &Context, session: &Session, segment: &str, how: &str) -> E
     .hint("the server's log has archive_command's words: a full disk and an archive that cannot be written to are the usual reasons")
 }
 
-/// Files of an archive by their names, whatever is added to those; what is no WAL is not of it.
-pub fn in_archive(place: &str, names: impl IntoIterator<Item = String>) -> BTreeSet<InArchive> {
-    let of_timeline = |name: String| {
-        let timeline = name.get(..8)?;
-        let timeline = u32::from_str_radix(timeline, 16).ok()?;
-        let rest = name[8..].starts_with(|next: char| next == '.' || next.is_ascii_hexdigit());
-        rest.then(|| InArchive {
-            timeline,
-            place: place.to_owned(),
-            name,
-        })
-    };
-    names.into_iter().filter_map(of_timeline).collect()
-}
-
-/// What a repository holds of an archive, below `prefix`.
-pub async fn in_repository(
-    ctx: &Context,
-    repository: &dyn Repository,
-    prefix: &str,
-) -> Result<BTreeSet<InArchive>> {
-    let listing = repository.list(ctx, prefix).await?;
-    let names = listing.into_iter().filter_map(|stored| {
-        let (_, name) = stored.key.rsplit_once('/')?;
-        Some(name.to_owned())
-    });
-    let place = format!("repository {}", repository.name());
-    Ok(in_archive(&place, names))
-}
-
 /// A segment that the server believes archived, and that a repository does not hold.
 pub fn not_there(segment: Segment, repository: &str) -> Error {
     Error::failed(format!(
@@ -255,20 +223,7 @@ pub async fn cluster(ctx: &Context, session: &Session) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{command, in_archive};
-
-    #[test]
-    fn a_file_of_an_archive_is_of_the_timeline_in_its_name() {
-        let names = [
-            "00000002.history.gz.age",
-            "0000000A0000000000000003-5b49dc93.zst",
-            "archive.info",
-            "archive.sh",
-        ];
-        let found = in_archive("there", names.map(str::to_owned));
-        let timelines: Vec<u32> = found.iter().map(|it| it.timeline).collect();
-        assert_eq!(timelines, [2, 10]);
-    }
+    use super::command;
 
     #[test]
     fn a_path_cannot_break_out_of_the_command_nor_be_taken_for_a_placeholder() {

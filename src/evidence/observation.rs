@@ -1,0 +1,86 @@
+//! What a component held at one moment: content, definitions, sequences. Held against another one, part by part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::Digest;
+
+/// Count and order-free fingerprint of one part of a component: a table, a Redis database and type, an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Rows, keys, or bytes of an object.
+    pub count: u64,
+    /// The fingerprint: equal content gives an equal one, in any order.
+    pub hash: Digest,
+}
+
+/// What a component held at one moment. A bucket may hold very many objects: names and definitions are shared between
+/// clones.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    /// The nonce found in it; `None` when there is none.
+    pub nonce: Option<String>,
+    /// The server's or database's own identity (Postgres system identifier, Redis run id, bucket name).
+    pub identity: String,
+    /// Size as the server itself reports it, in bytes.
+    pub bytes: u64,
+    /// Content, part by part.
+    pub parts: BTreeMap<Arc<str>, Part>,
+    /// Content that expires, by part and minute of expiry (RFC 3339); minutes gone by are legitimate losses.
+    pub expiring: BTreeMap<(String, DateTime<Utc>), Part>,
+    /// Definitions: `kind identity` → definition. For objects: key → headers.
+    pub catalogue: BTreeMap<Arc<str>, Arc<str>>,
+    /// Sequences and the columns they feed.
+    pub sequences: Vec<SequenceFact>,
+    /// Ledger numbers found in it.
+    pub ledger: BTreeSet<u64>,
+    /// Parts that could not be read, with the server's words.
+    pub unreadable: BTreeMap<String, String>,
+    /// Real instant of the observation.
+    pub taken_at: DateTime<Utc>,
+}
+
+impl Observation {
+    /// Shares with an earlier observation what both say.
+    pub fn share(&mut self, earlier: &Self) {
+        let name = |name: Arc<str>| match earlier.parts.get_key_value(&name) {
+            Some((same, _)) => same.clone(),
+            None => name,
+        };
+        let parts = std::mem::take(&mut self.parts).into_iter();
+        self.parts = parts.map(|(it, part)| (name(it), part)).collect();
+        let definitions = std::mem::take(&mut self.catalogue).into_iter();
+        let shared =
+            definitions.map(
+                |(entry, definition)| match earlier.catalogue.get_key_value(&entry) {
+                    Some((same, it)) if *it == definition => (same.clone(), it.clone()),
+                    Some((same, _)) => (same.clone(), definition),
+                    None => (entry, definition),
+                },
+            );
+        self.catalogue = shared.collect();
+    }
+
+    /// Leaves the figures, and forgets what was held against another one.
+    pub fn forget(&mut self) {
+        self.parts.clear();
+        self.catalogue.clear();
+    }
+}
+
+/// A sequence and the column it feeds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SequenceFact {
+    /// Qualified name.
+    pub name: String,
+    /// The value it would hand out next.
+    pub next: i64,
+    /// Its step.
+    pub increment: i64,
+    /// The column it feeds, `schema.table.column`; empty when it feeds none.
+    pub column: String,
+    /// The largest value in that column (the smallest, for a descending sequence).
+    pub reached: Option<i64>,
+}

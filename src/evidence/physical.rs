@@ -1,0 +1,73 @@
+//! Facts about a physical recovery: its replay, how sound the cluster is on disk, and what came into its source's archive.
+
+use std::collections::BTreeMap;
+
+/// How archived logs were replayed onto a restored base, by the recovered server's own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayFact {
+    /// Where it was told to stop.
+    pub target: String,
+    /// Where it says that it stopped, and why.
+    pub stopped: String,
+    /// In which way that is not where it was told to stop.
+    pub missed: Option<String>,
+    /// The timeline that it replayed up to, and the newest that the repository has.
+    pub timelines: (u32, u32),
+    /// The cluster's identity, and that of the base backup.
+    pub identities: (String, String),
+    /// The base backup has data checksums.
+    pub checksums: bool,
+}
+
+/// How sound a recovered cluster is on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IntegrityFact {
+    /// Databases looked at.
+    pub databases: u64,
+    /// Relations of which every page was read.
+    pub relations: u64,
+    /// Pages read.
+    pub pages: u64,
+    /// Indexes checked against their tables.
+    pub indexes: u64,
+    /// What is not sound, by database and relation, with the server's words.
+    pub damaged: BTreeMap<String, String>,
+    /// Indexes that could not be asked anything, and why.
+    pub unchecked: BTreeMap<String, String>,
+    /// Databases that could not be looked at as they should be, and why.
+    pub unable: BTreeMap<String, String>,
+    /// Data checksums are on.
+    pub checksums: bool,
+    /// What would tie it to other servers or write into their archive: settings and connections, by name.
+    pub ties: Vec<String>,
+}
+
+/// A file in the archive of a source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InArchive {
+    /// The timeline that it is of, by its name.
+    pub timeline: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it lies: a repository, or the directory that the source archives to.
+    pub place: String,
+}
+
+/// What came into the archive of a source while a copy of it was recovered and read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArchiveWatch {
+    /// The source still answers, and archives what it writes on its own timeline.
+    pub lives: bool,
+    /// The newest timeline that was there when the recovery began.
+    pub newest: u32,
+    /// What was not there then.
+    pub came: Vec<InArchive>,
+}
+
+impl ArchiveWatch {
+    /// What neither the source nor the drill can have put there: both are on timelines that were there before.
+    pub fn foreign(&self) -> impl Iterator<Item = &InArchive> {
+        let own = |it: &InArchive| self.lives && it.timeline <= self.newest;
+        self.came.iter().filter(move |it| !own(it))
+    }
+}
