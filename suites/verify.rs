@@ -10,26 +10,37 @@ mod place;
 mod server;
 
 mod verify {
+    pub mod app;
     pub mod damaged;
     pub mod held;
     pub mod lab;
+    pub mod pgbackrest;
     pub mod places;
     pub mod runs;
     pub mod whole;
 }
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use verify::{damaged, held, lab, places, whole};
+use redrill::provision::choose;
+use verify::{app, damaged, held, lab, pgbackrest, places, whole};
 
 fn missing() -> Option<String> {
     let redis = std::process::Command::new("redis-server")
         .arg("--version")
         .output();
-    place::no_postgres().or_else(|| redis.err().map(|_| "no local Redis".to_owned()))
+    let redis = redis.err().map(|_| "no local Redis".to_owned());
+    place::no_postgres().or(redis)
+}
+
+/// What a trial lacks here.
+fn lacks(name: &str) -> Option<String> {
+    let tool = choose::pgbackrest("local").err();
+    let tool = tool.filter(|_| name.starts_with("pgbackrest::"));
+    missing().or(tool.map(|error| error.to_string()))
 }
 
 fn trial(name: &'static str, test: fn() -> place::Outcome) -> Trial {
-    Trial::ignorable_test(name, move || match missing() {
+    Trial::ignorable_test(name, move || match lacks(name) {
         Some(reason) if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() => {
             Err(reason.into())
         }
@@ -85,6 +96,22 @@ fn main() -> std::process::ExitCode {
         places::an_address_that_answers_nothing_good_says_so,
         places::an_interrupted_run_leaves_nothing_behind,
         places::json_is_the_record_and_nothing_else,
+        app::an_application_that_answers_is_a_proof_and_its_log_names_no_secret,
+        app::an_application_that_answers_500_fails_and_its_answer_names_no_secret,
+        app::another_body_than_the_expected_one_fails,
+        app::an_application_that_is_never_ready_fails_when_its_time_is_up,
+        app::an_application_that_dies_says_its_last_words,
+        app::what_cannot_be_started_or_asked_is_told,
+        app::a_drill_asks_the_application_of_its_component,
+        pgbackrest::a_repository_is_verified_where_it_lies_and_left_as_it_is,
+        pgbackrest::an_encrypted_one_is_verified_with_its_passphrase_which_is_shown_nowhere,
+        pgbackrest::an_encrypted_one_is_not_opened_without_its_passphrase,
+        pgbackrest::a_segment_that_is_gone_or_altered_is_refused_before_any_server_starts,
+        pgbackrest::of_a_damaged_newest_backup_the_one_before_is_taken_and_none_where_all_are,
+        pgbackrest::of_several_stanzas_one_must_be_named,
+        pgbackrest::an_empty_or_a_cut_one_is_refused,
+        pgbackrest::in_containers_it_is_refused_by_the_name_of_what_is_missing,
+        pgbackrest::all_below_a_prefix_in_s3_is_brought_and_verified,
     ];
     let server = server::Server::start();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);

@@ -33,11 +33,11 @@ pub(super) fn owes(terms: &Terms<'_>, asked: &Asked, check: Check) -> bool {
         | Check::RecordBound
         | Check::Teardown => true,
         Check::Needs => matches!(method, Some(Method::PgDump(_))),
-        Check::Replay | Check::Integrity => matches!(method, Some(Method::PgBasebackup { .. })),
+        Check::Replay | Check::Integrity => method.is_some_and(Method::archives),
         Check::Sequences => engine == Some(Engine::Postgres),
         Check::Smoke => terms
             .components()
-            .any(|component| !component.smoke.is_empty()),
+            .any(|component| component.questions() > 0),
         Check::Baseline => asked.baseline,
         Check::Live => asked.live,
         Check::Artifact

@@ -298,7 +298,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "smoke-failed",
-        "a question of the suite got another answer than expected",
+        "a question of the suite, to the service or to the application on it, got another answer than expected",
     ),
     (
         "check-did-not-run",

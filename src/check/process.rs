@@ -148,7 +148,7 @@ pub(super) fn smoke(facts: &Facts<'_>) -> Outcome {
             .components
             .iter()
             .find(|c| c.name == recovery.component)
-            .map_or(0, |c| c.smoke.len());
+            .map_or(0, |c| c.questions());
         if recovery.smoke.len() < asked {
             findings.push(unobserved(
                 facts,

@@ -57,7 +57,7 @@ enum Verb {
     /// Run drills, write a report and a record, print the table
     Drill(drill::Flags),
     /// Restore one existing backup, made by anyone, and judge it: a file, a folder, s3://…, a presigned address
-    Verify(verify::Flags),
+    Verify(Box<verify::Flags>),
     /// Decide from the records of earlier drills whether to release; exit 0 opens
     Gate(gate::Flags),
     /// Show earlier runs and how figures moved; compare two of them
@@ -116,7 +116,7 @@ fn carry_out(verb: Verb) -> Result<Exit> {
         Verb::History(flags) => past::run(&flags),
         Verb::VerifyEvidence(flags) => verify_evidence::run(&flags),
         Verb::Gate(flags) => block_on(|cancel| gate::run(flags, cancel)),
-        Verb::Verify(flags) => block_on(|cancel| verify::run(flags, cancel)),
+        Verb::Verify(flags) => block_on(|cancel| verify::run(*flags, cancel)),
         Verb::Drill(flags) => block_on(|cancel| drill::run(flags, cancel)),
         Verb::Doctor(flags) => block_on(|_| doctor::run(flags)),
         Verb::Reap(flags) => block_on(|_| reap::run(flags)),

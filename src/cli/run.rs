@@ -26,7 +26,7 @@ use crate::seal;
 use crate::suite::{Site, Suite};
 
 /// How anything is run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Setting {
     /// Where services come from
     #[arg(long, value_enum, default_value = "auto", env = "REDRILL_SERVICES")]
@@ -37,6 +37,9 @@ pub(super) struct Setting {
     /// Sign the record with this private key (ed25519, PEM), for `redrill verify-evidence` and the gate
     #[arg(long, value_name = "KEY", env = "REDRILL_SIGN")]
     sign: Option<PathBuf>,
+    /// Why only local services will do, where that is so.
+    #[arg(skip)]
+    beside: Option<&'static str>,
 }
 
 /// How drills are run.
@@ -73,6 +76,17 @@ fn scale(text: &str) -> Result<f64, String> {
 }
 
 impl Setting {
+    /// The same with local services, where there is a reason why only they will do.
+    pub(super) fn locally(&self, beside: Option<&'static str>) -> Result<Self> {
+        if let (Some(_), Services::Containers) = (beside, self.services) {
+            choose::pgbackrest("containers")?;
+        }
+        Ok(Self {
+            beside,
+            ..self.clone()
+        })
+    }
+
     /// The flags that give the same again.
     pub(super) fn again(&self) -> String {
         let services = self.services.to_possible_value();
@@ -137,18 +151,23 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     let logs = folder.join("logs");
     let ctx = Context::new(id.clone(), logs.clone(), logs, cancel.clone())?;
     let mode = match setting.services {
+        Services::Auto if setting.beside.is_some() => Mode::Local,
         Services::Auto => Mode::Auto,
         Services::Local => Mode::Local,
         Services::Containers => Mode::Containers,
     };
     let needs = choose::needs(order.suites, order.drills);
     let chosen = choose::choose(&ctx, mode, &needs).await?;
+    let reason = match (setting.services, setting.beside) {
+        (Services::Auto, Some(beside)) => beside.to_owned(),
+        _ => chosen.reason.clone(),
+    };
     let progress = Progress::stderr(order.quiet);
     let mut record = Record::new(&Start {
         run: &id,
         at: started,
         mode: chosen.provisioner.mode(),
-        reason: &chosen.reason,
+        reason: &reason,
         command: order.command,
         suites: order.suites,
         drills: order.drills,
@@ -172,6 +191,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     };
     let end = runner::run(&run, &mut |result| {
         record.push(&result);
+        record.arrange(order.drills);
         trouble.over(report::write(&record, &folder));
     })
     .await?;

@@ -1,5 +1,7 @@
 //! `redrill verify`: one artifact, made by anyone → a suite of its own → run → record and report → exit code.
 
+mod drilled;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,24 +13,20 @@ use super::drill::Format;
 use super::run::{self, Order, Setting};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
-use crate::drill::verify::{GIVEN, Task};
+use crate::drill::verify::Task;
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{Baseline, Held};
 use crate::exit::Exit;
 use crate::history::History;
 use crate::pipeline::given::place::{Place, Source};
 use crate::pipeline::given::{self, Given, Identities, Options};
-use crate::plan::{Asked, Drill, DrillKind, Timeline, drill_seed};
-use crate::process::quoted;
+use crate::plan::Asked;
 use crate::provision::reap::RunHome;
 use crate::record::{Record, Verdict};
 use crate::report::terminal;
 use crate::service::postgres::live::Live;
 use crate::service::s3::Account;
-use crate::suite::{
-    Ask, Backup, Component, ComponentKind, Engine, Keep, Policy, RestoreOptions, Scenario, Suite,
-    Trend, Zone,
-};
+use crate::suite::{Ask, Method, Zone};
 
 /// The suite that the drills of given artifacts stand under in records and history.
 const SUITE: &str = "verify";
@@ -38,14 +36,15 @@ const SCENARIO: &str = "restore";
 const LONG_ABOUT: &str = "\
 Restore one existing backup, made by anyone, into a disposable server, and judge it.
 
-What it is shows in how it begins: pg_dump (custom, directory, tar, plain), pg_basebackup (tar files or a directory), Redis (RDB, \
-append-only directory) or a tar file of files; each as it is, compressed (gzip, zstd, lz4) or encrypted by age. It is read to its end \
+What it is shows in how it begins: pg_dump (custom, directory, tar, plain), pg_basebackup (tar files or a directory), a repository of \
+pgBackRest, Redis (RDB, append-only directory) or a tar file of files; each as it is, compressed (gzip, zstd, lz4) or encrypted by age. It is read to its end \
 before any server starts: what is empty, cut or of another kind is refused there. Then a server of its version is started, it is \
 restored, and what came back is held against what there is: the last artifact of its lineage that was verified, the live source, \
 questions with known answers, a manifest of its own. Where nothing says what it should hold, the verdict is undetermined, and the \
 report says what to ask.
 
-Of a folder, or of all below an S3 prefix, the newest whole artifact is taken, by the time in its content.";
+Of a folder, or of all below an S3 prefix, the newest whole artifact is taken, by the time in its content. Of a repository of \
+pgBackRest it is the newest complete backup of the stanza, recovered to the end of its archived WAL.";
 
 const AFTER_HELP: &str = "\
 A file of questions (--ask), in the words of a suite:
@@ -54,12 +53,18 @@ A file of questions (--ask), in the words of a suite:
   [[smoke]]
   ask = \"select count(*) from public.orders\"               # SQL, a command of Redis, or the path of a file
   expect = { min = 1000 }                                   # or \"1247\", or { min = 1, max = 9 }
+  # Of your own application, started on the restored copy with PORT and DATABASE_URL (REDIS_URL, AWS_ENDPOINT_URL) in its environment:
+  app = { command = [\"./server\"], ready = \"/health\" }     # above the first [[smoke]]
+  [[smoke]]
+  get = \"/api/orders/count\"                               # as curl -f; or status = 404
+  expect = { contains = \"1000\" }
 
 Examples:
   redrill verify /backups/shop.dump --ask shop.toml
   redrill verify /backups/shop --max-age 26h                 the newest whole one of a folder
   redrill verify s3://backups/shop --endpoint https://s3.example
   redrill verify base/ --wal archive/ --database shop        a base backup and the WAL that continues it
+  redrill verify /var/lib/pgbackrest --stanza shop --cipher-pass-env PGBACKREST_REPO1_CIPHER_PASS
   redrill verify shop.dump.age --identity key.txt --live-env SHOP_DSN
 
 Exit codes are those of `redrill drill`: 0 verified, 1 it did not hold up, 2 no artifact that can be verified, 3 undetermined.";
@@ -107,6 +112,15 @@ pub(super) struct Flags {
     /// The database of a base backup that is looked at; the largest when not given
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
+    /// The stanza of a repository of pgBackRest that has several
+    #[arg(long, value_name = "NAME")]
+    stanza: Option<String>,
+    /// The environment variable with the passphrase of a repository of pgBackRest (its repo-cipher-pass)
+    #[arg(long, value_name = "NAME", conflicts_with = "cipher_pass_file")]
+    cipher_pass_env: Option<String>,
+    /// The file with the passphrase of a repository of pgBackRest (its repo-cipher-pass)
+    #[arg(long, value_name = "FILE")]
+    cipher_pass_file: Option<PathBuf>,
     /// The time zone of times that name none, such as those of pg_dump
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     zone: Zone,
@@ -150,7 +164,8 @@ async fn verify(
         None => Ask::default(),
     };
     let live = live(flags, secrets)?;
-    let given = find(flags, home, secrets, &cancel).await?;
+    let passphrase = passphrase(flags, secrets)?;
+    let given = find(flags, home, secrets, passphrase.clone(), &cancel).await?;
     let lineage = match &flags.lineage {
         Some(name) => given::slug(name),
         None => given.lineage.clone(),
@@ -165,11 +180,15 @@ async fn verify(
         baseline: baseline.is_some(),
         live: live.is_some(),
     };
-    let suite = suite(flags, &given, &ask);
-    let drill = drill(&suite, &given, id, asked);
+    let suite = drilled::suite(flags, &given, &ask);
+    let drill = drilled::drill(&suite, &given, id, asked);
+    let beside = matches!(given.method, Method::PgBackRest(_));
+    let beside = beside.then_some("pgBackRest runs beside a local server");
+    let setting = flags.setting.locally(beside)?;
     let task = Task {
         given: &given,
         database: flags.database.clone(),
+        passphrase: passphrase.filter(|_| given.encrypted),
         create_roles: flags.create_roles,
         roles: !flags.no_owner,
         baseline,
@@ -178,12 +197,12 @@ async fn verify(
     let order = Order {
         suites: std::slice::from_ref(&suite),
         drills: std::slice::from_ref(&drill),
-        setting: &flags.setting,
+        setting: &setting,
         jobs: 1,
         task: Some(&task),
         secrets: secrets.clone(),
         out: &flags.out,
-        command: command(flags, &given),
+        command: drilled::command(flags, &given),
         quiet: flags.quiet,
     };
     let done = run::carry_out(order, cancel).await?;
@@ -205,6 +224,7 @@ async fn find(
     flags: &Flags,
     home: &RunHome,
     secrets: &Secrets,
+    passphrase: Option<String>,
     cancel: &CancellationToken,
 ) -> Result<Given> {
     let place = Place::parse(&flags.artifact, secrets)?;
@@ -232,6 +252,8 @@ async fn find(
         zone: flags.zone,
         globals: flags.globals.clone(),
         wal: flags.wal.clone(),
+        stanza: flags.stanza.clone(),
+        passphrase,
         dir,
     };
     given::find(&ctx, &source, &options).await
@@ -254,6 +276,33 @@ fn account(address: Option<String>, secrets: &Secrets) -> Option<Account> {
         secret,
         token,
     })
+}
+
+/// What a repository of pgBackRest is encrypted with.
+fn passphrase(flags: &Flags, secrets: &Secrets) -> Result<Option<String>> {
+    let (passphrase, of) = match (&flags.cipher_pass_env, &flags.cipher_pass_file) {
+        (Some(name), _) => {
+            let set = std::env::var(name).map_err(|_| {
+                Error::usage(format!("the variable {name} is not set"))
+                    .hint("set it to the repository's repo-cipher-pass")
+            });
+            (set?, name.clone())
+        }
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(path).map_err(|error| {
+                Error::usage(error.to_string()).doing(format!("read {}", path.display()))
+            });
+            let text = read?.trim_end_matches(['\n', '\r']).to_owned();
+            (text, path.display().to_string())
+        }
+        (None, None) => return Ok(None),
+    };
+    if passphrase.is_empty() || passphrase.contains('\n') {
+        return Err(Error::usage(format!("{of} does not hold one passphrase"))
+            .hint("it is one line: the repository's repo-cipher-pass"));
+    }
+    secrets.register("passphrase of pgBackRest", &passphrase);
+    Ok(Some(passphrase))
 }
 
 fn live(flags: &Flags, secrets: &Secrets) -> Result<Option<Live>> {
@@ -308,167 +357,4 @@ fn baseline(out: &Path, drill: &str) -> Option<Result<Baseline, String>> {
         })
     };
     Some(read().map_err(|error: Error| error.message()))
-}
-
-/// The suite that an artifact is drilled as.
-fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
-    let (name, kind) = match given.engine {
-        Engine::Postgres => {
-            let own = ["postgres", "template0", "template1"];
-            let physical = matches!(given.method, crate::suite::Method::PgBasebackup { .. });
-            let named = flags.database.as_ref().or(given.database.as_ref());
-            let named = named.filter(|name| !own.contains(&name.as_str()));
-            let database = match physical {
-                // Which one of the cluster is looked at shows once it has been recovered.
-                true => "postgres".to_owned(),
-                false => named.cloned().unwrap_or_else(|| "app".to_owned()),
-            };
-            let kind = ComponentKind::Postgres {
-                database,
-                seed: None,
-                settings: Default::default(),
-            };
-            ("postgres", kind)
-        }
-        Engine::Redis => {
-            let kind = ComponentKind::Redis {
-                keys: 0,
-                settings: Default::default(),
-            };
-            ("redis", kind)
-        }
-        Engine::Bucket => {
-            let kind = ComponentKind::Bucket {
-                bucket: "restored".to_owned(),
-                objects: 0,
-            };
-            ("files", kind)
-        }
-    };
-    let component = Component {
-        name: name.to_owned(),
-        kind,
-        version: given.version.clone(),
-        production_size: None,
-        smoke: ask.smoke.clone(),
-    };
-    let backup = Backup {
-        name: GIVEN.to_owned(),
-        component: name.to_owned(),
-        repositories: vec![GIVEN.to_owned()],
-        method: given.method.clone(),
-        schedule: String::new(),
-        keep: Keep {
-            within: Duration::ZERO,
-        },
-        encrypt: None,
-        size: None,
-        deadline: Duration::from_secs(24 * 3600),
-    };
-    let scenario = Scenario {
-        name: SCENARIO.to_owned(),
-        title: "Restored onto a disposable server".to_owned(),
-        recover: vec![GIVEN.to_owned()],
-        restore: RestoreOptions {
-            owner: !flags.no_owner,
-            acl: !flags.no_acl,
-            ..RestoreOptions::default()
-        },
-        ..Scenario::default()
-    };
-    Suite {
-        name: SUITE.to_owned(),
-        path: PathBuf::from(SUITE),
-        sha256: hex::encode(Sha256::digest(format!("{ask:?}"))),
-        title: given.what.clone(),
-        description: String::new(),
-        components: vec![component],
-        repositories: Vec::new(),
-        backups: vec![backup],
-        scenarios: vec![scenario],
-        retention: None,
-        tests: Vec::new(),
-        detections: Vec::new(),
-        gate: Policy::default(),
-        due: None,
-        trend: Trend::none(),
-        release: None,
-    }
-}
-
-fn drill(suite: &Suite, given: &Given, id: String, asked: Asked) -> Drill {
-    let whole = given.read.error.is_none();
-    let components = suite.components.iter().map(|it| it.name.clone());
-    let at = match given.taken_at {
-        Some(at) => format!("made at {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
-        None => "which does not say when it was made".to_owned(),
-    };
-    Drill {
-        title: format!("{}: {}, {at}", given.shown, given.what),
-        suite: SUITE.to_owned(),
-        kind: DrillKind::Verify {
-            scenario: SCENARIO.to_owned(),
-            asked,
-        },
-        // What is not whole is never restored, and needs no server.
-        components: components.filter(|_| whole).collect(),
-        seed: drill_seed(1, &id),
-        id,
-        scale: 1.0,
-        timeline: Timeline::default(),
-        tests: Vec::new(),
-    }
-}
-
-/// The command that verifies the same again; an address without what opens it.
-fn command(flags: &Flags, given: &Given) -> String {
-    let mut words = vec![
-        "redrill".to_owned(),
-        "verify".to_owned(),
-        quoted(&given.shown),
-    ];
-    let paths = [
-        ("--ask", &flags.ask),
-        ("--identity", &flags.identity),
-        ("--globals", &flags.globals),
-        ("--wal", &flags.wal),
-        ("--live-file", &flags.live_file),
-    ];
-    for (flag, path) in paths {
-        words.extend(
-            path.iter()
-                .map(|path| format!("{flag} {}", quoted(&path.display().to_string()))),
-        );
-    }
-    let texts = [
-        ("--live-env", &flags.live_env),
-        ("--endpoint", &flags.endpoint),
-        ("--database", &flags.database),
-        ("--lineage", &flags.lineage),
-    ];
-    for (flag, text) in texts {
-        words.extend(text.iter().map(|text| format!("{flag} {}", quoted(text))));
-    }
-    words.extend(
-        flags
-            .max_age
-            .map(|age| format!("--max-age '{}'", humantime::format_duration(age))),
-    );
-    let switches = [
-        ("--create-roles", flags.create_roles),
-        ("--no-owner", flags.no_owner),
-        ("--no-acl", flags.no_acl),
-        ("--no-baseline", flags.no_baseline),
-    ];
-    words.extend(
-        switches
-            .iter()
-            .filter(|(_, on)| *on)
-            .map(|(flag, _)| (*flag).to_owned()),
-    );
-    if flags.zone != Zone::UTC {
-        words.push(format!("--zone {}", flags.zone));
-    }
-    words.push(flags.setting.again());
-    words.join(" ")
 }

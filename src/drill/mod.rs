@@ -17,6 +17,7 @@ use crate::plan::{Drill, DrillKind, Timeline};
 use crate::provision::Provisioner;
 use crate::suite::{Fault, Suite};
 
+mod app;
 mod backup;
 mod canary;
 mod disaster;

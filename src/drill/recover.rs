@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 
 use super::backup::{self, Look, stop_or_note};
-use super::verify;
 use super::witness::Witness;
 use super::world::{World, pipeline};
+use super::{app, verify};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Kind, Result};
@@ -94,7 +94,7 @@ pub(super) async fn recover(
     Ok(())
 }
 
-/// Reads everything that came back of one component, and has its pipeline look at how whole the server is.
+/// Reads everything that came back of one component, and has its pipeline look at how whole the server is, both at once.
 async fn observe(
     ctx: &Context,
     world: &World<'_>,
@@ -105,7 +105,22 @@ async fn observe(
     let Ok(service) = world.service(&fact.component) else {
         return Ok(());
     };
-    match service.observe(&ctx).await {
+    let backup = backups.iter().find(|backup| backup.name == fact.backup);
+    let inspected = match (backup, &fact.error) {
+        (Some(backup), None) => {
+            let component = world.component(&fact.component)?;
+            Some(pipeline(backup, component, world.fault)?)
+        }
+        _ => None,
+    };
+    let inspect = async {
+        match &inspected {
+            Some(pipeline) => pipeline.inspect(&ctx, service.as_ref()).await,
+            None => Ok(None),
+        }
+    };
+    let (observed, found) = tokio::join!(service.observe(&ctx), inspect);
+    match observed {
         Ok(mut observation) => {
             if let Some(expected) = &fact.expected {
                 observation.share(expected);
@@ -117,13 +132,11 @@ async fn observe(
             fact.error.get_or_insert(words);
         }
     }
-    let backup = backups.iter().find(|backup| backup.name == fact.backup);
-    if let (Some(backup), None) = (backup, &fact.error) {
-        let component = world.component(&fact.component)?;
-        let pipeline = pipeline(backup, component, world.fault)?;
-        match pipeline.inspect(&ctx, service.as_ref()).await {
-            Ok(found) => fact.integrity = found,
-            Err(error) => fact.error = Some(stop_or_note(error)?),
+    match found {
+        Ok(found) => fact.integrity = found,
+        Err(error) => {
+            let words = stop_or_note(error)?;
+            fact.error.get_or_insert(words);
         }
     }
     // Everything was read by now: it had the time to call.
@@ -258,9 +271,8 @@ impl Recovery<'_, '_> {
             return Ok(false);
         }
         let watch = Stopwatch::start();
-        let answers = source
-            .smoke(&self.phase(Phase::Verify), &self.component.smoke)
-            .await?;
+        let ctx = self.phase(Phase::Verify);
+        let answers = app::questions(&ctx, self.component, source.as_ref()).await?;
         source.population(&self.phase(Phase::Verify)).await?;
         fact.phases.insert(Phase::Verify, watch.seconds());
         if let Some(wrong) = answers.iter().find(|answer| !answer.holds) {
@@ -481,9 +493,8 @@ impl Recovery<'_, '_> {
         *fact.phases.entry(Phase::Ready).or_default() += watch.seconds();
 
         let watch = Stopwatch::start();
-        fact.smoke = target
-            .smoke(&phase(Phase::Verify), &self.component.smoke)
-            .await?;
+        let ctx = phase(Phase::Verify);
+        fact.smoke = app::questions(&ctx, self.component, target.as_ref()).await?;
         *fact.phases.entry(Phase::Verify).or_default() += watch.seconds();
         let wrong = fact.smoke.iter().find(|answer| !answer.holds);
         if let (Pick::NewestGood, Some(wrong)) = (self.scenario.pick, wrong) {

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::app;
 use super::world::World;
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
@@ -53,9 +54,10 @@ pub(super) async fn rehearse(
         .iter()
         .all(|migration| migration.error.is_none())
     {
-        let own = world.component(&release.component)?.smoke.iter();
-        let questions: Vec<_> = own.chain(&release.smoke).cloned().collect();
-        fact.smoke = Some(service.smoke(&ctx, &questions).await?);
+        let component = world.component(&release.component)?;
+        let mut answers = app::questions(&ctx, component, &*service).await?;
+        answers.extend(service.smoke(&ctx, &release.smoke).await?);
+        fact.smoke = Some(answers);
         service
             .population(&ctx)
             .await
@@ -102,7 +104,6 @@ async fn call(
     let (program, arguments) = words
         .split_first()
         .ok_or_else(|| Error::defect("the command of the release is empty"))?;
-    let (at, database) = (service.server().endpoint(), service.database().to_owned());
     // A path is one from the suite's folder.
     let program = match program.contains('/') {
         true => std::path::absolute(home.join(program)).doing("find the command of the release")?,
@@ -112,19 +113,11 @@ async fn call(
         true => Path::new("."),
         false => home,
     };
-    let address = format!(
-        "postgresql://{}:{}@{}:{}/{database}",
-        at.user, at.password, at.host, at.port
-    );
     let command = Command::new(program)
         .args(arguments.iter().cloned())
-        .dir(home)
-        .env("DATABASE_URL", address)
-        .env("PGHOST", at.host)
-        .env("PGPORT", at.port.to_string())
-        .env("PGUSER", at.user)
-        .env("PGPASSWORD", at.password)
-        .env("PGDATABASE", database);
+        .dir(home);
+    let reach = app::reach(service, None).into_iter();
+    let command = reach.fold(command, |command, (name, value)| command.env(name, value));
     migrated(&words.join(" "), command.run(ctx)).await
 }
 

@@ -1,6 +1,7 @@
 //! Many drills, one after the other or a few at once: their directories, their calibration samples, and the sweep
 //! that leaves nothing behind even after a panic.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -67,15 +68,19 @@ pub struct End {
     pub leaks: LeakSearch,
 }
 
-/// Runs the drills. `sink` gets each result as soon as the drill has ended and been judged.
+/// Runs the drills. `sink` gets each result as soon as the drill has ended and been judged, in whatever order they end.
 pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> Result<End> {
     let home = reap::RunHome::create(&run.id)?;
     let secrets = run.secrets.clone();
     let samples = Samples::default();
-    let (calibrations, others): (Vec<&Drill>, Vec<&Drill>) = run
+    let (calibrations, mut others): (Vec<&Drill>, Vec<&Drill>) = run
         .drills
         .iter()
         .partition(|drill| matches!(drill.kind, DrillKind::Calibration { .. }));
+    if run.jobs > 1 {
+        // The widest first: a long one that is begun last would end alone.
+        others.sort_by_key(|drill| Reverse(drill.components.len()));
+    }
     for drill in calibrations {
         let result = one(run, home.path(), &secrets, drill, &samples).await?;
         sink(result);
@@ -89,7 +94,7 @@ pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> R
                 }
                 one(run, path, secrets, drill, samples).await.map(Some)
             })
-            .buffered(run.jobs.max(1));
+            .buffer_unordered(run.jobs.max(1));
         while let Some(result) = results.next().await {
             if let Some(result) = result? {
                 sink(result);

@@ -12,6 +12,7 @@ use crate::check::Terms;
 use crate::context::{Context, Phase};
 use crate::error::{Error, Result};
 use crate::evidence::{BackupFact, Baseline, Evidence, GivenFact, NeedsFact};
+use crate::pipeline::artifact::Keys;
 use crate::pipeline::given::Given;
 use crate::pipeline::given::repository::GivenRepository;
 use crate::service::Service;
@@ -27,6 +28,8 @@ pub struct Task<'a> {
     pub given: &'a Given,
     /// The database of a cluster that is looked at; the largest when none is named.
     pub database: Option<String>,
+    /// What the tool that took it encrypted it with.
+    pub passphrase: Option<String>,
     /// Roles that it names and that are not there are created.
     pub create_roles: bool,
     /// Owners and grants are restored, so that the roles must be there.
@@ -36,9 +39,6 @@ pub struct Task<'a> {
     /// The live source.
     pub live: Option<Live>,
 }
-
-/// The name of the repository that holds it, and of its backup there.
-pub const GIVEN: &str = "given";
 
 /// The drill up to, and without, its teardown.
 pub(super) async fn play(
@@ -85,8 +85,10 @@ pub(super) async fn play(
             teller.phase(Phase::Observe, "count what the live source holds");
             known.live = Some(count(ctx, live).await.map_err(at(Phase::Observe))?);
         }
-        let repository = GivenRepository::new(ctx, GIVEN, GIVEN, task.given);
+        let repository = GivenRepository::new(ctx, task.given).await;
         world.hold(Arc::new(repository.map_err(at(Phase::Prepare))?));
+        let keys = task.passphrase.as_ref();
+        world.keys = keys.map(|passphrase| Keys::of_passphrase(ctx, passphrase));
         teller.phase(Phase::Restore, "restore");
         recover::recover(ctx, world, &backups, scenario, evidence)
             .await
@@ -148,8 +150,7 @@ pub(super) async fn settled(
     task: &Task<'_>,
     service: &Arc<dyn Service>,
 ) -> Result<Arc<dyn Service>> {
-    let physical = matches!(task.given.method, Method::PgBasebackup { .. });
-    if !physical || task.given.engine != Engine::Postgres {
+    if !task.given.method.archives() || task.given.engine != Engine::Postgres {
         return Ok(service.clone());
     }
     let session = Session::open(ctx, &*service.server(), "postgres").await?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
@@ -81,6 +81,30 @@ impl Daemon {
         self.kill().await;
     }
 
+    /// Asks the whole process group to end, waits up to `deadline` for the process that was started, then kills what is
+    /// left: the group, and every descendant that has left it.
+    pub async fn stop_group(&mut self, deadline: Duration) {
+        let descendants = descendants(self.pid);
+        let started: Vec<_> = descendants.iter().map(|pid| start_time(*pid)).collect();
+        if let Some(group) = raw(self.pid) {
+            let _ = killpg(group, Signal::SIGTERM);
+        }
+        let _ = tokio::time::timeout(deadline, self.child.wait()).await;
+        if let Some(group) = raw(self.pid) {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        for (pid, started) in descendants.into_iter().zip(started).skip(1) {
+            // A number that was given to another process since is left alone.
+            if let Some(known) = raw(pid)
+                && started.is_some()
+                && start_time(pid) == started
+            {
+                let _ = kill(known, Signal::SIGKILL);
+            }
+        }
+        self.kill().await;
+    }
+
     /// Kills the server and all its descendants at once, as a crash would.
     pub async fn kill(&mut self) {
         self.kill_now();
@@ -110,6 +134,15 @@ fn raw(pid: u32) -> Option<Pid> {
 
 /// Kills a process and every descendant of it, the process first so that it cannot replace its children.
 pub fn kill_tree(pid: u32) {
+    for pid in descendants(pid) {
+        if let Some(pid) = raw(pid) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+}
+
+/// A process and every descendant of it, itself first.
+fn descendants(pid: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(child) = entry
@@ -126,12 +159,10 @@ pub fn kill_tree(pid: u32) {
     let mut doomed = vec![pid];
     let mut next = 0;
     while let Some(pid) = doomed.get(next).copied() {
-        if let Some(pid) = raw(pid) {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
         doomed.extend(children.remove(&pid).unwrap_or_default());
         next += 1;
     }
+    doomed
 }
 
 /// Fields of /proc/PID/stat from the third on (proc(5)); the second, the name, may hold anything.

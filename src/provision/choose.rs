@@ -6,6 +6,7 @@ use super::{Provisioner, containers, local, locate};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::plan::Drill;
+use crate::process::Account;
 use crate::suite::{Engine, Method, RepositoryKind, Suite};
 
 /// What the user asked for.
@@ -100,6 +101,11 @@ pub fn pgbackrest(mode: &str) -> Result<String> {
             .hint("use --services local, with Debian's package pgbackrest"));
     }
     Ok(locate::pgbackrest()?.display().to_string())
+}
+
+/// The user that a local Postgres runs as; none where that is whoever runs redrill.
+pub fn postgres_account() -> Result<Option<Account>> {
+    locate::account("postgres")
 }
 
 /// Whether a suite backs up with pgBackRest.

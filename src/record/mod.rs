@@ -106,6 +106,13 @@ impl Record {
         self.summary = self.count();
     }
 
+    /// Puts the drills in the order of the plan, whichever ended first.
+    pub fn arrange(&mut self, plan: &[Drill]) {
+        let place = |id: &str| plan.iter().position(|drill| drill.id == id);
+        self.drills.sort_by_key(|drill| place(&drill.id));
+        self.rpo = self.spreads();
+    }
+
     /// Adds what a check over more than this run says of a drill. It may make the drill worse, never better.
     pub fn add(&mut self, drill: &str, check: CheckRecord) {
         for known in self.drills.iter_mut().filter(|known| known.id == drill) {

@@ -99,6 +99,19 @@ fn what_did_not_run_is_ignored_and_never_green() {
 }
 
 #[test]
+fn drills_stand_in_the_order_of_the_plan_whichever_ended_first() {
+    let mut record = running();
+    let drills = deltacrown_drills();
+    for drill in drills.iter().rev() {
+        record.push(&good(drill));
+        record.arrange(&drills);
+    }
+    let ids = |all: &[DrillRecord]| all.iter().map(|it| it.id.clone()).collect::<Vec<_>>();
+    let planned: Vec<String> = drills.iter().map(|drill| drill.id.clone()).collect();
+    assert_eq!(ids(&record.drills), planned);
+}
+
+#[test]
 fn a_run_that_was_killed_is_never_green() {
     let mut record = green();
     record.state = State::Running;

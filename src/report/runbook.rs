@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::history::History;
+use crate::process::quoted;
 use crate::record::{DrillRecord, Record, Verdict};
-use crate::suite::{Component, Encryption, Scenario, Suite};
+use crate::suite::{App, Component, Encryption, Scenario, Suite};
 
 use super::steps;
 use super::text::{self, code, markdown, sentence};
@@ -245,6 +246,10 @@ fn afterwards(out: &mut String, suite: &Suite, scenario: &Scenario) {
         .filter(struck)
         .flat_map(|component| component.smoke.iter().map(move |smoke| (component, smoke)))
         .collect();
+    let apps = suite.components.iter().filter(struck);
+    let apps: Vec<&App> = apps
+        .filter_map(|component| component.app.as_ref())
+        .collect();
     say!(out, "### Before it is used again");
     say!(out);
     for (component, smoke) in asked {
@@ -257,6 +262,18 @@ fn afterwards(out: &mut String, suite: &Suite, scenario: &Scenario) {
         );
         say!(out);
         out.push_str(&text::fenced(&smoke.ask, "text", "    "));
+        say!(out);
+    }
+    for request in apps.into_iter().flat_map(|app| &app.requests) {
+        say!(
+            out,
+            "- [ ] {} of the application: expect {}",
+            sentence(&request.name),
+            request.expected()
+        );
+        say!(out);
+        let get = format!("curl -f \"$APPLICATION\"{}", quoted(&request.path));
+        out.push_str(&text::fenced(&get, "sh", "    "));
         say!(out);
     }
     say!(out, "- [ ] Backups run again, and the next one is there.");

@@ -39,6 +39,8 @@ pub struct Stored {
 pub enum Place {
     /// A directory of this machine.
     Directory(PathBuf),
+    /// A directory of this machine that is somebody else's: the tool's own repository itself, which is only read.
+    Given(PathBuf),
     /// A bucket, reached over TLS.
     Bucket {
         /// The bucket's name.

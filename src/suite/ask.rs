@@ -16,7 +16,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::Smoke;
-use super::convert::component::question;
+use super::app::App;
+use super::convert::app::questions;
 use super::find::{problems_in, read_text};
 use super::problem::{Problem, Problems};
 use super::raw::{Table, Value};
@@ -27,6 +28,8 @@ use crate::error::Result;
 pub struct Ask {
     /// Questions to the restored service.
     pub smoke: Vec<Smoke>,
+    /// An application to be started on it, with what is asked of that.
+    pub app: Option<App>,
     /// The age that the content may have.
     pub max_age: Option<Duration>,
     /// How much less than before is no finding.
@@ -78,9 +81,7 @@ impl Ask {
 }
 
 fn ask(top: &Table<'_>) -> Ask {
-    let smoke = top
-        .get("smoke")
-        .map(|value| value.list("a list of questions, [[smoke]]"));
+    let (smoke, app) = questions(top, "a list of questions, [[smoke]]");
     let drop = top.get("drop").and_then(|value| {
         let table = value.table_such_as("shares such as { rows = \"10%\", size = \"20%\" }")?;
         let usual = Drop::default();
@@ -97,11 +98,8 @@ fn ask(top: &Table<'_>) -> Ask {
         Some(drop)
     });
     let ask = Ask {
-        smoke: smoke
-            .unwrap_or_default()
-            .iter()
-            .filter_map(question)
-            .collect(),
+        smoke,
+        app,
         max_age: top.get("max_age").and_then(|value| value.duration()),
         drop: drop.unwrap_or_default(),
     };
@@ -132,6 +130,44 @@ mod tests {
         assert_eq!(ask.max_age, Some(Duration::from_secs(26 * 3600)));
         assert_eq!((ask.drop.rows, ask.drop.size), (0.05, 0.2));
         assert_eq!(ask.smoke[0].expect, Expect::AtLeast(1.0));
+    }
+
+    #[test]
+    fn an_application_is_named_with_what_is_asked_of_it() {
+        let text = "app = { command = [\"./server\"], ready = \"/health\" }\n[[smoke]]\nget = \"/count?of=orders\"\nexpect = 1000\n\
+                    [[smoke]]\nget = \"/nothing\"\nstatus = 404\nexpect = { contains = \"no\" }\n";
+        let ask = Ask::parse(text, Path::new("/shop/ask.toml")).expect("is read");
+        let app = ask.app.expect("an application");
+        assert_eq!(
+            (app.home.as_path(), app.deadline.as_secs()),
+            (Path::new("/shop"), 60)
+        );
+        assert_eq!(app.requests[0].name, "GET /count?of=orders");
+        assert!(app.requests[0].is_met_by(204) && !app.requests[0].is_met_by(302));
+        assert_eq!(app.requests[1].expected(), "status 404 and containing `no`");
+        assert!(ask.smoke.is_empty());
+    }
+
+    #[test]
+    fn what_is_got_from_no_application_is_told_with_its_place() {
+        let told = |text: &str| {
+            let problems = Ask::parse(text, Path::new("ask.toml")).expect_err("has mistakes");
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let alone = told("[[smoke]]\nget = \"/health\"\n");
+        assert!(
+            alone.len() == 1 && alone[0].contains("ask.toml:2:1"),
+            "{alone:#?}"
+        );
+        let idle = told("app = { command = [\"./server\"], ready = \"/health\" }\n");
+        assert!(
+            idle.len() == 1 && idle[0].contains("nothing is asked"),
+            "{idle:#?}"
+        );
+        let wrong = told(
+            "app = { command = [], ready = \"http://x\" }\n[[smoke]]\nget = \"//x/y\"\nstatus = 99\n",
+        );
+        assert_eq!(wrong.len(), 4, "{wrong:#?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! Not here: how values are read and problems collected (see `raw` and `problem`).
 
+pub(super) mod app;
 mod backup;
 pub(super) mod component;
 mod dump;

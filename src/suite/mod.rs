@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub mod app;
 pub mod ask;
 pub mod brought;
 mod convert;
@@ -55,6 +56,7 @@ pub mod site;
 pub mod unplanted;
 pub mod words;
 
+pub use app::App;
 pub use ask::{Ask, Drop};
 pub use brought::Brought;
 pub use convert::parse;
@@ -117,9 +119,17 @@ pub struct Component {
     pub production_size: Option<u64>,
     /// Questions with known answers, asked of the recovered service.
     pub smoke: Vec<Smoke>,
+    /// An application that is started on the recovered service, and asked too.
+    pub app: Option<App>,
 }
 
 impl Component {
+    /// How many questions are asked of what came back, by itself and through its application.
+    pub fn questions(&self) -> usize {
+        let requests = self.app.as_ref().map_or(0, |app| app.requests.len());
+        self.smoke.len() + requests
+    }
+
     /// The engine of this component.
     pub fn engine(&self) -> Engine {
         match self.kind {
@@ -178,6 +188,8 @@ pub enum Expect {
     AtLeast(f64),
     /// A number within this range, ends included.
     Between(f64, f64),
+    /// A text with this in it.
+    Contains(String),
 }
 
 impl Expect {
@@ -190,6 +202,7 @@ impl Expect {
             Self::Between(least, most) => {
                 number.is_ok_and(|number| (*least..=*most).contains(&number))
             }
+            Self::Contains(part) => answer.contains(part),
         }
     }
 }
@@ -200,6 +213,7 @@ impl std::fmt::Display for Expect {
             Self::Equals(text) => f.write_str(text),
             Self::AtLeast(least) => write!(f, "at least {least}"),
             Self::Between(least, most) => write!(f, "between {least} and {most}"),
+            Self::Contains(part) => write!(f, "containing `{part}`"),
         }
     }
 }

@@ -130,11 +130,6 @@ pub fn what_is_no_backup_is_refused_by_its_name() -> Outcome {
         exits(&output, 2)?;
         says(&output, &[words, "hint:"])?;
     }
-    std::fs::create_dir_all(place.path("repo/backup/shop"))?;
-    std::fs::create_dir_all(place.path("repo/archive/shop"))?;
-    let output = verify(&place, &place.path("repo"), &[])?;
-    exits(&output, 2)?;
-    says(&output, &["pgBackRest"])?;
     let output = verify(&place, &place.path("nowhere"), &[])?;
     exits(&output, 2)?;
     match place.runs().is_empty() {

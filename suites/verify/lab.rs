@@ -16,7 +16,8 @@ use crate::place::copy;
 /// Rows of the table that every backup of the shop has.
 pub const ROWS: u32 = 1000;
 
-const SEED: &str = "
+/// What the shop's database holds.
+pub const SEED: &str = "
 create role shop_owner;
 create table public.orders (id serial primary key, note text not null);
 insert into public.orders (note) select 'order ' || i from generate_series(1, 1000) i;
@@ -68,6 +69,11 @@ impl Lab {
     /// A backup by its name.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join("backups").join(name)
+    }
+
+    /// A directory for servers of another kind, which goes with the lab.
+    pub fn room(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// The bytes of a backup.
@@ -223,7 +229,8 @@ impl Lab {
     }
 }
 
-fn context(dir: &Path) -> Context {
+/// A context of the lab's own.
+pub fn context(dir: &Path) -> Context {
     let run = RunId::from_text("lab");
     Context::new(
         run,
@@ -234,7 +241,8 @@ fn context(dir: &Path) -> Context {
     .expect("a context")
 }
 
-async fn start(
+/// Starts a server that ends with the lab.
+pub async fn start(
     ctx: &Context,
     engine: Engine,
     settings: &[(&str, &str)],

@@ -61,7 +61,7 @@ pub fn a_folder_without_times_asks_for_a_name() -> Outcome {
 }
 
 /// A bucket with these objects.
-fn bucket(name: &str, objects: &[(&str, Vec<u8>)]) -> Outcome {
+pub fn bucket(name: &str, objects: &[(&str, Vec<u8>)]) -> Outcome {
     let dir = tempfile::tempdir()?;
     let run = RunId::from_text("bucket");
     let path = dir.path().to_owned();

@@ -10,6 +10,8 @@ use crate::context::Context;
 pub struct Keys {
     pub(super) recipient: Recipient,
     pub(super) identity: Option<Identity>,
+    /// What a tool of its own encrypted with, where that is somebody else's word.
+    passphrase: Option<String>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -32,6 +34,16 @@ impl Keys {
         Self {
             recipient: identity.to_public(),
             identity: Some(identity),
+            passphrase: None,
+        }
+    }
+
+    /// What opens a repository that somebody else's tool encrypted.
+    pub fn of_passphrase(ctx: &Context, passphrase: &str) -> Self {
+        ctx.secrets.register("passphrase", passphrase);
+        Self {
+            passphrase: Some(passphrase.to_owned()),
+            ..Self::generate(ctx)
         }
     }
 
@@ -40,8 +52,12 @@ impl Keys {
         self.recipient.to_string()
     }
 
-    /// A passphrase for tools that encrypt by themselves: the identity's own text; `None` without one.
+    /// A passphrase for tools that encrypt by themselves: the one that was given, or the identity's own text; `None` without
+    /// either.
     pub fn passphrase(&self) -> Option<String> {
+        if let Some(passphrase) = &self.passphrase {
+            return Some(passphrase.clone());
+        }
         let identity = self.identity.as_ref()?.to_string();
         Some(identity.expose_secret().to_owned())
     }
@@ -52,6 +68,7 @@ impl Keys {
         Self {
             recipient: self.recipient.clone(),
             identity: other.and_then(|other| other.identity.clone()),
+            passphrase: other.and_then(|other| other.passphrase.clone()),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! whole. What cannot be an artifact at all is an error; what is damaged is found all the same, with why.
 
 mod dump;
+mod pgbackrest;
 mod physical;
 mod redis;
 
@@ -65,6 +66,8 @@ pub async fn began(
                 .and_then(|it| it.saved_at),
             None => None,
         },
+        // Which one of its backups is taken shows once it is read to its end.
+        Shape::PgBackRest(_) => None,
         Shape::BaseTars { base, .. } => base_began(&head(base.clone()).await?, options.zone),
         Shape::File(path) => {
             let head = head(path.clone()).await?;
@@ -165,6 +168,7 @@ pub async fn examine(
                 .await
         }
         Shape::BaseDirectory(dir) => exam.base_directory(dir).await,
+        Shape::PgBackRest(root) => exam.pgbackrest(root).await,
         Shape::BaseTars {
             base,
             wal,
@@ -201,6 +205,8 @@ impl Exam<'_> {
             bytes: 0,
             has_manifest: false,
             left: Vec::new(),
+            encrypted: false,
+            tree: None,
             files: Vec::new(),
         }
     }

@@ -24,6 +24,7 @@ use chrono::{DateTime, Utc};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::evidence::ReadFact;
+use crate::pipeline::pgbackrest::tree::Tree;
 use crate::suite::{Engine, Method, Zone};
 
 pub use open::Identities;
@@ -31,6 +32,9 @@ pub use statements::Needs;
 
 use place::Source;
 use shape::Shape;
+
+/// The name of the repository that holds an artifact, and of its backup there.
+pub const GIVEN: &str = "given";
 
 /// What an artifact is read with.
 pub struct Options {
@@ -42,6 +46,10 @@ pub struct Options {
     pub globals: Option<PathBuf>,
     /// WAL that continues a base backup.
     pub wal: Option<PathBuf>,
+    /// The stanza of a repository of pgBackRest.
+    pub stanza: Option<String>,
+    /// What such a repository is encrypted with; a secret of the run.
+    pub passphrase: Option<String>,
     /// Where copies go: a directory of the run.
     pub dir: PathBuf,
 }
@@ -75,6 +83,10 @@ pub struct Given {
     pub has_manifest: bool,
     /// Newer ones beside it that are not whole, and why.
     pub left: Vec<(String, String)>,
+    /// It is encrypted by the tool that took it, which is given the passphrase.
+    pub encrypted: bool,
+    /// The repository of pgBackRest that it is in.
+    tree: Option<Tree>,
     /// Its files, as the pipeline of its method names them.
     files: Vec<File>,
 }
@@ -169,7 +181,10 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
         let shape = shape::of(&candidate.path)?.unwrap_or(candidate.shape);
         let given = examine::examine(ctx, &shape, shown, options).await?;
         match &given.read.error {
-            None => return Ok(Given { left, ..given }),
+            None => {
+                left.extend(given.left.clone());
+                return Ok(Given { left, ..given });
+            }
             Some(why) => left.push((given.shown.clone(), why.clone())),
         }
         first.get_or_insert(given);

@@ -229,7 +229,9 @@ async fn beginnings(
                 .hint("see whether bucket and prefix are the ones meant: aws s3 ls"),
         );
     }
-    if named.len() > MOST {
+    // One repository of pgBackRest is one artifact, however many files it has.
+    let is_info = |(name, _): &(PathBuf, Listed)| name.ends_with("backup.info");
+    if named.len() > MOST && !named.iter().any(is_info) {
         return Err(Error::usage(format!(
             "{} objects are too many to choose from",
             named.len()

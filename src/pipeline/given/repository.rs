@@ -6,23 +6,31 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::Given;
+use super::{GIVEN, Given};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::pipeline::pgbackrest::tree::Tree;
 use crate::repository::manifest::{Manifest, ManifestFile, SCHEMA_VERSION};
-use crate::repository::{Repository, Stored};
+use crate::repository::{Place, Repository, Stored};
 use crate::service::Reading;
 
 /// The one artifact, under its backup's name.
 pub struct GivenRepository {
     name: String,
+    /// What a tool reads by itself.
+    tree: Option<Tree>,
     manifest: (String, Vec<u8>),
     files: BTreeMap<String, (PathBuf, u64)>,
 }
 
 impl GivenRepository {
-    /// The repository `name`, in which an artifact lies as one of a backup.
-    pub fn new(ctx: &Context, name: &str, backup: &str, given: &Given) -> Result<Self> {
+    /// The repository [`GIVEN`], in which an artifact lies as one of a backup of that name.
+    pub async fn new(ctx: &Context, given: &Given) -> Result<Self> {
+        let (name, backup) = (GIVEN, GIVEN);
+        let tree = match &given.tree {
+            Some(tree) => Some(tree.clone().within_reach(ctx).await?),
+            None => None,
+        };
         let id = format!("{}-{}", super::slug(&given.lineage), ctx.run);
         let mut files = BTreeMap::new();
         let mut named = Vec::new();
@@ -69,6 +77,7 @@ impl GivenRepository {
         let bytes = serde_json::to_vec(&manifest).doing("describe the artifact")?;
         Ok(Self {
             name: name.to_owned(),
+            tree,
             manifest: (manifest.key(), bytes),
             files,
         })
@@ -99,6 +108,11 @@ impl Repository for GivenRepository {
     }
 
     async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {
+        if let Some(tree) = &self.tree
+            && tree.head(ctx, key).await?.is_some()
+        {
+            return tree.open(ctx, key).await;
+        }
         let stored = self.head(ctx, key).await?;
         let stored = stored.ok_or_else(|| Error::failed(format!("{key} is not there")))?;
         let Some((path, _)) = self.files.get(key) else {
@@ -114,11 +128,16 @@ impl Repository for GivenRepository {
     }
 
     async fn head(&self, ctx: &Context, key: &str) -> Result<Option<Stored>> {
+        if let Some(tree) = &self.tree
+            && let Some(stored) = tree.head(ctx, key).await?
+        {
+            return Ok(Some(stored));
+        }
         let all = self.list(ctx, key).await?;
         Ok(all.into_iter().find(|stored| stored.key == key))
     }
 
-    async fn list(&self, _ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
+    async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
         let (key, bytes) = &self.manifest;
         let manifest = (key, bytes.len() as u64);
         let files = self.files.iter().map(|(key, (_, bytes))| (key, *bytes));
@@ -130,7 +149,21 @@ impl Repository for GivenRepository {
             bytes,
             ..Stored::default()
         };
-        Ok(all.map(stored).collect())
+        let mut all: Vec<Stored> = all.map(stored).collect();
+        if let Some(tree) = &self.tree {
+            all.extend(tree.list(ctx, prefix).await?);
+        }
+        Ok(all)
+    }
+
+    fn place(&self) -> Result<Place> {
+        match &self.tree {
+            Some(tree) => tree.place(),
+            None => Err(Error::unavailable(format!(
+                "repository {} can only be reached through redrill",
+                self.name
+            ))),
+        }
     }
 
     async fn delete(&self, _ctx: &Context, _keys: &[String]) -> Result<()> {

@@ -28,6 +28,8 @@ pub enum Shape {
     },
     /// The append-only directory of Redis.
     AppendOnly(PathBuf),
+    /// A repository of pgBackRest: `backup` and `archive`, with a stanza or several.
+    PgBackRest(PathBuf),
 }
 
 /// The artifact that a file or a folder is; `None` of a folder that only holds artifacts.
@@ -37,12 +39,18 @@ pub fn of(path: &Path) -> Result<Option<Shape>> {
     }
     let names = names(path)?;
     let has = |wanted: &str| names.iter().any(|(name, _)| name == wanted);
-    if path.join("backup").is_dir() && path.join("archive").is_dir() || has("backup.info") {
+    if path.join("backup").is_dir() && path.join("archive").is_dir() || has_stanza(path) {
+        return Ok(Some(Shape::PgBackRest(path.to_owned())));
+    }
+    if ["backup.info", "archive.info", "backup.manifest"]
+        .into_iter()
+        .any(has)
+    {
         return Err(Error::usage(format!(
-            "{} is a repository of pgBackRest, which redrill does not verify by itself yet",
+            "{} lies within a repository of pgBackRest, and its WAL beside it",
             path.display()
         ))
-        .hint("restore it with pgbackrest --type=none restore, and verify the data directory; or drill it in a suite"));
+        .hint("name the folder with both `backup` and `archive` in it"));
     }
     if has("toc.dat") {
         return Ok(Some(Shape::DumpDirectory(path.to_owned())));
@@ -58,6 +66,15 @@ pub fn of(path: &Path) -> Result<Option<Shape>> {
         return Ok(Some(Shape::AppendOnly(path.to_owned())));
     }
     Ok(None)
+}
+
+/// Whether backups of pgBackRest lie below a folder, with or without their WAL.
+fn has_stanza(folder: &Path) -> bool {
+    let stanzas = std::fs::read_dir(folder.join("backup"));
+    stanzas.into_iter().flatten().flatten().any(|stanza| {
+        let info = |name: &str| stanza.path().join(name).is_file();
+        info("backup.info") || info("backup.info.copy")
+    })
 }
 
 /// A file, with what belongs to it where it is the tar file of a base backup.

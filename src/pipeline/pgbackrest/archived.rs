@@ -12,7 +12,7 @@ use crate::pipeline::physical::log::Log;
 use crate::repository::wal::{Name, Segment};
 use crate::repository::{Repository, Stored};
 
-use super::stanza::{STANZA, Stanza, prefix};
+use super::stanza::{Stanza, prefix};
 
 /// A file of the archive.
 #[derive(Debug, Clone)]
@@ -23,13 +23,15 @@ pub(super) struct Archived {
     pub stored: Stored,
 }
 
-/// Everything that is archived of a backup's cluster, in the order of its keys.
+/// Everything that is archived below a place of the archive, in the order of its keys: of a stanza, or of one of the
+/// clusters that it has been, `main/15-1`.
 pub(super) async fn list(
     ctx: &Context,
     repository: &dyn Repository,
     backup: &str,
+    place: &str,
 ) -> Result<Vec<Archived>> {
-    let all = format!("{}archive/{STANZA}/", prefix(backup));
+    let all = format!("{}archive/{place}/", prefix(backup));
     let listing = repository.list(ctx, &all).await?;
     Ok(listing.into_iter().filter_map(archived).collect())
 }
@@ -51,27 +53,49 @@ fn parse(file: &str) -> Option<(Name, Option<String>)> {
     is_sum.then(|| (name, Some(sha1.to_owned())))
 }
 
+/// What is to be followed.
+pub(super) struct Follow<'a> {
+    /// The backup in the suite.
+    pub backup: &'a str,
+    /// Which of the stanza's archives: `15-1`.
+    pub archive: &'a str,
+    /// What it continues.
+    pub base: Base,
+    /// Files that are known to be of no use, by their names, and why.
+    pub amiss: &'a BTreeMap<String, String>,
+    /// Where the list of it will lie.
+    pub dir: PathBuf,
+}
+
 /// The WAL that continues a backup, and the stored bytes of it.
 pub(super) async fn log(
     ctx: &Context,
     stanza: &Stanza<'_>,
     repository: &dyn Repository,
-    backup: &str,
-    base: Base,
-    dir: PathBuf,
+    follow: Follow<'_>,
 ) -> Result<(Log, u64)> {
+    let Follow {
+        backup,
+        archive,
+        base,
+        amiss,
+        dir,
+    } = follow;
+    let place = format!("{}/{archive}", stanza.name);
     let mut have: BTreeMap<Segment, Have> = BTreeMap::new();
     let mut histories = BTreeMap::new();
     let mut entries = BTreeMap::new();
     let mut bytes = 0;
-    for file in list(ctx, repository, backup).await? {
+    for file in list(ctx, repository, backup, &place).await? {
         if file.name.is_before(base.start) {
             continue;
         }
         match (file.name, &file.sha1) {
             (Name::Segment(segment), Some(sha1)) => {
                 let twice = have.contains_key(&segment);
-                let problem = twice.then(|| "it is there twice, with different content".to_owned());
+                let twice = twice.then(|| "it is there twice, with different content".to_owned());
+                let stored = file.stored.key.rsplit('/').next().unwrap_or_default();
+                let problem = twice.or_else(|| amiss.get(stored).cloned());
                 let line = match &problem {
                     None => format!("{} {sha1}", base.size),
                     Some(why) => format!("- {why}"),

@@ -1,5 +1,7 @@
 //! What `pgbackrest info` says of a repository. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::error::{Doing, Error, Result};
@@ -33,6 +35,14 @@ pub(super) struct Set {
     pub began: i64,
     /// Pages failed their checksums when it was taken.
     pub damaged: bool,
+    /// The cluster that it is of: a repository outlives an upgrade.
+    pub cluster: String,
+    /// The major version of its server.
+    pub version: String,
+    /// Where its WAL is kept in the archive: `15-1`.
+    pub archive: String,
+    /// Stored bytes of all that it is restored from.
+    pub stored: u64,
 }
 
 impl Info {
@@ -68,8 +78,21 @@ struct Repo {
 
 #[derive(Deserialize)]
 struct Database {
+    id: u32,
     #[serde(rename = "system-id")]
     system_id: u64,
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Of {
+    id: u32,
+}
+
+#[derive(Deserialize, Default)]
+struct Sizes {
+    #[serde(default)]
+    repository: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +104,9 @@ struct Backup {
     lsn: Range,
     timestamp: Times,
     error: Option<bool>,
+    database: Of,
+    #[serde(default)]
+    info: Sizes,
 }
 
 #[derive(Deserialize)]
@@ -116,12 +142,20 @@ pub(super) fn parse(json: &[u8], repository: &str) -> Result<Info> {
     Ok(Info {
         cluster: cluster.unwrap_or_default(),
         cipher: stanza.cipher,
-        backups: stanza.backup.into_iter().filter_map(set).collect(),
+        backups: stanza
+            .backup
+            .into_iter()
+            .filter_map(|backup| set(backup, &stanza.db))
+            .collect(),
     })
 }
 
 /// `None` of one without WAL, which only an offline backup is.
-fn set(backup: Backup) -> Option<Set> {
+fn set(backup: Backup, databases: &[Database]) -> Option<Set> {
+    let mut databases = databases.iter();
+    let database = databases.find(|database| database.id == backup.database.id)?;
+    let sizes = &backup.info.repository;
+    let size = |of| sizes.get(of).and_then(serde_json::Value::as_u64);
     let segment = |name: Option<String>| match Name::parse(&name?)? {
         Name::Segment(segment) => Some(segment),
         _ => None,
@@ -137,6 +171,14 @@ fn set(backup: Backup) -> Option<Set> {
         stop: Lsn::parse(&backup.lsn.stop?)?,
         began: backup.timestamp.start,
         damaged: backup.error == Some(true),
+        cluster: database.system_id.to_string(),
+        archive: format!("{}-{}", database.version, database.id),
+        version: database.version.clone(),
+        // Which of the two it has differs by its version.
+        stored: ["size", "delta"]
+            .into_iter()
+            .find_map(size)
+            .unwrap_or_default(),
     })
 }
 
@@ -147,14 +189,15 @@ mod tests {
     #[test]
     fn a_repository_says_whose_it_is_and_what_builds_on_what() {
         let json = r#"[{"archive":[],"backup":[
-          {"archive":{"start":"000000010000000000000002","stop":"000000010000000000000003"},"error":false,
+          {"archive":{"start":"000000010000000000000002","stop":"000000010000000000000003"},"error":false,"database":{"id":1},"info":{"repository":{"size":42}},
            "label":"20261121-222623F","lsn":{"start":"0/2000028","stop":"0/3000100"},"prior":null,"reference":null,
            "timestamp":{"start":1795299983,"stop":1795299985},"type":"full"},
-          {"archive":{"start":"000000010000000000000006","stop":"000000010000000000000006"},"error":true,
+          {"archive":{"start":"000000010000000000000006","stop":"000000010000000000000006"},"error":true,"database":{"id":2},
            "label":"20261121-222623F_20261121-222629I","lsn":{"start":"0/6000028","stop":"0/6000100"},
            "prior":"20261121-222623F","reference":["20261121-222623F"],
            "timestamp":{"start":1795299989,"stop":1795299990},"type":"incr"}],
-          "cipher":"aes-256-cbc","db":[{"id":1,"repo-key":1,"system-id":7710754707307745598,"version":"15"}],
+          "cipher":"aes-256-cbc","db":[{"id":1,"repo-key":1,"system-id":5,"version":"9.6"},
+            {"id":2,"repo-key":1,"system-id":7710754707307745598,"version":"15"}],
           "name":"main","repo":[{"cipher":"none","key":1,"status":{"code":0,"message":"ok"}}],
           "status":{"code":0,"message":"ok"}}]"#;
         let info = parse(json.as_bytes(), "near").expect("understood");
@@ -167,6 +210,11 @@ mod tests {
         assert_eq!((full.prior.clone(), full.damaged), (None, false));
         assert_eq!(incr.references, ["20261121-222623F"]);
         assert!(incr.damaged);
+        assert_eq!((full.archive.as_str(), full.stored), ("9.6-1", 42));
+        assert_eq!(
+            (full.cluster.as_str(), incr.archive.as_str()),
+            ("5", "15-2")
+        );
     }
 
     #[test]

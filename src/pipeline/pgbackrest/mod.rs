@@ -2,15 +2,19 @@
 //! pushed there by `archive-push`, recovery to any moment in between.
 //!
 //! - [`stanza`]: pgBackRest as a server sees it. - [`info`]: what its repository holds. - [`archived`]: which WAL is there.
-//! - [`verify`]: what it says of its own repository.
+//! - [`noted`]: what an artifact notes of its backup. - [`verify`]: what pgBackRest says of its own repository.
+//! - [`given`]: a repository that somebody else's pgBackRest made. - [`tree`]: the directory of one.
 //!
 //! pgBackRest names its backups by the time of day and ages them by their number: the artifact's manifest, beside its
 //! repository, says at which instant of the drill's clock one was taken, under which label, and with which bytes. Not
 //! here: the recovery (see [`super::physical`]), or what came back ([`crate::check`]).
 
 mod archived;
+pub mod given;
 mod info;
+mod noted;
 mod stanza;
+pub mod tree;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +37,7 @@ use crate::pipeline::physical::{
 };
 use crate::pipeline::stream::Sums;
 use crate::pipeline::{Archive, Fetched, Pipeline, Taken};
+use crate::process::quoted;
 use crate::repository::manifest::{Manifest, ManifestFile};
 use crate::repository::wal::{self, Name};
 use crate::repository::{Repository, Stored};
@@ -41,23 +46,32 @@ use crate::service::postgres::session::Session;
 use crate::service::{Running, Service};
 use crate::suite::{Keep, PgBackRest as Options, RecoveryTarget, RestoreOptions};
 
-use info::{Info, Set};
-use stanza::{STANZA, Stanza, Wanted};
+use archived::Follow;
+use info::Set;
+use noted::{marker_of, name_in, set_of};
+use stanza::{Host, STANZA, Stanza, Wanted};
 
+pub use noted::{label_in, label_of};
 pub use stanza::prefix;
 
 /// Manifest metadata of pgBackRest's own: the backup's name, and how its repository is encrypted.
 pub const LABEL: &str = "label";
 /// `none`, or pgBackRest's word for it.
 pub const CIPHER: &str = "cipher";
+/// The stanza, of a repository that redrill did not make.
+const NAME: &str = "stanza";
 /// How a listed name of the archive is brought.
 const GET: &str = include_str!("get.sh");
 /// The source's configuration, beside its data.
 const HOME: &str = "pgbackrest";
+/// Where tablespaces are restored to, beside the target's data.
+const TABLESPACES: &str = "tablespaces";
 /// What the files of a [`Fetched`] are called.
 const CONFIGURATION: &str = "wal";
 /// How many files are read at once.
 const AT_ONCE: usize = 8;
+/// How long reading all of a repository may take.
+const ALL_OF_IT: Duration = Duration::from_secs(24 * 3600);
 
 /// `pgbackrest`.
 #[derive(Debug, Clone)]
@@ -79,7 +93,7 @@ impl PgBackRest {
 
     /// The source's own, which was configured when it was prepared.
     fn of_source<'a>(&self, server: &'a dyn Running, repository: &dyn Repository) -> Stanza<'a> {
-        Stanza::in_dir(server, beside(server, HOME), repository.name())
+        Stanza::in_dir(server, beside(server, HOME), STANZA, repository.name())
     }
 
     /// Takes the backup and names in the artifact what was stored of it; gives back the artifact it builds on.
@@ -174,7 +188,7 @@ impl PgBackRest {
             }
         }
         let (first, last) = set.wal;
-        let archive = archived::list(ctx, repository.as_ref(), backup).await?;
+        let archive = archived::list(ctx, repository.as_ref(), backup, STANZA).await?;
         unread.extend(archive.into_iter().filter_map(|file| {
             let needed = matches!(file.name, Name::Segment(it) if (first..=last).contains(&it));
             let name = file.stored.key.rsplit('/').next()?;
@@ -198,12 +212,13 @@ impl PgBackRest {
     ) -> Result<Stanza<'a>> {
         let wanted = Wanted {
             dir,
-            cluster: beside(server, replay::PREPARED),
+            name: name_in(&marker_of(&artifact.manifest)?.metadata),
+            cluster: Some(beside(server, replay::PREPARED)),
             repository: artifact.repository().as_ref(),
             backup: &artifact.manifest.backup,
             passphrase: artifact.passphrase(),
         };
-        Stanza::configure(ctx, server, &self.options, wanted).await
+        Stanza::configure(ctx, Host::Server(server), &self.options, wanted).await
     }
 
     /// Has pgBackRest verify its repository, and follows the WAL that continues the backup, which it does not.
@@ -224,9 +239,14 @@ impl PgBackRest {
             return Err(Error::failed(verified.complaints.join("; ")));
         }
         let base = physical::base(manifest, marker_of(manifest)?)?;
-        let backup = &manifest.backup;
-        let dir = PathBuf::new();
-        let (log, _) = archived::log(ctx, stanza, repository.as_ref(), backup, base, dir).await?;
+        let follow = Follow {
+            backup: &manifest.backup,
+            archive: &set.archive,
+            base,
+            amiss: &BTreeMap::new(),
+            dir: PathBuf::new(),
+        };
+        let (log, _) = archived::log(ctx, stanza, repository.as_ref(), follow).await?;
         log.chain
             .leads_to(&RecoveryTarget::EndOfWal, &log.repository)?;
         Ok(ReadFact {
@@ -253,12 +273,14 @@ impl Pipeline for PgBackRest {
         let work = async {
             let wanted = Wanted {
                 dir: beside(&*server, HOME),
-                cluster: server.data_dir(),
+                name: STANZA.to_owned(),
+                cluster: Some(server.data_dir()),
                 repository: only(&destination.repositories)?.as_ref(),
                 backup: &destination.backup,
                 passphrase: destination.passphrase(),
             };
-            let stanza = Stanza::configure(ctx, &*server, &self.options, wanted).await?;
+            let host = Host::Server(&*server);
+            let stanza = Stanza::configure(ctx, host, &self.options, wanted).await?;
             let created = stanza.command("stanza-create").run(ctx).await?;
             created.ok()?;
             // A server that was promoted before it archived has not archived how its timeline came to be.
@@ -286,7 +308,8 @@ done"#;
             let session = Session::open(ctx, &*server, "postgres").await?;
             let last = archiver::switch(ctx, &session).await?;
             let repository = only(&destination.repositories)?;
-            let there = archived::list(ctx, repository.as_ref(), &destination.backup).await?;
+            let backup = &destination.backup;
+            let there = archived::list(ctx, repository.as_ref(), backup, STANZA).await?;
             if there.iter().any(|file| file.name == Name::Segment(last)) {
                 return Ok(());
             }
@@ -330,13 +353,19 @@ done"#;
         let (manifest, repository) = (&artifact.manifest, artifact.repository());
         let dir = beside(&*server, "pgbackrest-fetched");
         let stanza = self.over(ctx, &*server, artifact, dir.clone()).await?;
-        set_of(&stanza.info(ctx).await?, &stanza, manifest)?;
+        let set = set_of(&stanza.info(ctx).await?, &stanza, manifest)?;
         let marker = marker_of(manifest)?;
         let base = physical::base(manifest, marker)?;
-        log::install(ctx, &*server, &dir, GET).await?;
-        let backup = &manifest.backup;
-        let (log, bytes) =
-            archived::log(ctx, &stanza, repository.as_ref(), backup, base, dir.clone()).await?;
+        let get = GET.replace("@stanza@", &quoted(&stanza.name));
+        log::install(ctx, &*server, &dir, &get).await?;
+        let follow = Follow {
+            backup: &manifest.backup,
+            archive: &set.archive,
+            base,
+            amiss: &BTreeMap::new(),
+            dir: dir.clone(),
+        };
+        let (log, bytes) = archived::log(ctx, &stanza, repository.as_ref(), follow).await?;
         Ok(Fetched {
             files: vec![(CONFIGURATION.to_owned(), dir)],
             stored_bytes: manifest.stored_bytes() + bytes,
@@ -356,12 +385,18 @@ done"#;
         let server = target.server();
         let log = fetched.log()?;
         log.chain.leads_to(&options.target, &log.repository)?;
-        let stanza = Stanza::in_dir(&*server, log.dir.clone(), &log.repository);
+        let name = name_in(&fetched.metadata);
+        let stanza = Stanza::in_dir(&*server, log.dir.clone(), &name, &log.repository);
         empty(ctx, &*server, &beside(&*server, replay::PREPARED)).await?;
         let label = fetched.metadata.get(LABEL).cloned().unwrap_or_default();
         let restore = stanza
             .command("restore")
             .arg(format!("--set={label}"))
+            // Never to where they were: that is another server's.
+            .arg(format!(
+                "--tablespace-map-all={}",
+                beside(&*server, TABLESPACES).display()
+            ))
             .arg(format!("--process-max={}", options.jobs))
             .args(point::of_pgbackrest(&options.target));
         let restored = restore.deadline(self.deadline).run(ctx).await?.ok();
@@ -468,63 +503,6 @@ fn only(repositories: &[Arc<dyn Repository>]) -> Result<&Arc<dyn Repository>> {
         [repository] => Ok(repository),
         _ => Err(Error::usage("a pgbackrest goes to one repository")),
     }
-}
-
-/// The file of the manifest that says what pgBackRest calls the backup.
-fn marker_of(manifest: &Manifest) -> Result<&ManifestFile> {
-    let mut files = manifest.files.iter();
-    let marker = files.find(|file| file.metadata.contains_key(LABEL));
-    marker.ok_or_else(|| {
-        Error::failed(format!(
-            "artifact {} does not say what pgBackRest calls it",
-            manifest.id
-        ))
-    })
-}
-
-/// What pgBackRest calls the backup of an artifact.
-pub fn label_of(manifest: &Manifest) -> Option<&str> {
-    let mut files = manifest.files.iter();
-    files.find_map(|file| file.metadata.get(LABEL).map(String::as_str))
-}
-
-/// Whether a key is one of pgBackRest's; and of which of its backups, where it is of one.
-pub fn label_in<'k>(backup: &str, key: &'k str) -> Option<Option<&'k str>> {
-    let own = key.strip_prefix(prefix(backup).as_str())?;
-    let label = own
-        .strip_prefix("backup/")
-        .and_then(|own| own.split('/').nth(1));
-    // `20261121-222623F`, `20261121-222623F_20261121-222626D`
-    Some(label.filter(|label| label.starts_with(|first: char| first.is_ascii_digit())))
-}
-
-/// The backup of an artifact in a repository, which must be its cluster's.
-fn set_of(info: &Info, stanza: &Stanza<'_>, manifest: &Manifest) -> Result<Set> {
-    let marker = marker_of(manifest)?;
-    let (label, repository) = (
-        physical::noted(manifest, marker, LABEL)?,
-        &stanza.repository,
-    );
-    let cluster = physical::noted(manifest, marker, CLUSTER)?;
-    if info.cluster.is_empty() {
-        return Err(Error::failed(format!(
-            "repository {repository} has no stanza of pgBackRest: it is empty, or not the one that was backed up to"
-        ))
-        .hint("read another repository, or see what removed it"));
-    }
-    if info.cluster != cluster {
-        return Err(Error::refused(format!(
-            "repository {repository} holds the backups of cluster {}, and this artifact is of cluster {cluster}",
-            info.cluster
-        ))
-        .hint("two systems' repositories were mixed up: see where each one backs up to"));
-    }
-    info.set(label).cloned().ok_or_else(|| {
-        Error::failed(format!(
-            "repository {repository} does not hold the backup {label} any more"
-        ))
-        .hint("it was expired or removed: recover another one")
-    })
 }
 
 /// Reads a stored file for its sum.

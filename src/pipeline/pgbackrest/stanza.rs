@@ -17,7 +17,7 @@ use crate::suite::PgBackRest;
 
 use super::info::{self, Info};
 
-/// The stanza's name: a repository holds one.
+/// The stanza's name where redrill makes it: a repository holds one.
 pub(super) const STANZA: &str = "main";
 /// The configuration's name in its directory.
 const CONFIG: &str = "pgbackrest.conf";
@@ -29,12 +29,39 @@ pub fn prefix(backup: &str) -> String {
     format!("{backup}/pgbackrest/")
 }
 
+/// Where pgBackRest runs.
+#[derive(Clone, Copy)]
+pub(super) enum Host<'a> {
+    /// Beside a server of this run, as its user.
+    Server(&'a dyn Running),
+    /// Here, as whoever runs redrill, with no server at all: enough to look at a repository.
+    Here,
+}
+
+impl Host<'_> {
+    fn tool(self, program: &str) -> Command {
+        match self {
+            Self::Server(server) => server.tool(program),
+            Self::Here => Command::new(program),
+        }
+    }
+
+    fn mode(self) -> &'static str {
+        match self {
+            Self::Server(server) => server.mode(),
+            Self::Here => "local",
+        }
+    }
+}
+
 /// What a configuration is made of.
 pub(super) struct Wanted<'a> {
     /// The directory that it is to lie in, made here, for this server's user alone.
     pub dir: PathBuf,
-    /// The cluster's directory.
-    pub cluster: PathBuf,
+    /// The stanza.
+    pub name: String,
+    /// The cluster's directory; none where only the repository is looked at.
+    pub cluster: Option<PathBuf>,
     /// Where the backup goes, or comes from.
     pub repository: &'a dyn Repository,
     /// The backup in the suite.
@@ -45,8 +72,10 @@ pub(super) struct Wanted<'a> {
 
 /// pgBackRest with a configuration.
 pub(super) struct Stanza<'a> {
-    server: &'a dyn Running,
+    host: Host<'a>,
     dir: PathBuf,
+    /// Its own name.
+    pub name: String,
     /// The repository's name in the suite.
     pub repository: String,
 }
@@ -55,24 +84,25 @@ impl<'a> Stanza<'a> {
     /// Writes the configuration.
     pub async fn configure(
         ctx: &Context,
-        server: &'a dyn Running,
+        host: Host<'a>,
         options: &PgBackRest,
         wanted: Wanted<'_>,
     ) -> Result<Self> {
-        choose::pgbackrest(server.mode())?;
+        choose::pgbackrest(host.mode())?;
         let repository = wanted.repository.name().to_owned();
         let place = wanted.repository.place()?;
-        if let Place::Directory(root) = &place {
+        if let (Place::Directory(root), Host::Server(server)) = (&place, host) {
             give(&root.join(prefix(wanted.backup)), server)?;
         }
         let stanza = Self {
-            server,
+            host,
             dir: wanted.dir.clone(),
+            name: wanted.name.clone(),
             repository,
         };
         const MAKE: &str = r#"umask 077 && mkdir -p -- "$1" && cat > "$1/$2""#;
         let make = |name: &str| {
-            let make = server.tool("sh").args(["-c", MAKE, "sh"]);
+            let make = host.tool("sh").args(["-c", MAKE, "sh"]);
             make.arg(&wanted.dir).arg(name)
         };
         let write = async |name: &str, text: String| {
@@ -82,7 +112,11 @@ impl<'a> Stanza<'a> {
         if let Place::Bucket { tls, .. } = &place {
             write(CERTIFICATE, tls.certificate.clone()).await?;
         }
-        let text = config(options, &place, server.endpoint().port, &wanted);
+        let port = match host {
+            Host::Server(server) => Some(server.endpoint().port),
+            Host::Here => None,
+        };
+        let text = config(options, &place, port, &wanted);
         write(CONFIG, text)
             .await
             .doing("write pgBackRest's configuration")?;
@@ -90,10 +124,11 @@ impl<'a> Stanza<'a> {
     }
 
     /// The one that was configured in this directory before.
-    pub fn in_dir(server: &'a dyn Running, dir: PathBuf, repository: &str) -> Self {
+    pub fn in_dir(server: &'a dyn Running, dir: PathBuf, name: &str, repository: &str) -> Self {
         Self {
-            server,
+            host: Host::Server(server),
             dir,
+            name: name.to_owned(),
             repository: repository.to_owned(),
         }
     }
@@ -103,14 +138,14 @@ impl<'a> Stanza<'a> {
         [
             "pgbackrest".to_owned(),
             format!("--config={}", self.dir.join(CONFIG).display()),
-            format!("--stanza={STANZA}"),
+            format!("--stanza={}", self.name),
         ]
     }
 
     /// A command of pgBackRest.
     pub fn command(&self, name: &str) -> Command {
         let [program, config, stanza] = self.words();
-        self.server.tool(&program).args([config, stanza]).arg(name)
+        self.host.tool(&program).args([config, stanza]).arg(name)
     }
 
     /// What the repository holds.
@@ -123,7 +158,7 @@ impl<'a> Stanza<'a> {
 
     /// Removes the configuration, and the passwords in it.
     pub async fn forget(&self, ctx: &Context) -> Result<()> {
-        let remove = self.server.tool("rm").args(["-rf", "--"]).arg(&self.dir);
+        let remove = self.host.tool("rm").args(["-rf", "--"]).arg(&self.dir);
         remove.run(ctx).await?.ok().map(drop)
     }
 }
@@ -149,7 +184,7 @@ fn give(dir: &Path, server: &dyn Running) -> Result<()> {
 }
 
 /// The configuration's text.
-fn config(options: &PgBackRest, place: &Place, port: u16, wanted: &Wanted<'_>) -> String {
+fn config(options: &PgBackRest, place: &Place, port: Option<u16>, wanted: &Wanted<'_>) -> String {
     let dir = |name: &str| wanted.dir.join(name).display().to_string();
     let mut lines = vec!["[global]".to_owned()];
     let mut say = |name: &str, value: &str| lines.push(format!("{name}={value}"));
@@ -158,6 +193,7 @@ fn config(options: &PgBackRest, place: &Place, port: u16, wanted: &Wanted<'_>) -
             let path = root.join(prefix(wanted.backup));
             say("repo1-path", path.to_string_lossy().trim_end_matches('/'));
         }
+        Place::Given(path) => say("repo1-path", &path.to_string_lossy()),
         Place::Bucket {
             bucket,
             endpoint,
@@ -209,8 +245,9 @@ fn config(options: &PgBackRest, place: &Place, port: u16, wanted: &Wanted<'_>) -
     }
     say("lock-path", &dir("lock"));
     say("spool-path", &dir("spool"));
-    lines.push(format!("[{STANZA}]"));
-    lines.push(format!("pg1-path={}", wanted.cluster.display()));
-    lines.push(format!("pg1-port={port}"));
+    lines.push(format!("[{}]", wanted.name));
+    let cluster = wanted.cluster.as_ref();
+    lines.extend(cluster.map(|path| format!("pg1-path={}", path.display())));
+    lines.extend(port.map(|port| format!("pg1-port={port}")));
     lines.join("\n") + "\n"
 }

@@ -63,22 +63,35 @@ pub async fn point_at(ctx: &Context, server: &dyn Running, archive: &str) -> Res
                 .hint("a server has one archive: give it one backup that archives"),
         );
     }
+    let timeline = "select timeline_id from pg_control_checkpoint()";
+    if found != archive && session.value(ctx, timeline).await?.as_deref() == Some("1") {
+        // No base backup can want what a new cluster has written before its first one: none of it is archived.
+        set(ctx, &session, "true").await?;
+        let behind = "select 1 from pg_ls_archive_statusdir() where name like '%.ready'";
+        let caught_up = || async {
+            match session.value(ctx, behind).await? {
+                None => Ok(()),
+                Some(_) => Err(Error::failed("it has not passed over all segments")),
+            }
+        };
+        ready::until(ctx, "the archiver", ready::deadline(), || None, caught_up).await?;
+    }
+    set(ctx, &session, archive).await
+}
+
+/// Sets the `archive_command`, and waits until the server goes by it.
+async fn set(ctx: &Context, session: &Session, archive: &str) -> Result<()> {
     let set = format!("alter system set archive_command = {}", literal(archive));
     session.run(ctx, &set).await?;
     session.run(ctx, "select pg_reload_conf()").await?;
-    ready::until(
-        ctx,
-        "archive_command",
-        ready::deadline(),
-        || None,
-        || async {
-            match session.value(ctx, &show("archive_command")).await? {
-                Some(found) if found == archive => Ok(()),
-                _ => Err(Error::failed("the server still has the old setting")),
-            }
-        },
-    )
-    .await
+    let taken = || async {
+        let show = "select current_setting('archive_command')";
+        match session.value(ctx, show).await? {
+            Some(found) if found == archive => Ok(()),
+            _ => Err(Error::failed("the server still has the old setting")),
+        }
+    };
+    ready::until(ctx, "archive_command", ready::deadline(), || None, taken).await
 }
 
 /// Fails when the archiver's last try failed: a base backup would wait for it in vain.

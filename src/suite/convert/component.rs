@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
-use super::super::{
-    Component, ComponentKind, Engine, Expect, RepositoryKind, RepositorySpec, Smoke,
-};
+use super::super::{Component, ComponentKind, Engine, RepositoryKind, RepositorySpec};
 use super::Declared;
+use super::app::questions;
 
 /// The most keys or objects that the generator may be asked for at scale 1.
 const MOST: u32 = 100_000_000;
@@ -30,13 +29,7 @@ pub(super) fn component(name: &str, table: &Table<'_>) -> Option<Component> {
         });
     let version = table.get("version").and_then(|value| version(&value));
     let production_size = table.get("production_size").and_then(|value| value.size());
-    let smoke: Vec<Smoke> = table
-        .get("smoke")
-        .map(|value| value.list("a list of questions, [[component.NAME.smoke]]"))
-        .unwrap_or_default()
-        .iter()
-        .filter_map(question)
-        .collect();
+    let (smoke, app) = questions(table, "a list of questions, [[component.NAME.smoke]]");
     let kind = match engine {
         Some(Engine::Postgres) => ComponentKind::Postgres {
             database: database(name, table),
@@ -62,6 +55,7 @@ pub(super) fn component(name: &str, table: &Table<'_>) -> Option<Component> {
         version: version.map(str::to_owned),
         production_size,
         smoke,
+        app,
     })
 }
 
@@ -75,58 +69,6 @@ pub(super) fn version<'a>(value: &Value<'a>) -> Option<&'a str> {
         return None;
     }
     Some(text)
-}
-
-/// A smoke question: `{ name, ask, expect }`, the name being the question when it is not said.
-pub(in crate::suite) fn question(value: &Value<'_>) -> Option<Smoke> {
-    let table = value.table_such_as("a question such as { ask = \"…\", expect = \"…\" }")?;
-    let name = table
-        .get("name")
-        .and_then(|value| value.line("a few words"));
-    let ask = table
-        .require(
-            "ask",
-            "SQL giving one value, a Redis command, or an object's key",
-        )
-        .and_then(|value| value.text("a question"));
-    let expect = table
-        .require(
-            "expect",
-            "the answer: \"1247\", { min = 1 } or { min = 1, max = 9 }",
-        )
-        .and_then(|value| expectation(&value));
-    table.finish();
-    let ask = ask?;
-    Some(Smoke {
-        name: name.unwrap_or(ask).to_owned(),
-        ask: ask.to_owned(),
-        expect: expect?,
-    })
-}
-
-fn expectation(value: &Value<'_>) -> Option<Expect> {
-    if let Some(text) = value.as_text() {
-        return Some(Expect::Equals(text.to_owned()));
-    }
-    if let Some(number) = value.as_integer() {
-        return Some(Expect::Equals(number.to_string()));
-    }
-    let table = value.table_such_as("an answer: \"1247\", { min = 1 } or { min = 1, max = 9 }")?;
-    let min = table
-        .require("min", "the smallest number that passes")
-        .and_then(|value| value.number());
-    let max = table.get("max").map(|value| (value.number(), value));
-    table.finish();
-    match (min?, max) {
-        (min, None) => Some(Expect::AtLeast(min)),
-        (min, Some((max, value))) => {
-            let max = max?;
-            if max < min {
-                value.expected(&format!("a number of at least `min`, which is {min}"));
-            }
-            Some(Expect::Between(min, max))
-        }
-    }
 }
 
 /// The database's name; the component's own when it is not said and can be one.

@@ -3,8 +3,11 @@
 use super::super::raw::{Table, Value};
 use super::super::release::{Migrations, Release};
 use super::super::{Brought, Engine, Scenario};
-use super::component::{places, question};
+use super::app::{Question, question, words};
+use super::component::places;
 use super::{Declared, Known};
+
+const COMMAND: &str = "a program and its arguments, such as [\"./migrate.sh\", \"up\"]";
 
 pub(super) fn release(
     table: &Table<'_>,
@@ -13,7 +16,7 @@ pub(super) fn release(
 ) -> Option<Release> {
     let component = known.components.refer_or_only(table, "component");
     let folder = table.get("migrations").map(|value| folder(&value));
-    let command = table.get("command").map(|value| command(&value));
+    let command = table.get("command").map(|value| words(&value, COMMAND));
     if folder.is_some() == command.is_some() {
         table.missing(
             "migrations",
@@ -26,7 +29,10 @@ pub(super) fn release(
     let smoke = smoke
         .unwrap_or_default()
         .iter()
-        .filter_map(question)
+        .filter_map(|value| match question(value, false)? {
+            Question::Ask(question) => Some(question),
+            Question::Get(_) => None,
+        })
         .collect();
     let named = table.get("scenario");
     let scenario = named
@@ -85,17 +91,4 @@ fn folder(value: &Value<'_>) -> Option<std::path::PathBuf> {
     let message = format!("no such folder: `{name}`");
     value.wrong(message, format!("looked for {}", tried.join(" and ")));
     None
-}
-
-/// A program and its arguments.
-fn command(value: &Value<'_>) -> Option<Vec<String>> {
-    let words = value.list("a program and its arguments, such as [\"./migrate.sh\", \"up\"]");
-    let texts: Vec<String> = words
-        .iter()
-        .filter_map(|word| word.text("a program or an argument").map(str::to_owned))
-        .collect();
-    if words.is_empty() {
-        value.expected("a program and its arguments, such as [\"./migrate.sh\", \"up\"]");
-    }
-    (!texts.is_empty() && texts.len() == words.len()).then_some(texts)
 }

@@ -269,7 +269,7 @@ fn can_be_picked(item: &Value<'_>, backup: &Backup, component: &Component) {
     } else if !Brought::by([backup]).is_whole() {
         let hint = "name backups of everything".to_owned();
         item.wrong(format!("backup `{name}` holds a part of `{of}` only"), hint);
-    } else if component.smoke.is_empty() {
+    } else if component.questions() == 0 {
         let hint = format!("add [[component.{of}.smoke]]");
         item.wrong(
             format!(

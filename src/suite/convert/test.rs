@@ -230,7 +230,7 @@ fn has_something_to_judge(
         (_, Check::Smoke)
             if pairs
                 .iter()
-                .all(|(_, component)| component.smoke.is_empty()) =>
+                .all(|(_, component)| component.questions() == 0) =>
         {
             Some("no component in it has `smoke` questions".to_owned())
         }
@@ -239,7 +239,7 @@ fn has_something_to_judge(
                 let backups = scenario.recover.iter();
                 let of = backups.filter_map(|name| known.backups.get(name));
                 let of = of.filter(|backup| backup.component == component.name);
-                !component.smoke.is_empty() && Brought::by(of).is_whole()
+                component.questions() > 0 && Brought::by(of).is_whole()
             }) =>
         {
             Some("only a part of the component comes back".to_owned())
