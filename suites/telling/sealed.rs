@@ -37,6 +37,9 @@ when = "always"
 deadline = "3s"
 "#;
 
+/// Answers one connection, and says what was told.
+type Answer = fn(TcpStream, Sender<(&'static str, String)>);
+
 /// Three listeners behind one certificate each, and what they were told.
 struct Listeners {
     fronts: Vec<TlsFront>,
@@ -51,7 +54,7 @@ impl Listeners {
         let runtime = Runtime::new()?;
         let (tell, told) = channel();
         let mut fronts = Vec::new();
-        let answers: [fn(TcpStream, Sender<(&'static str, String)>); 3] = [
+        let answers: [Answer; 3] = [
             |stream, tell| web(stream, &tell),
             |stream, tell| mail("smtps", stream, &tell, true),
             |stream, tell| mail("starttls", stream, &tell, false),

@@ -6,10 +6,9 @@ use std::path::Path;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::fault::strike::{PAGE, overwrite};
-use crate::pipeline::Fetched;
-use crate::pipeline::physical::archiver;
+use crate::pipeline::{Archive, Fetched};
 use crate::service::postgres::session::{Session, literal};
-use crate::service::{Running, Stop};
+use crate::service::{Running, Stop, write_file};
 use crate::suite::Fault;
 
 /// A table of several pages, one with values out of line, and the drill's own ledger.
@@ -97,10 +96,31 @@ pub(super) async fn after_recovery(
                 .await?;
             server.restart(ctx, Stop::Clean).await
         }
-        Fault::B23Archive => cluster.archive().await,
         Fault::B23Standby => cluster.follow().await,
         _ => Ok(()),
     }
+}
+
+/// B23-archive: the copy's last segment lies where its source archives to, as the `archive_command` that it was restored
+/// with puts it there.
+pub async fn in_archive_of_source(
+    ctx: &Context,
+    fault: Option<Fault>,
+    copy: &dyn Running,
+    source: &dyn Running,
+    archive: Option<Archive>,
+) -> Result<()> {
+    let directory = archive.and_then(|archive| archive.directory);
+    let (Some(Fault::B23Archive), Some(directory)) = (fault, directory) else {
+        return Ok(());
+    };
+    let session = Session::open(ctx, copy, "postgres").await?;
+    let last = "select pg_walfile_name(pg_switch_wal() - 1)";
+    let name = session.value(ctx, last).await?.unwrap_or_default();
+    let segment = copy.data_dir().join("pg_wal").join(&name);
+    let read = copy.tool("cat").arg(segment).run(ctx).await?.ok()?;
+    let input = Box::new(std::io::Cursor::new(read.stdout));
+    write_file(ctx, source, &directory.join(name), input).await
 }
 
 struct Cluster<'a> {
@@ -110,28 +130,6 @@ struct Cluster<'a> {
 }
 
 impl Cluster<'_> {
-    /// It archives as its source did, into the same place, until somebody turns that off.
-    async fn archive(&self) -> Result<()> {
-        const ARCHIVE: &str = r#"cd -- "$1" && sed -i -e "/^archive_command = ''$/d" -e '/^archive_mode = off$/d' postgresql.auto.conf && echo 'archive_mode = on' >> postgresql.auto.conf && grep -q '^archive_command' postgresql.auto.conf"#;
-        if self.server.mode() != "local" {
-            return Err(Error::unavailable(
-                "a copy in a container of its own does not reach the archive of its source",
-            )
-            .hint("plant it with --services local"));
-        }
-        let data = self.server.data_dir();
-        let archive = self.server.tool("sh").args(["-c", ARCHIVE, "sh"]).arg(data);
-        archive.run(self.ctx).await?.ok()?;
-        self.server.restart(self.ctx, Stop::Clean).await?;
-        let session = self.session().await?;
-        let something = "select pg_create_restore_point('archived')";
-        session.run(self.ctx, something).await?;
-        archiver::switch(self.ctx, &session).await?;
-        drop(session);
-        self.sql(&["alter system set archive_mode = 'off'"]).await?;
-        self.server.restart(self.ctx, Stop::Clean).await
-    }
-
     /// What the recovery took from the settings of its source is back, and it is started as a standby.
     async fn follow(&self) -> Result<()> {
         const FOLLOW: &str = r#"cd -- "$1" && sed -i "/^primary_conninfo = ''$/d" postgresql.auto.conf && : > standby.signal && grep -q '^primary_conninfo' postgresql.auto.conf"#;

@@ -27,6 +27,9 @@ use crate::service::bucket::in_lanes;
 use crate::service::reading::{Checked, Feeder, channel};
 use crate::service::s3::{Listed, Object, S3Client};
 
+/// Under which name a content is stored, once it is; `None` under its own.
+type Stored = Arc<OnceCell<Option<Box<str>>>>;
+
 /// What all objects of a run share.
 struct Run {
     ctx: Context,
@@ -39,7 +42,7 @@ struct Run {
     /// Content whose name is in use in some repository.
     taken: HashSet<Digest>,
     /// Content of this run, so that equal objects are stored once; with its name, where that says more than the content.
-    stored: Mutex<HashMap<Digest, Arc<OnceCell<Option<Box<str>>>>>>,
+    stored: Mutex<HashMap<Digest, Stored>>,
     large: Semaphore,
     index: Feeder,
     index_gone: AtomicBool,
