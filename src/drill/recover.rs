@@ -483,10 +483,12 @@ impl Recovery<'_, '_> {
             fetched,
         )
         .await?;
-        let source = self.world.service(&self.component.name)?.server();
-        let archive = pipeline.archive_of(source.as_ref(), &fact.backup);
-        plant::in_archive_of_source(&restoring, fault, server.as_ref(), source.as_ref(), archive)
-            .await?;
+        if fault == Some(Fault::B23Archive) {
+            let source = self.world.service(&self.component.name)?.server();
+            let archive = pipeline.archive_of(source.as_ref(), &fact.backup);
+            plant::in_archive_of_source(&restoring, server.as_ref(), source.as_ref(), archive)
+                .await?;
+        }
         *fact.phases.entry(Phase::Restore).or_default() += watch.seconds() - replaying;
 
         let watch = Stopwatch::start();

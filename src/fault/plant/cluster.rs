@@ -105,13 +105,11 @@ pub(super) async fn after_recovery(
 /// with puts it there.
 pub async fn in_archive_of_source(
     ctx: &Context,
-    fault: Option<Fault>,
     copy: &dyn Running,
     source: &dyn Running,
     archive: Option<Archive>,
 ) -> Result<()> {
-    let directory = archive.and_then(|archive| archive.directory);
-    let (Some(Fault::B23Archive), Some(directory)) = (fault, directory) else {
+    let Some(directory) = archive.and_then(|archive| archive.directory) else {
         return Ok(());
     };
     let session = Session::open(ctx, copy, "postgres").await?;
