@@ -36,7 +36,7 @@ from generate_series(1, greatest(1, (5000 * :scale)::integer)) as n;
 insert into public.orders
 select
     n,
-    1 + n * 7919 % greatest(1, (5000 * :scale)::integer),
+    1 + n::bigint * 7919 % greatest(1, (5000 * :scale)::integer),
     timestamptz '2020-01-01 00:00:00+00' + n * interval '11 seconds',
     n % 100000 / 100.0,
     repeat(md5(:seed || '/note/' || n), 4)
