@@ -89,6 +89,7 @@ fn main() -> std::process::ExitCode {
         held::a_missing_extension_is_named,
         held::a_sequence_behind_its_rows_fails,
         held::the_live_source_is_counted_and_its_password_shown_nowhere,
+        held::a_live_source_that_asks_for_tls_gets_it_and_only_from_whom_is_trusted,
         places::of_a_folder_the_newest_whole_one_by_its_content_is_taken,
         places::a_folder_without_times_asks_for_a_name,
         places::an_object_and_the_newest_below_a_prefix_are_fetched_from_s3,
@@ -102,7 +103,9 @@ fn main() -> std::process::ExitCode {
         app::an_application_that_is_never_ready_fails_when_its_time_is_up,
         app::an_application_that_dies_says_its_last_words,
         app::what_cannot_be_started_or_asked_is_told,
-        app::a_drill_asks_the_application_of_its_component,
+        app::an_application_asks_a_restored_redis_and_a_restored_bucket,
+        app::a_drill_asks_the_application_of_its_component_and_the_runbook_says_how,
+        app::a_release_that_breaks_the_application_closes_the_gate,
         pgbackrest::a_repository_is_verified_where_it_lies_and_left_as_it_is,
         pgbackrest::an_encrypted_one_is_verified_with_its_passphrase_which_is_shown_nowhere,
         pgbackrest::an_encrypted_one_is_not_opened_without_its_passphrase,
@@ -111,6 +114,7 @@ fn main() -> std::process::ExitCode {
         pgbackrest::of_several_stanzas_one_must_be_named,
         pgbackrest::an_empty_or_a_cut_one_is_refused,
         pgbackrest::in_containers_it_is_refused_by_the_name_of_what_is_missing,
+        pgbackrest::where_it_is_not_installed_a_verification_and_a_drill_name_its_package,
         pgbackrest::all_below_a_prefix_in_s3_is_brought_and_verified,
     ];
     let server = server::Server::start();

@@ -24,6 +24,8 @@ use crate::suite::{Component, ComponentKind, Engine};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take to say that it is ready, before it is asked again.
 const GLANCE: Duration = Duration::from_secs(5);
+/// How long it may take to end once it has stopped to answer, so that its end is told and not the broken connection.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 /// How long it is given to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// How much of a body is told.
@@ -115,13 +117,12 @@ async fn talk(ctx: &Context, app: &App, base: &str, daemon: &mut Daemon) -> Resu
             () = ctx.cancel.cancelled() => return Err(Error::interrupted()),
             answer = get(&url, PATIENCE) => answer,
         };
-        let answer = match (answer, daemon.ended()) {
-            (Ok(answer), _) => Ok(answer),
-            (Err(_), Some(how)) => Err(format!(
-                "the application has ended ({how}): {}",
-                daemon.last_words()
-            )),
-            (Err(error), None) => Err(error.message()),
+        let answer = match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(match daemon.ends_within(LAST_BREATH).await {
+                Some(how) => format!("the application has ended ({how}): {}", daemon.last_words()),
+                None => error.message(),
+            }),
         };
         // Whether it is the expected body is asked of what it really was.
         let mut fact = fact(request, answer);

@@ -62,6 +62,12 @@ impl Daemon {
             .map(|status| status.to_string())
     }
 
+    /// How it ended, when it does so within `deadline`: what it no longer answers may be noticed before its end is.
+    pub async fn ends_within(&mut self, deadline: Duration) -> Option<String> {
+        let ended = tokio::time::timeout(deadline, self.child.wait()).await;
+        ended.ok()?.ok().map(|status| status.to_string())
+    }
+
     /// The last lines of its log, for error messages.
     pub fn last_words(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();

@@ -247,8 +247,8 @@ fn afterwards(out: &mut String, suite: &Suite, scenario: &Scenario) {
         .flat_map(|component| component.smoke.iter().map(move |smoke| (component, smoke)))
         .collect();
     let apps = suite.components.iter().filter(struck);
-    let apps: Vec<&App> = apps
-        .filter_map(|component| component.app.as_ref())
+    let apps: Vec<(&Component, &App)> = apps
+        .filter_map(|component| Some((component, component.app.as_ref()?)))
         .collect();
     say!(out, "### Before it is used again");
     say!(out);
@@ -264,17 +264,31 @@ fn afterwards(out: &mut String, suite: &Suite, scenario: &Scenario) {
         out.push_str(&text::fenced(&smoke.ask, "text", "    "));
         say!(out);
     }
-    for request in apps.into_iter().flat_map(|app| &app.requests) {
+    for (component, app) in apps {
         say!(
             out,
-            "- [ ] {} of the application: expect {}",
-            sentence(&request.name),
-            request.expected()
+            "- [ ] The application runs on the recovered {}, which its environment names, and answers {} with 2xx within {}; \
+             `$APPLICATION` is its address:",
+            code(&component.name),
+            code(&app.ready),
+            humantime::format_duration(app.deadline)
         );
         say!(out);
-        let get = format!("curl -f \"$APPLICATION\"{}", quoted(&request.path));
-        out.push_str(&text::fenced(&get, "sh", "    "));
+        let words: Vec<String> = app.command.iter().map(|word| quoted(word)).collect();
+        out.push_str(&text::fenced(&words.join(" "), "sh", "    "));
         say!(out);
+        for request in &app.requests {
+            say!(
+                out,
+                "- [ ] {} of the application: expect {}",
+                sentence(&request.name),
+                request.expected()
+            );
+            say!(out);
+            let get = format!("curl -f \"$APPLICATION\"{}", quoted(&request.path));
+            out.push_str(&text::fenced(&get, "sh", "    "));
+            say!(out);
+        }
     }
     say!(out, "- [ ] Backups run again, and the next one is there.");
     say!(

@@ -1,5 +1,6 @@
 //! The user's own application on the restored copy: one that answers, and each way in which one does not. It is a few lines of
-//! Python's standard library, and asks the restored database by `psql`.
+//! Python's standard library, and reaches what was restored by its environment alone: a database through `psql`, Redis by its
+//! protocol, a bucket by a request that it signs itself.
 
 use std::process::Output;
 
@@ -11,9 +12,36 @@ use crate::place::{Outcome, Place, all, exits, says};
 
 /// `FAULT` is what is wrong with it. What it prints of its environment must not be told.
 const APPLICATION: &str = r#"
-import http.server, os, subprocess, sys, time
+import hashlib, hmac, http.server, os, socket, subprocess, sys, time, urllib.parse, urllib.request
 fault = sys.argv[1] if len(sys.argv) > 1 else ""
-print("connects as", os.environ["DATABASE_URL"], os.environ["PGPASSWORD"], flush=True)
+env = os.environ
+for name in ("DATABASE_URL", "PGPASSWORD", "REDIS_URL", "AWS_SECRET_ACCESS_KEY"):
+    if name in env:
+        print("connects as", env[name], flush=True)
+def database():
+    asked = subprocess.run(["psql", "-XAtc", "select count(*) from public.orders"], capture_output=True, text=True)
+    return (200, asked.stdout) if asked.returncode == 0 else (500, asked.stderr)
+def cache():
+    at = urllib.parse.urlsplit(env["REDIS_URL"])
+    with socket.create_connection((at.hostname, at.port)) as talk:
+        if at.password:
+            talk.sendall(f"AUTH {at.password}\r\n".encode())
+            assert talk.recv(99).startswith(b"+OK")
+        talk.sendall(b"DBSIZE\r\n")
+        return 200, talk.recv(99).decode().strip(":\r\n")
+def bucket():
+    url = urllib.parse.urlsplit(env["AWS_ENDPOINT_URL"])
+    path, query, scope = "/" + env["S3_BUCKET"], "list-type=2", [time.strftime("%Y%m%d", time.gmtime()), env["AWS_REGION"], "s3", "aws4_request"]
+    headers = {"host": url.netloc, "x-amz-content-sha256": hashlib.sha256(b"").hexdigest(), "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())}
+    request = "\n".join(["GET", path, query] + [f"{k}:{v}" for k, v in headers.items()] + ["", ";".join(headers), headers["x-amz-content-sha256"]])
+    key = ("AWS4" + env["AWS_SECRET_ACCESS_KEY"]).encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    signed = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], "/".join(scope), hashlib.sha256(request.encode()).hexdigest()])
+    headers["authorization"] = "AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s" % (
+        env["AWS_ACCESS_KEY_ID"], "/".join(scope), ";".join(headers), hmac.digest(key, signed.encode(), "sha256").hex())
+    with urllib.request.urlopen(urllib.request.Request(f"{url.geturl()}{path}?{query}", headers=headers)) as answer:
+        return 200, str(answer.read().count(b"<Key>www/"))
 if fault == "dies":
     sys.exit("no licence for this machine")
 # A helper, which ends with it or not.
@@ -24,8 +52,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/health":
             status, body = (503, "starting") if fault == "never-ready" else (200, "ok")
         if self.path == "/orders/count":
-            asked = subprocess.run(["psql", "-XAtc", "select count(*) from public.orders"], capture_output=True, text=True)
-            status, body = (200, asked.stdout) if asked.returncode == 0 else (500, asked.stderr)
+            status, body = database()
+        if self.path == "/keys/count":
+            status, body = cache()
+        if self.path == "/pages/count":
+            status, body = bucket()
+        if self.path == "/orders/count":
             if fault == "fails":
                 status, body = 500, "broken: " + os.environ["PGPASSWORD"]
             if fault == "crashes":
@@ -59,6 +91,17 @@ fn name_in(place: &Place) -> String {
 
 /// Verifies the shop's dump with the application; nothing of it is left running.
 fn with(place: &Place, fault: &str, deadline: &str, requests: &str) -> Result<Output, Failed> {
+    on(place, "shop.dump", fault, deadline, requests)
+}
+
+/// Verifies a backup with the application; nothing of it is left running.
+fn on(
+    place: &Place,
+    backup: &str,
+    fault: &str,
+    deadline: &str,
+    requests: &str,
+) -> Result<Output, Failed> {
     let name = name_in(place);
     place.write(&name, APPLICATION);
     place.write(
@@ -67,8 +110,9 @@ fn with(place: &Place, fault: &str, deadline: &str, requests: &str) -> Result<Ou
             "app = {{ command = [\"python3\", \"{name}\", \"{fault}\"], ready = \"/health\", deadline = \"{deadline}\" }}\n{requests}"
         ),
     );
-    let arguments = ["--create-roles", "--ask", "shop.toml"];
-    let output = plainly(place, &Lab::get()?.path("shop.dump"), &arguments)?;
+    let roles = (backup == "shop.dump").then_some("--create-roles");
+    let arguments: Vec<&str> = roles.into_iter().chain(["--ask", "shop.toml"]).collect();
+    let output = plainly(place, &Lab::get()?.path(backup), &arguments)?;
     let left = std::process::Command::new("ps")
         .args(["-eo", "pid,args"])
         .output()?;
@@ -156,7 +200,29 @@ pub fn an_application_that_dies_says_its_last_words() -> Outcome {
     let place = Place::new();
     let output = with(&place, "crashes", "30s", REQUESTS)?;
     failed_by(&place, &output, "smoke")?;
-    says(&output, &["the orders are counted"])
+    says(
+        &output,
+        &["the orders are counted", "has ended (exit status: 3)"],
+    )
+}
+
+pub fn an_application_asks_a_restored_redis_and_a_restored_bucket() -> Outcome {
+    for (backup, path, count) in [
+        ("dump.rdb", "/keys/count", 300),
+        ("www.tar.gz", "/pages/count", 21),
+    ] {
+        for (expected, exit) in [(count, 0), (count + 1, 1)] {
+            let place = Place::new();
+            let requests = format!("[[smoke]]\nget = \"{path}\"\nexpect = {expected}\n");
+            let output = on(&place, backup, "well", "30s", &requests)?;
+            exits(&output, exit)?;
+            if exit == 1 {
+                failed_by(&place, &output, "smoke")?;
+                says(&output, &[&format!("answered `{count}`")])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 pub fn what_cannot_be_started_or_asked_is_told() -> Outcome {
@@ -181,13 +247,21 @@ pub fn what_cannot_be_started_or_asked_is_told() -> Outcome {
     )
 }
 
-pub fn a_drill_asks_the_application_of_its_component() -> Outcome {
-    let place = Place::new();
+/// A suite whose component has an application that counts seven.
+fn counting(place: &Place) -> &'static str {
     place.write(
         "app.py",
         &APPLICATION.replace("public.orders", "public.items"),
     );
-    let suite = r#"
+    place.write(
+        "items.sql",
+        "create table public.items as select generate_series(1, 7) i;\n",
+    );
+    place.write("shop.toml", SUITE);
+    SUITE
+}
+
+const SUITE: &str = r#"
 [component.db]
 kind = "postgres"
 seed = "items.sql"
@@ -203,15 +277,37 @@ at = "58m after hourly"
 rpo = "1h"
 rto = "15m"
 "#;
-    place.write(
-        "items.sql",
-        "create table public.items as select generate_series(1, 7) i;\n",
-    );
-    place.write("shop.toml", suite);
+
+pub fn a_drill_asks_the_application_of_its_component_and_the_runbook_says_how() -> Outcome {
+    let place = Place::new();
+    let suite = counting(&place);
     let output = place.redrill(&["drill", "shop.toml", "--services", "local"]);
     exits(&output, 0)?;
+    let runbook = place.redrill(&["runbook", "shop.toml"]);
+    exits(&runbook, 0)?;
+    says(
+        &runbook,
+        &["python3 app.py", "/health", "/orders/count", "7"],
+    )?;
     place.write("shop.toml", &suite.replace("expect = 7", "expect = 8"));
     let output = place.redrill(&["drill", "shop.toml", "--services", "local"]);
     exits(&output, 1)?;
     says(&output, &["answered `7`"])
+}
+
+pub fn a_release_that_breaks_the_application_closes_the_gate() -> Outcome {
+    let place = Place::new();
+    let suite = counting(&place);
+    let release = format!("{suite}[release]\nmigrations = \"migrations\"\n");
+    place.write("shop.toml", &release);
+    std::fs::create_dir(place.path("migrations"))?;
+    let gate = |migration: &str| {
+        place.write("migrations/001.sql", migration);
+        place.commit("a release");
+        place.redrill(&["gate", "shop.toml", "--run", "--services", "local"])
+    };
+    exits(&gate("create table public.more (i int);\n"), 0)?;
+    let output = gate("delete from public.items where i > 5;\n");
+    exits(&output, 5)?;
+    says(&output, &["release-failed", "answered `5`"])
 }

@@ -1,10 +1,12 @@
 //! What an artifact is held against: the last verified one, questions, the clock, the server, the live source.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use chrono::Datelike as _;
+use redrill::suite::Engine;
 
-use super::lab::{Lab, in_year};
+use super::lab::{Lab, block_on, context, in_year, start};
 use super::runs::{checks, command, failed_by, is_clean, plainly, verify};
 use crate::place::{Outcome, Place, all, exits, says};
 
@@ -201,4 +203,81 @@ pub fn the_live_source_is_counted_and_its_password_shown_nowhere() -> Outcome {
         true => Err("the password stands there".into()),
         false => Ok(()),
     }
+}
+
+/// A server that lets its reader in by TLS alone, with a certificate of its own making.
+async fn encrypted(lab: &Lab) -> redrill::error::Result<(String, PathBuf)> {
+    let ctx = context(&lab.room("encrypted"));
+    let server = start(&ctx, Engine::Postgres, &[]).await?;
+    let data = server.data_dir();
+    let made = server
+        .tool("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-nodes",
+            "-newkey",
+            "rsa:2048",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(data.join("server.key"))
+        .arg("-out")
+        .arg(data.join("server.crt"));
+    made.run(&ctx).await?.ok()?;
+    let access = data.join("pg_hba.conf");
+    let usual = std::fs::read_to_string(&access).expect("is there");
+    let only = "hostssl all reader all scram-sha-256\nhost all reader all reject\n";
+    std::fs::write(&access, format!("{only}{usual}")).expect("written");
+    let run = async |database: &str, sql: &str| {
+        let psql = server
+            .tool("psql")
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
+            .arg(format!("--dbname={database}"));
+        psql.feed(&ctx, sql.as_bytes()).await?.ok().map(drop)
+    };
+    run("postgres", "alter system set ssl = on").await?;
+    run("postgres", "select pg_reload_conf(); create database shop").await?;
+    run("shop", super::lab::SEED).await?;
+    run(
+        "shop",
+        "create role reader login password 'Lese-nur-9'; grant pg_read_all_data to reader",
+    )
+    .await?;
+    let dsn = format!(
+        "postgresql://reader:Lese-nur-9@localhost:{}/shop",
+        server.endpoint().port
+    );
+    Ok((dsn, data.join("server.crt")))
+}
+
+pub fn a_live_source_that_asks_for_tls_gets_it_and_only_from_whom_is_trusted() -> Outcome {
+    let lab = Lab::get()?;
+    let (dsn, certificate) = block_on(encrypted(lab)).map_err(|error| error.to_string())?;
+    let place = Place::new();
+    let verify = |dsn: &str, trusted: &Path| {
+        command(
+            &place,
+            &lab.path("shop.dump"),
+            &["--create-roles", "--live-env", "SHOP_DSN", "--no-baseline"],
+        )
+        .env("SHOP_DSN", dsn)
+        .env_remove("SSL_CERT_DIR")
+        .env("SSL_CERT_FILE", trusted)
+        .output()
+    };
+    place.write("none.pem", "");
+    for mode in ["", "?sslmode=require", "?sslmode=verify-full"] {
+        let dsn = format!("{dsn}{mode}");
+        exits(&verify(&dsn, &certificate)?, 0)?;
+        let refused = verify(&dsn, &place.path("none.pem"))?;
+        exits(&refused, 3)?;
+        says(&refused, &["certificate", "SSL_CERT_FILE"])?;
+    }
+    let bare = verify(&format!("{dsn}?sslmode=disable"), &certificate)?;
+    exits(&bare, 3)?;
+    says(&bare, &["pg_hba.conf", "sslmode"])
 }

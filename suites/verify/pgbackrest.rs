@@ -396,6 +396,35 @@ pub fn in_containers_it_is_refused_by_the_name_of_what_is_missing() -> Outcome {
     )
 }
 
+pub fn where_it_is_not_installed_a_verification_and_a_drill_name_its_package() -> Outcome {
+    let (root, place) = (repositories()?.join("clear"), Place::new());
+    let program = redrill::provision::choose::pgbackrest("local").map_err(|it| it.to_string())?;
+    let suite = concat!(env!("CARGO_MANIFEST_DIR"), "/suites/pgbackrest.toml");
+    let root = root.to_str().unwrap_or_default();
+    for asked in [["verify", root], ["drill", suite]] {
+        // In a file system of its own, where the program is no file.
+        let redrill = place.command(&[&asked[..], &["--services", "local"]].concat());
+        let hidden = "mount --bind /dev/null \"$1\" || exit 99; shift; exec \"$@\"";
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", hidden, "sh", &program])
+            .arg(redrill.get_program())
+            .args(redrill.get_args())
+            .current_dir(place.path(""))
+            .env("TMPDIR", place.path("tmp"))
+            .output()?;
+        exits(&output, 3)?;
+        says(
+            &output,
+            &[
+                "pgbackrest is not installed here",
+                "apt-get install pgbackrest",
+            ],
+        )?;
+        is_clean(&place, &output)?;
+    }
+    Ok(())
+}
+
 pub fn all_below_a_prefix_in_s3_is_brought_and_verified() -> Outcome {
     let place = Place::new();
     let root = copied(&place, "sealed")?;

@@ -3,15 +3,15 @@
 //!
 //! Not here: what the counts are compared with (see [`crate::check`]).
 
-use std::path::Path;
-
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::context::{Context, Secrets};
 use crate::error::{Error, Result};
 use crate::evidence::Held;
-use crate::service::Endpoint;
 use crate::service::postgres::content;
 use crate::service::postgres::session::Session;
 
@@ -20,11 +20,13 @@ const READ_ONLY: &str = "begin transaction isolation level repeatable read, read
 /// What holds up nobody else for long.
 const PATIENCE: &str = "set local lock_timeout = '10s'; set local statement_timeout = '10min'";
 
+/// What `sslmode` may say beyond what the client knows: certificates are verified in any case, and so are names.
+const VERIFIED: [&str; 2] = ["sslmode=verify-full", "sslmode=verify-ca"];
+
 /// A live source.
 #[derive(Debug, Clone)]
 pub struct Live {
-    endpoint: Endpoint,
-    database: String,
+    config: Config,
 }
 
 impl Live {
@@ -32,42 +34,32 @@ impl Live {
     pub fn parse(dsn: &str, secrets: &Secrets) -> Result<Self> {
         let usage = |words: &str| {
             Error::usage(format!("the connection string of the live source {words}"))
-                .hint("as postgresql://reader:password@host:5432/shop")
+                .hint("as postgresql://reader:password@host:5432/shop?sslmode=require")
         };
-        let config: Config = dsn.trim().parse().map_err(|_| usage("cannot be read"))?;
-        let password = config
-            .get_password()
-            .map(String::from_utf8_lossy)
-            .unwrap_or_default();
+        let mut dsn = dsn.trim().to_owned();
+        for mode in VERIFIED {
+            dsn = dsn.replace(mode, "sslmode=require");
+        }
+        let mut config: Config = dsn.parse().map_err(|_| usage("cannot be read"))?;
+        let password = config.get_password().map(String::from_utf8_lossy);
+        let password = password.unwrap_or_default().into_owned();
         if !password.is_empty() {
-            secrets.register("password of the live source", password.as_ref());
+            secrets.register("password of the live source", &password);
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(
-                usage("asks for TLS, which redrill does not speak to a database")
-                    .hint("use a tunnel (ssh -L 5433:host:5432 …) and sslmode=prefer"),
-            );
+        if config.get_hosts().len() != 1 {
+            return Err(usage("names no host, or several"));
         }
-        let host = match config.get_hosts() {
-            [Host::Tcp(host)] => host.clone(),
-            [Host::Unix(path)] => socket(path)?,
-            _ => return Err(usage("names no host, or several")),
-        };
         let user = config.get_user().ok_or_else(|| usage("names no user"))?;
-        Ok(Self {
-            endpoint: Endpoint {
-                host,
-                port: config.get_ports().first().copied().unwrap_or(5432),
-                user: user.to_owned(),
-                password: password.into_owned(),
-            },
-            database: config.get_dbname().unwrap_or(user).to_owned(),
-        })
+        let user = user.to_owned();
+        if config.get_dbname().is_none() {
+            config.dbname(user);
+        }
+        Ok(Self { config })
     }
 
     /// Counts the rows of every table, in one transaction that only reads.
     pub async fn count(&self, ctx: &Context) -> Result<Held> {
-        let session = Session::at(ctx, &self.endpoint, &self.database).await?;
+        let session = self.connect(ctx).await?;
         session.run(ctx, READ_ONLY).await?;
         session.run(ctx, PATIENCE).await?;
         let rows = content::counts(ctx, &session).await?;
@@ -78,12 +70,34 @@ impl Live {
             rows,
         })
     }
+
+    /// By TLS where the server offers it, and only by TLS where the connection string asks for it. Its certificate must be
+    /// trusted by this system and name the host: what is told to it is a password.
+    async fn connect(&self, ctx: &Context) -> Result<Session> {
+        let tls = match (self.config.get_ssl_mode(), self.config.get_hosts()) {
+            (SslMode::Disable, _) | (_, [Host::Unix(_)]) => None,
+            _ => Some(MakeRustlsConnect::new(trusting()?)),
+        };
+        let connected = Session::by(ctx, self.config.clone(), tls).await;
+        connected.map_err(|error| {
+            let hint = match error.message().contains("certificate") {
+                true => "trust its certificate (SSL_CERT_FILE names a file of those that are trusted); sslmode=disable does without TLS",
+                false => "see whether host, port, user, password and sslmode are right, and whether the server lets this machine in",
+            };
+            error.doing("connect to the live source").hint(hint)
+        })
+    }
 }
 
-fn socket(path: &Path) -> Result<String> {
-    let path = path.to_str();
-    path.map(str::to_owned)
-        .ok_or_else(|| Error::usage("the path of the live source's socket is no UTF-8"))
+/// TLS with whom this system trusts.
+fn trusting() -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = aws_lc_rs::default_provider().into();
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| Error::defect(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -95,10 +109,20 @@ mod tests {
         let secrets = Secrets::default();
         let live = Live::parse("postgresql://reader:s3cret@db.example:6000/shop", &secrets);
         let live = live.expect("is read");
-        assert_eq!(live.database, "shop");
+        assert_eq!(live.config.get_dbname(), Some("shop"));
         assert!(!format!("{live:?}").contains("s3cret"));
         assert_eq!(secrets.all()[0].1, "s3cret");
-        assert!(Live::parse("postgresql://x/y?sslmode=require", &secrets).is_err());
+        assert!(Live::parse("postgresql://x/y", &secrets).is_err());
         assert!(Live::parse("nonsense", &secrets).is_err());
+    }
+
+    #[test]
+    fn every_mode_that_asks_for_tls_gets_it() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let dsn = format!("host=db.example user=reader sslmode={mode}");
+            let live = Live::parse(&dsn, &Secrets::default()).expect("is read");
+            assert_eq!(live.config.get_ssl_mode(), SslMode::Require, "{mode}");
+            assert_eq!(live.config.get_dbname(), Some("reader"));
+        }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, chain};
@@ -29,7 +31,6 @@ set extra_float_digits = 1;
 set bytea_output = 'hex';
 set xmlbinary = 'base64';
 set lc_monetary = 'C';
-set lc_messages = 'C';
 set quote_all_identifiers = off;
 set standard_conforming_strings = on;
 set row_security = off;
@@ -40,6 +41,9 @@ set statement_timeout = 0;
 set lock_timeout = 0;
 set idle_in_transaction_session_timeout = 0;
 set jit = off";
+
+/// What a server of this run says is read by redrill too. Only a superuser may set its language.
+const MESSAGES: &str = "set lc_messages = 'C'";
 
 /// A row as text, `None` for NULL.
 pub type Row = Vec<Option<String>>;
@@ -58,6 +62,8 @@ pub struct Session {
     client: Client,
     driver: JoinHandle<()>,
     database: String,
+    /// How the connection is encrypted, where it may be.
+    tls: Option<MakeRustlsConnect>,
 }
 
 impl Drop for Session {
@@ -74,30 +80,43 @@ impl Session {
 
     /// The same, by address.
     pub async fn at(ctx: &Context, endpoint: &Endpoint, database: &str) -> Result<Self> {
-        let doing = || format!("connect to database {database} at {endpoint:?}");
         let mut config = Config::new();
         config
             .host(&endpoint.host)
             .port(endpoint.port)
             .user(&endpoint.user)
-            .dbname(database)
-            .application_name("redrill")
-            .connect_timeout(CONNECT_DEADLINE);
+            .dbname(database);
         if !endpoint.password.is_empty() {
             config.password(&endpoint.password);
         }
-        let connecting = async { config.connect(NoTls).await.map_err(|error| lost(&error)) };
-        let (client, connection) = bounded(ctx, CONNECT_DEADLINE, connecting)
-            .await
-            .map_err(|error| error.doing(doing()))?;
-        let driver = tokio::spawn(async move {
-            // How it ended shows in the statement that was waiting for it.
-            let _ = connection.await;
-        });
+        let connected = async {
+            let session = Self::by(ctx, config, None).await?;
+            session.run(ctx, MESSAGES).await?;
+            Ok(session)
+        };
+        connected.await.map_err(|error: Error| {
+            error.doing(format!("connect to database {database} at {endpoint:?}"))
+        })
+    }
+
+    /// Connects to a database of somebody else, as a user who may be allowed to do no more than read.
+    pub async fn by(
+        ctx: &Context,
+        mut config: Config,
+        tls: Option<MakeRustlsConnect>,
+    ) -> Result<Self> {
+        config
+            .application_name("redrill")
+            .connect_timeout(CONNECT_DEADLINE);
+        let (client, driver) = match tls.clone() {
+            Some(tls) => connect(ctx, &config, tls).await?,
+            None => connect(ctx, &config, NoTls).await?,
+        };
         let session = Self {
             client,
             driver,
-            database: database.to_owned(),
+            database: config.get_dbname().unwrap_or_default().to_owned(),
+            tls,
         };
         session.run(ctx, PINS).await?;
         Ok(session)
@@ -141,7 +160,13 @@ impl Session {
         {
             // The server would go on with it although nobody listens any more.
             let cancelling = self.client.cancel_token();
-            let _ = tokio::time::timeout(CONNECT_DEADLINE, cancelling.cancel_query(NoTls)).await;
+            let cancelled = async {
+                match self.tls.clone() {
+                    Some(tls) => cancelling.cancel_query(tls).await,
+                    None => cancelling.cancel_query(NoTls).await,
+                }
+            };
+            let _ = tokio::time::timeout(CONNECT_DEADLINE, cancelled).await;
         }
         answer.map_err(|error| error.doing(format!("query database {}", self.database)))
     }
@@ -197,7 +222,23 @@ fn row(message: &SimpleQueryMessage) -> Option<Row> {
 }
 
 fn lost(error: &tokio_postgres::Error) -> Error {
-    Error::unavailable(chain(error)).hint("see the server's own log for why it does not answer")
+    Error::unavailable(chain(error))
+        .last_resort("see the server's own log for why it does not answer")
+}
+
+async fn connect<T>(ctx: &Context, config: &Config, tls: T) -> Result<(Client, JoinHandle<()>)>
+where
+    T: MakeTlsConnect<Socket, Stream: Send, TlsConnect: Send>,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    T::Stream: 'static,
+{
+    let connecting = async { config.connect(tls).await.map_err(|error| lost(&error)) };
+    let (client, connection) = bounded(ctx, CONNECT_DEADLINE, connecting).await?;
+    let driver = tokio::spawn(async move {
+        // How it ended shows in the statement that was waiting for it.
+        let _ = connection.await;
+    });
+    Ok((client, driver))
 }
 
 /// Waits for an answer, but not past a deadline nor past the end of the run.
