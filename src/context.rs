@@ -140,6 +140,15 @@ impl Secrets {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+
+    /// Somebody else's words, with the name of a secret wherever its value stood.
+    pub fn hide(&self, words: &str) -> String {
+        let all = self.all().into_iter();
+        let known = all.filter(|(_, value)| !value.is_empty());
+        known.fold(words.to_owned(), |words, (name, value)| {
+            words.replace(&value, &format!("<{name}>"))
+        })
+    }
 }
 
 /// What travels with all work of one drill.
@@ -266,4 +275,20 @@ fn open_to_passers(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
         .doing_with(|| format!("set the mode of {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_elses_words_are_told_without_the_secrets_in_them() {
+        let secrets = Secrets::default();
+        secrets.register("password of db", "s3cret");
+        secrets.register("of nothing", "");
+        assert_eq!(
+            secrets.hide("as s3cret, s3cret"),
+            "as <password of db>, <password of db>"
+        );
+    }
 }

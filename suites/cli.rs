@@ -533,6 +533,30 @@ fn a_drill_in_containers_is_green_and_leaves_no_container_volume_or_network() ->
     same_as_before(&before, &run_of(&place)?)
 }
 
+fn a_container_that_ends_at_its_start_says_why_and_is_not_waited_for() -> Outcome {
+    let place = Place::new();
+    let before = held("none")?;
+    let suite = place.suite(&DB.replace(
+        "kind = \"postgres\"",
+        "kind = \"postgres\"\nsettings = { no_such_setting = \"1\" }",
+    ));
+    let begun = std::time::Instant::now();
+    let output = place.drill_on("containers", &suite, &[]).output()?;
+    exits(&output, 3)?;
+    says(
+        &output,
+        &[
+            "postgres ended before it was ready",
+            "unrecognized configuration parameter \"no_such_setting\"",
+        ],
+    )?;
+    if begun.elapsed() > std::time::Duration::from_secs(60) {
+        return Err("it was waited for to the deadline".into());
+    }
+    place.is_clean()?;
+    same_as_before(&before, &run_of(&place)?)
+}
+
 fn an_interrupt_in_containers_tears_down() -> Outcome {
     let before = held("none")?;
     for (word, signal) in [("prepare:", "INT"), ("restore:", "TERM")] {
@@ -801,6 +825,7 @@ fn main() -> std::process::ExitCode {
     }
     trials.extend(contained![
         a_drill_in_containers_is_green_and_leaves_no_container_volume_or_network,
+        a_container_that_ends_at_its_start_says_why_and_is_not_waited_for,
         an_interrupt_in_containers_tears_down,
         containers_of_a_killed_run_are_reaped,
         an_image_that_is_missing_exits_3_and_says_how_to_get_it,

@@ -62,6 +62,12 @@ impl Daemon {
             .map(|status| status.to_string())
     }
 
+    /// How it ended and the last lines of its log, when it has ended.
+    pub fn end_in_words(&mut self) -> Option<String> {
+        let how = self.ended()?;
+        Some(format!("{how}\n{}", self.last_words()))
+    }
+
     /// How it ended, when it does so within `deadline`: what it no longer answers may be noticed before its end is.
     pub async fn ends_within(&mut self, deadline: Duration) -> Option<String> {
         let ended = tokio::time::timeout(deadline, self.child.wait()).await;

@@ -11,15 +11,16 @@ const PAUSE: Duration = Duration::from_millis(15);
 
 /// Asks `query` until it answers. `gone` is asked in between: a server that has ended will never answer, and its
 /// words say why. The last refusal is quoted when the deadline comes.
-pub async fn until<T, F>(
+pub async fn until<T, F, G>(
     ctx: &Context,
     what: &str,
     deadline: Duration,
-    mut gone: impl FnMut() -> Option<String>,
+    mut gone: impl FnMut() -> G,
     mut query: impl FnMut() -> F,
 ) -> Result<T>
 where
     F: Future<Output = Result<T>>,
+    G: Future<Output = Option<String>>,
 {
     let mut last = None;
     let asking = async {
@@ -27,9 +28,8 @@ where
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Some(words) = gone() {
-                return Err(Error::failed(format!("{what} ended before it was ready: {words}"))
-                    .hint("its log has the rest; a full disk and a setting it does not know are the usual causes"));
+            if let Some(words) = gone().await {
+                return Err(ended(what, &words));
             }
             match query().await {
                 Ok(answer) => return Ok(answer),
@@ -55,6 +55,18 @@ where
             .hint("see its log; on a slow machine set REDRILL_READY_SECONDS higher"))
         }
     }
+}
+
+/// A server that will never answer, with its last words.
+pub fn ended(what: &str, words: &str) -> Error {
+    Error::failed(format!("{what} ended before it was ready: {words}")).hint(
+        "its log has the rest; a full disk and a setting it does not know are the usual causes",
+    )
+}
+
+/// What `gone` is where nothing can end by itself.
+pub async fn lasting() -> Option<String> {
+    None
 }
 
 /// The deadline in force: `REDRILL_READY_SECONDS`, or a minute.

@@ -74,7 +74,14 @@ pub async fn point_at(ctx: &Context, server: &dyn Running, archive: &str) -> Res
                 Some(_) => Err(Error::failed("it has not passed over all segments")),
             }
         };
-        ready::until(ctx, "the archiver", ready::deadline(), || None, caught_up).await?;
+        ready::until(
+            ctx,
+            "the archiver",
+            ready::deadline(),
+            ready::lasting,
+            caught_up,
+        )
+        .await?;
     }
     set(ctx, &session, archive).await
 }
@@ -91,7 +98,14 @@ async fn set(ctx: &Context, session: &Session, archive: &str) -> Result<()> {
             _ => Err(Error::failed("the server still has the old setting")),
         }
     };
-    ready::until(ctx, "archive_command", ready::deadline(), || None, taken).await
+    ready::until(
+        ctx,
+        "archive_command",
+        ready::deadline(),
+        ready::lasting,
+        taken,
+    )
+    .await
 }
 
 /// Fails when the archiver's last try failed: a base backup would wait for it in vain.
@@ -131,7 +145,7 @@ pub async fn switch(ctx: &Context, session: &Session) -> Result<Segment> {
         ctx,
         "the archiver",
         ready::deadline(),
-        || None,
+        ready::lasting,
         || async {
             if session.value(ctx, &waiting).await?.is_none() {
                 return Ok(Ok(()));

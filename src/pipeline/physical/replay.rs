@@ -212,11 +212,7 @@ impl Recovery<'_> {
             return Err(Error::defect("the recovery was not started"));
         };
         let log = daemon.log().to_owned();
-        let gone = || {
-            daemon
-                .ended()
-                .map(|status| format!("{status}\n{}", daemon.last_words()))
-        };
+        let gone = || std::future::ready(daemon.end_in_words());
         ready::until(ctx, "the recovery", deadline, gone, || async {
             let said = tokio::fs::read(&log).await.doing("read the server's log")?;
             if String::from_utf8_lossy(&said).contains("ready to accept connections") {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use testcontainers_modules::postgres::Postgres;
 use testcontainers_modules::redis::Redis;
-use testcontainers_modules::testcontainers::core::{ContainerPort, WaitFor};
+use testcontainers_modules::testcontainers::core::ContainerPort;
 use testcontainers_modules::testcontainers::runners::AsyncRunner;
 use testcontainers_modules::testcontainers::{
     ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, Image, ImageExt,
@@ -18,8 +18,9 @@ use testcontainers_modules::testcontainers::{
 use tokio::sync::Mutex;
 
 use super::{Provisioner, REDIS_SETTINGS, Wanted, fresh_secret, ready};
+use crate::clock::Stopwatch;
 use crate::context::Context;
-use crate::error::{Doing, Error, Result, chain};
+use crate::error::{Doing, Error, Kind, Result, chain};
 use crate::process::Command;
 use crate::service::{Endpoint, Running, Stop, postgres, redis, s3};
 use crate::suite::Engine;
@@ -35,6 +36,10 @@ pub const RUN_LABEL: &str = "redrill.run";
 pub const OWNER_LABEL: &str = "redrill.owner";
 /// How long a container may take to be ready: some start a whole system of servers, and all of them a new machine's.
 const STARTUP: Duration = Duration::from_secs(120);
+/// How often to look whether a container that does not answer still runs.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the engine may take to tell what a container printed.
+const PATIENCE: Duration = Duration::from_secs(10);
 const ACCESS_KEY: &str = "redrill";
 const POSTGRES_DATA: &str = "/var/lib/postgresql/data/cluster";
 /// Swaps directories under a running server, which keeps to the one that it was started on until it is killed.
@@ -151,10 +156,7 @@ async fn start_s3(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn
         S3Flavour::Minio | S3Flavour::RustFs => 9000,
         S3Flavour::SeaweedFs => 8333,
     };
-    // Ready is judged by a signed request below; the container only has to be up.
-    let generic = GenericImage::new(name, tag)
-        .with_exposed_port(ContainerPort::Tcp(port))
-        .with_wait_for(WaitFor::Nothing);
+    let generic = GenericImage::new(name, tag).with_exposed_port(ContainerPort::Tcp(port));
     let request = match flavour {
         S3Flavour::Rgw => generic
             .with_env_var("RGW_ACCESS_KEY", ACCESS_KEY)
@@ -219,6 +221,8 @@ async fn launch<I: Image + 'static>(
     );
     let starting = request
         .into()
+        // Whether it is ready is asked of the server itself.
+        .with_ready_conditions(Vec::new())
         .with_startup_timeout(STARTUP)
         .with_label(RUN_LABEL, ctx.run.as_str())
         .with_label(OWNER_LABEL, owner)
@@ -269,36 +273,77 @@ fn trouble(error: &TestcontainersError) -> Error {
 impl<I: Image + 'static> Contained<I> {
     /// Finds the published port and waits for a real answer.
     async fn wait(&self, ctx: &Context) -> Result<()> {
-        let port = {
-            let container = self.container.lock().await;
-            let container = container
-                .as_ref()
-                .ok_or_else(|| Error::failed("the container is gone"))?;
-            container
-                .get_host_port_ipv4(self.inside.port)
-                .await
-                .map_err(|error| trouble(&error))?
+        let what = self.inside.engine.id();
+        let port = match self.published().await? {
+            Some(port) => port,
+            // One that has ended publishes none.
+            None => return Err(ready::ended(what, &self.last_words(ctx).await)),
         };
         *self
             .port
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = port;
         let endpoint = self.endpoint();
-        let what = self.inside.engine.id();
-        ready::until(
-            ctx,
-            what,
-            ready::deadline_or(STARTUP),
-            || None,
-            || async {
-                match self.inside.engine {
-                    Engine::Postgres => postgres::answers(ctx, &endpoint).await,
-                    Engine::Redis => redis::answers(ctx, &endpoint).await,
-                    Engine::Bucket => s3::answers(ctx, &endpoint).await,
+        let mut looked = Stopwatch::start();
+        let gone = || {
+            let due = looked.elapsed() >= LOOK;
+            if due {
+                looked = Stopwatch::start();
+            }
+            async move {
+                match due && !self.is_running().await {
+                    true => Some(self.last_words(ctx).await),
+                    false => None,
                 }
-            },
-        )
-        .await
+            }
+        };
+        let ready = ready::until(ctx, what, ready::deadline_or(STARTUP), gone, || async {
+            match self.inside.engine {
+                Engine::Postgres => postgres::answers(ctx, &endpoint).await,
+                Engine::Redis => redis::answers(ctx, &endpoint).await,
+                Engine::Bucket => s3::answers(ctx, &endpoint).await,
+            }
+        });
+        match ready.await {
+            Err(error) if error.kind() == Kind::TimedOut => {
+                let said = self.last_words(ctx).await;
+                Err(error.doing(format!("its container says\n{said}\n")))
+            }
+            ready => ready,
+        }
+    }
+
+    /// The port of this machine that leads to the server's; `None` when the container does not run.
+    async fn published(&self) -> Result<Option<u16>> {
+        let container = self.container.lock().await;
+        let container = container
+            .as_ref()
+            .ok_or_else(|| Error::failed("the container is gone"))?;
+        match container.get_host_port_ipv4(self.inside.port).await {
+            Ok(port) => Ok(Some(port)),
+            Err(_) if !container.is_running().await.unwrap_or(true) => Ok(None),
+            Err(error) => Err(trouble(&error)),
+        }
+    }
+
+    async fn is_running(&self) -> bool {
+        match &*self.container.lock().await {
+            Some(container) => container.is_running().await.unwrap_or(true),
+            None => false,
+        }
+    }
+
+    /// The last lines that its container printed, without the secrets of the run.
+    async fn last_words(&self, ctx: &Context) -> String {
+        let asked = Command::new("docker")
+            .args(["logs", "--tail", "12", &self.id])
+            .deadline(PATIENCE)
+            .run(ctx)
+            .await;
+        match asked {
+            Ok(said) => ctx.secrets.hide(&format!("{}{}", said.text(), said.stderr)),
+            Err(error) => error.message(),
+        }
     }
 
     async fn ask_version(&self, ctx: &Context) -> Result<String> {

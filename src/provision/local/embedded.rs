@@ -58,7 +58,7 @@ impl Embedded {
             ctx,
             "the embedded S3 store",
             ready::deadline(),
-            || None,
+            ready::lasting,
             || s3::answers(ctx, &endpoint),
         )
         .await

@@ -130,11 +130,7 @@ impl LocalPostgres {
             ctx,
             "postgres",
             ready::deadline(),
-            || {
-                daemon
-                    .ended()
-                    .map(|status| format!("{status}\n{}", daemon.last_words()))
-            },
+            || std::future::ready(daemon.end_in_words()),
             || postgres::answers(ctx, &endpoint),
         )
         .await?;

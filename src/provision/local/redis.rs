@@ -86,11 +86,7 @@ impl LocalRedis {
             ctx,
             "redis-server",
             ready::deadline(),
-            || {
-                daemon
-                    .ended()
-                    .map(|status| format!("{status}\n{}", daemon.last_words()))
-            },
+            || std::future::ready(daemon.end_in_words()),
             || redis::answers(ctx, &endpoint),
         )
         .await?;
