@@ -63,7 +63,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nix", &["process/", "provision/"]),
     ("ed25519_dalek", &["seal", "provision/local/tls"]),
     ("ureq", &["http", "announce/http", "pipeline/given/place"]),
-    ("rustls", &["http", "provision/local/tls"]),
+    (
+        "rustls",
+        &["http", "provision/local/tls", "service/postgres/live"],
+    ),
     ("tokio_rustls", &["provision/local/tls"]),
     ("rcgen", &["provision/local/tls"]),
     ("lettre", &["announce/email"]),

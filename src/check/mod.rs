@@ -298,13 +298,14 @@ fn first_failure(evidence: &Evidence) -> Option<String> {
         .next()
 }
 
-/// What could not be observed, as a finding; the drill's own failures say why.
+/// What could not be observed, as a finding. Where the drill failed, that says why, in the same words for every check: one
+/// failure is told once.
 fn unobserved(facts: &Facts<'_>, what: &str) -> Finding {
-    let why = first_failure(facts.evidence)
-        .unwrap_or_else(|| "the drill did not get that far".to_owned());
+    let message = first_failure(facts.evidence)
+        .unwrap_or_else(|| format!("{what}: the drill did not get that far"));
     Finding::unknown(
         "not-observed",
-        format!("{what}: {why}"),
+        message,
         "mend the first failure of the drill, then drill again",
     )
 }

@@ -34,6 +34,10 @@ pub struct Chosen {
 /// Chooses, and checks that what is needed is there: nothing has been started when this fails.
 pub async fn choose(ctx: &Context, mode: Mode, needs: &BTreeSet<Need>) -> Result<Chosen> {
     match mode {
+        Mode::Auto if needs.is_empty() => Ok(Chosen {
+            provisioner: Box::new(local::Local),
+            reason: "no server is needed".to_owned(),
+        }),
         Mode::Local => {
             local_can(needs)?;
             Ok(Chosen {

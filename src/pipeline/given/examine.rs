@@ -232,7 +232,7 @@ impl Exam<'_> {
         let mut given = match kind {
             Kind::PgCustom => self.custom(&plain, &head).await?,
             Kind::PgTar => self.pg_tar(&plain, &head).await?,
-            Kind::PgPlain => self.script(&plain, path).await?,
+            Kind::PgPlain => self.script(&plain, path, &head).await?,
             Kind::Rdb => self.rdb(&plain, path, &head).await?,
             Kind::FilesTar => self.files(&plain, path).await?,
             Kind::BaseTar => self.base_tars(path, None, None).await?,
@@ -371,6 +371,13 @@ fn cut(error: &io::Error) -> String {
             format!("{error}: it was cut")
         }
         io::ErrorKind::UnexpectedEof => "it ends too early: it was cut".to_owned(),
-        _ => error.to_string(),
+        // Without the hint: the log that it names goes with the directory of this reading.
+        _ => match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Error>())
+        {
+            Some(own) => own.message(),
+            None => error.to_string(),
+        },
     }
 }

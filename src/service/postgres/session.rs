@@ -1,7 +1,7 @@
 //! One connection to a database of a server: text in, text out, every wait under a deadline, and with every
 //! setting pinned that could make two servers print the same value differently.
 //!
-//! The only file that knows the wire protocol's client. Not here: what is asked (see the modules beside it).
+//! The only file that speaks through the wire protocol's client. Not here: what is asked (see the modules beside it).
 
 use std::time::Duration;
 

@@ -138,7 +138,7 @@ impl Exam<'_> {
         Ok(of_entries(given, &entries, error))
     }
 
-    pub(super) async fn script(&self, plain: &Path, path: &Path) -> Result<Given> {
+    pub(super) async fn script(&self, plain: &Path, path: &Path, head: &[u8]) -> Result<Given> {
         let (compress, name) = match kind::layer(&open::head(plain).await?) {
             Some(Layer::Packed(_, "gz")) => (Compression::Zlib(6), "db.sql.gz"),
             Some(Layer::Packed(_, "zst")) => (Compression::Zstd(3), "db.sql.zst"),
@@ -151,7 +151,11 @@ impl Exam<'_> {
             Script::read(&mut input, zone)
         });
         let read = read.await?;
-        let known = read.as_ref().ok().cloned().unwrap_or_default();
+        // Of one that cannot be read to its end, its beginning is known all the same.
+        let known = match &read {
+            Ok(known) => known.clone(),
+            Err(_) => Script::read(&mut &*head, zone).unwrap_or_default(),
+        };
         let what = format!("a plain dump by pg_dump, of PostgreSQL {}", known.server);
         let method = dump_method(DumpFormat::Plain, compress, self.options.globals.is_some());
         let mut given = self.given(Engine::Postgres, method, what, &stem(path));
