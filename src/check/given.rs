@@ -317,7 +317,7 @@ pub(super) fn proven(facts: &Facts<'_>) -> Outcome {
                 "nothing-proven",
                 format!("{} came back, and nothing says what it should hold", counted(&got, engine)),
                 format!(
-                    "give it something to be held against: questions with known answers (--ask FILE, as {}), the live source (--live), \
+                    "give it something to be held against: questions with known answers (--ask FILE, as {}), the live source (--live-env), \
                      or an earlier run that passed",
                     question(&got, engine)
                 ),

@@ -193,12 +193,17 @@ impl Component {
             .await
             .expect("a connection");
         client.select(database).await.expect("a database");
-        let mut command: Cmd = cmd(words[0]);
-        for word in &words[1..] {
-            command.arg(word);
-        }
-        client.call(&command).await.expect("a reply")
+        told(&mut client, words).await
     }
+}
+
+/// The reply to a command of these words.
+pub async fn told(client: &mut Client, words: &[&str]) -> Reply {
+    let mut command: Cmd = cmd(words[0]);
+    for word in &words[1..] {
+        command.arg(word);
+    }
+    client.call(&command).await.expect("a reply")
 }
 
 /// Which parts of two observations differ, by name.

@@ -132,7 +132,20 @@ pub fn what_is_no_backup_is_refused_by_its_name() -> Outcome {
     }
     let output = verify(&place, &place.path("nowhere"), &[])?;
     exits(&output, 2)?;
-    match place.runs().is_empty() {
+    let packed = std::process::Command::new("tar")
+        .arg("-czf")
+        .arg(place.path("shop.tar.gz"))
+        .arg("-C")
+        .arg(Lab::get()?.path(""))
+        .arg("directory")
+        .status()?;
+    let output = verify(&place, &place.path("shop.tar.gz"), &[])?;
+    exits(&output, 2)?;
+    says(
+        &output,
+        &["packs a directory dump of pg_dump, directory", "unpack it"],
+    )?;
+    match packed.success() && place.runs().is_empty() {
         true => Ok(()),
         false => Err("a run was begun".into()),
     }

@@ -148,6 +148,35 @@ fn members(
     (walked.map(|()| count), newest)
 }
 
+/// Whether a tar file packs nothing but one directory dump.
+#[derive(Debug, Default)]
+struct Packs {
+    /// The folder of all files so far; `None` once there was another one.
+    folder: Option<Option<String>>,
+    contents: bool,
+}
+
+impl Packs {
+    fn member(&mut self, name: &str) {
+        let (folder, file) = name.rsplit_once('/').unwrap_or_default();
+        // The name of a folder ends in a slash.
+        if name.ends_with('/') {
+            return;
+        }
+        match &self.folder {
+            None => self.folder = Some(Some(folder.to_owned())),
+            Some(Some(known)) if known == folder => {}
+            Some(_) => self.folder = Some(None),
+        }
+        self.contents |= file == "toc.dat";
+    }
+
+    fn dump(self) -> Option<String> {
+        let folder = self.folder.flatten().filter(|it| !it.is_empty())?;
+        self.contents.then_some(folder)
+    }
+}
+
 /// Reads an artifact to its end.
 pub async fn examine(
     ctx: &Context,
@@ -294,14 +323,26 @@ impl Exam<'_> {
         let input = open::unpacked(self.ctx, &plain).await?;
         given.files.push(File::new(FILES, plain));
         let read = open::read_by(self.ctx, input, |mut input| {
-            Ok(members(&mut input, |_, _| Ok(())))
+            let mut packs = Packs::default();
+            let read = members(&mut input, |_, name| {
+                packs.member(name);
+                Ok(())
+            });
+            Ok((read, packs.dump()))
         });
         match read.await? {
-            Ok((Ok(count), newest)) => {
+            Ok(((Ok(_), _), Some(folder))) => {
+                return Err(Error::usage(format!(
+                    "{} packs a directory dump of pg_dump, {folder}",
+                    self.shown
+                ))
+                .hint("unpack it, and verify the folder: as files alone nothing would be known of the database"));
+            }
+            Ok(((Ok(count), newest), None)) => {
                 (given.read.entries, given.taken_at) = (count, newest);
                 given.read.content_time = newest;
             }
-            Ok((Err(error), _)) | Err(error) => return Ok(broken(given, &error)),
+            Ok(((Err(error), _), _)) | Err(error) => return Ok(broken(given, &error)),
         }
         match given.read.entries {
             0 => Err(empty(&self.shown)),
