@@ -130,8 +130,10 @@ fn together(
 ) -> Trial {
     let (stage, suite) = (stage.clone(), suite.clone());
     Trial::ignorable_test(name, move || {
-        if let Err(reason) = stage.services() {
-            return without_services(reason);
+        for index in &drills {
+            if let Err(reason) = stage.can(*index) {
+                return without_services(&reason);
+            }
         }
         let run = RunId::fresh(SystemClock.now());
         let mut record = Record::new(&record::Start {
@@ -173,7 +175,8 @@ struct Stage {
     turns: Arc<Semaphore>,
     /// What is timed runs alone.
     floor: Floor,
-    services: OnceLock<std::result::Result<choose::Chosen, String>>,
+    /// Those that any kind of services does for, and those of which only the local ones do.
+    services: [OnceLock<std::result::Result<choose::Chosen, String>>; 2],
     runtime: Runtime,
     folder: tempfile::TempDir,
     cancel: CancellationToken,
@@ -187,22 +190,33 @@ impl Stage {
             drills,
             turns: Arc::new(Semaphore::new(runner::usual_jobs().into())),
             floor: Floor::default(),
-            services: OnceLock::new(),
+            services: Default::default(),
             runtime: Runtime::new().doing("start the runtime")?,
             folder: tempfile::tempdir().doing("make a folder for logs")?,
             cancel: CancellationToken::new(),
         })
     }
 
-    /// The services of all drills, or why there are none; looked for once.
-    fn services(&self) -> &std::result::Result<choose::Chosen, String> {
-        self.services.get_or_init(|| {
+    /// The services of a drill, or why there are none; looked for once. No image has pgBackRest: what needs it runs beside
+    /// local services, whatever the others do.
+    fn services(&self, drill: &Drill) -> &std::result::Result<choose::Chosen, String> {
+        let locally = |drill: &Drill| {
+            let mut own = self.suites.iter().filter(|suite| suite.name == drill.suite);
+            own.any(choose::uses_pgbackrest)
+        };
+        let local = locally(drill);
+        self.services[usize::from(local)].get_or_init(|| {
             let mode = match std::env::var("REDRILL_SERVICES").as_deref() {
+                _ if local => Mode::Local,
                 Ok("containers") => Mode::Containers,
                 Ok("local") => Mode::Local,
                 _ => Mode::Auto,
             };
-            let needs = choose::needs(&self.suites, &self.drills);
+            if local {
+                choose::pgbackrest("local").map_err(|error| error.to_string())?;
+            }
+            let alike = self.drills.iter().filter(|other| locally(other) == local);
+            let needs = choose::needs(&self.suites, alike);
             let ctx = self
                 .context("services")
                 .map_err(|error| error.to_string())?;
@@ -214,14 +228,8 @@ impl Stage {
 
     /// Whether everything is there that a drill needs, or what is not.
     fn can(&self, index: usize) -> std::result::Result<(), String> {
-        let chosen = self.services().as_ref().map_err(Clone::clone)?;
-        let drill = &self.drills[index];
-        let mut own = self.suites.iter().filter(|suite| suite.name == drill.suite);
-        if own.any(choose::uses_pgbackrest) {
-            let found = choose::pgbackrest(chosen.provisioner.mode());
-            found.map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        let chosen = self.services(&self.drills[index]).as_ref();
+        chosen.map(drop).map_err(Clone::clone)
     }
 
     fn context(&self, name: &str) -> Result<Context> {
@@ -238,7 +246,7 @@ impl Stage {
     fn result(&self, index: usize) -> &std::result::Result<DrillResult, String> {
         self.results[index].get_or_init(|| {
             let _turn = self.runtime.block_on(self.turns.acquire());
-            let Ok(chosen) = self.services() else {
+            let Ok(chosen) = self.services(&self.drills[index]) else {
                 return Err("no services".to_owned());
             };
             let observer = Collected::default();

@@ -2,8 +2,8 @@
 //! repositories that lack something, are damaged, or are another cluster's.
 //!
 //! One source is backed up three times and writes on, a restore point and several segments long. Every test recovers from
-//! a copy of that repository, damaged in its own way, onto a server of its own. pgBackRest runs beside local servers only;
-//! where it or they are missing every test is ignored, with that reason, and with `REDRILL_REQUIRE_SERVICES` that is a
+//! a copy of that repository, damaged in its own way, onto a server of its own. pgBackRest runs beside local servers only,
+//! whatever services are asked for; where it or they are missing every test is ignored, with that reason, and with `REDRILL_REQUIRE_SERVICES` that is a
 //! failure.
 
 #[path = "pgbackrest/bad_days.rs"]

@@ -131,7 +131,7 @@ pub async fn containers_can(ctx: &Context, needs: &BTreeSet<Need>) -> Result<Str
 }
 
 /// What drills need running: the servers of their components, and one for repositories in S3.
-pub fn needs(suites: &[Suite], drills: &[Drill]) -> BTreeSet<Need> {
+pub fn needs<'a>(suites: &[Suite], drills: impl IntoIterator<Item = &'a Drill>) -> BTreeSet<Need> {
     let mut needs = BTreeSet::new();
     for drill in drills {
         for suite in suites.iter().filter(|suite| suite.name == drill.suite) {

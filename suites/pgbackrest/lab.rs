@@ -54,11 +54,6 @@ pub struct Lab {
 
 /// Why no test can run here.
 pub fn missing() -> Option<String> {
-    if std::env::var("REDRILL_SERVICES").as_deref() == Ok("containers") {
-        return choose::pgbackrest("containers")
-            .err()
-            .map(|error| error.to_string());
-    }
     let servers = choose::local_can(&BTreeSet::from([(Engine::Postgres, None)]));
     let tool = choose::pgbackrest("local").map(drop);
     servers.and(tool).err().map(|error| error.to_string())
