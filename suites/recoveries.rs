@@ -28,12 +28,17 @@ alter table numbers add primary key (n);";
 
 /// Drills one scenario, and gives back the exit code and the record of its drill.
 fn drill(scenario: &str) -> Result<(Option<i32>, Value), Failed> {
+    drill_of(&format!("{DB}[scenario.s]\n{scenario}\n"), SEED)
+}
+
+/// Drills the suite of one drill, or the last one of several.
+fn drill_of(text: &str, seed: &str) -> Result<(Option<i32>, Value), Failed> {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::Builder::new().prefix("rdrec").tempdir()?;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
     let suite = dir.path().join("mine.toml");
-    std::fs::write(&suite, format!("{DB}[scenario.s]\n{scenario}\n"))?;
-    std::fs::write(dir.path().join("seed.sql"), SEED)?;
+    std::fs::write(&suite, text)?;
+    std::fs::write(dir.path().join("seed.sql"), seed)?;
     let out = dir.path().join("reports");
     let output = Command::new(env!("CARGO_BIN_EXE_redrill"))
         .args(["drill", "--services", "local", "--quiet", "--out"])
@@ -48,7 +53,8 @@ fn drill(scenario: &str) -> Result<(Option<i32>, Value), Failed> {
     };
     let record = std::fs::read(record)?;
     let record: Value = serde_json::from_slice(&record)?;
-    Ok((output.status.code(), record["drills"][0].clone()))
+    let last = record["drills"].as_array().and_then(|all| all.last());
+    Ok((output.status.code(), last.cloned().unwrap_or_default()))
 }
 
 /// The messages of the findings of one kind.
@@ -114,6 +120,53 @@ fn when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left() -> R
     Ok(())
 }
 
+fn a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing() -> Result<(), Failed> {
+    let suite = r#"
+[component.db]
+kind = "postgres"
+seed = "seed.sql"
+[backup.dump]
+schedule = "0 * * * *"
+[scenario.s]
+strike = { fault = "server-lost" }
+at = "20m after dump"
+rpo = "1h"
+rto = "15m"
+[[detection]]
+fault = "A9"
+caught_by = "sequences"
+"#;
+    let seed = "create schema shop;
+create table shop.credits (id serial primary key, amount int);
+insert into shop.credits select -n, n from generate_series(1, 50) as n;
+select setval('shop.credits_id_seq', 100);";
+    let (code, drilled) = drill_of(suite, seed)?;
+    assert_eq!(code, Some(0), "{drilled:#}");
+    let caught = drilled["detection"]["outcomes"].to_string();
+    assert!(
+        caught.contains("shop.credits_id_seq hands out 1 next, in the source it was 101"),
+        "{caught}"
+    );
+    Ok(())
+}
+
+fn a_redis_that_defines_nothing_drills_green() -> Result<(), Failed> {
+    let suite = r#"
+[component.cache]
+kind = "redis"
+[backup.rdb]
+schedule = "0 * * * *"
+[scenario.s]
+strike = { fault = "server-lost" }
+at = "20m after rdb"
+rpo = "1h"
+rto = "5m"
+"#;
+    let (code, drilled) = drill_of(suite, "")?;
+    assert_eq!(code, Some(0), "{drilled:#}");
+    Ok(())
+}
+
 fn has_postgres() -> bool {
     std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut found| found.next().is_some())
 }
@@ -137,6 +190,8 @@ fn main() -> ExitCode {
         a_database_of_which_no_emergency_backup_can_be_taken_is_not_dropped,
         the_end_of_the_log_brings_a_delete_back_and_is_red,
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
+        a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
+        a_redis_that_defines_nothing_drills_green,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

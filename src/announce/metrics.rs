@@ -1,11 +1,13 @@
 //! Figures of a run for Prometheus (a text file, a Pushgateway) and StatsD. One file or group for each suite, replaced
-//! as a whole, so that what a suite no longer has goes away.
+//! as a whole, so that what a suite no longer has goes away. What a run left out (a filter, another shard, another artifact)
+//! is told as it was when it last ran.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::UdpSocket;
 
-use crate::record::{DrillRecord, Record, Verdict, write_atomically};
+use crate::history::History;
+use crate::record::{DrillKind, DrillRecord, Record, SuiteRecord, Verdict, write_atomically};
 use crate::report::view;
 use crate::suite::site::Metrics;
 
@@ -15,10 +17,14 @@ use super::{Work, http};
 const TEXT: &str = "text/plain; version=0.0.4";
 
 /// What has to be delivered, each with what it is called.
-pub(super) fn deliveries(metrics: &Metrics, record: &Record) -> Vec<(String, Work)> {
+pub(super) fn deliveries(
+    metrics: &Metrics,
+    record: &Record,
+    before: &History,
+) -> Vec<(String, Work)> {
     let mut all: Vec<(String, Work)> = Vec::new();
     for suite in &record.suites {
-        let text = prometheus(record, &suite.name);
+        let text = prometheus(record, &earlier(record, suite, before), &suite.name);
         if let Some(folder) = &metrics.textfile {
             let path = folder.join(format!("redrill-{}.prom", suite.name));
             let text = text.clone();
@@ -45,6 +51,33 @@ pub(super) fn deliveries(metrics: &Metrics, record: &Record) -> Vec<(String, Wor
         ));
     }
     all
+}
+
+/// The drills of a suite, as the same file has it, that this run left out: as they were when they last ran.
+pub(super) fn earlier(record: &Record, suite: &SuiteRecord, before: &History) -> Vec<DrillRecord> {
+    let ran = |id: &str| {
+        let drills = record.drills.iter().map(|drill| &drill.id);
+        let planned = record.not_run.iter().map(|drill| &drill.id);
+        drills.chain(planned).any(|known| known == id)
+    };
+    // Artifacts that are verified have no suite in common.
+    let mut own = record
+        .drills
+        .iter()
+        .filter(|drill| drill.suite == suite.name);
+    let verifies = own.any(|drill| drill.kind == DrillKind::Verify);
+    let same = |sha256: &str| verifies || sha256 == suite.sha256;
+    let newest = before.newest(&suite.name, |head| {
+        (!ran(head.drill) && same(head.suite_sha256)).then_some(())
+    });
+    let mut records: BTreeMap<String, Option<Record>> = BTreeMap::new();
+    let drills = newest.into_iter().filter_map(|(id, entry)| {
+        let read = || before.record(&entry.run).ok();
+        let record = records.entry(entry.run.clone()).or_insert_with(read);
+        let drills = &record.as_ref()?.drills;
+        drills.iter().find(|drill| drill.id == id).cloned()
+    });
+    drills.collect()
 }
 
 /// A figure of a drill.
@@ -107,19 +140,15 @@ const FIGURES: [Figure; 9] = [
 ];
 
 /// The figures of a suite in Prometheus' text format.
-pub(super) fn prometheus(record: &Record, suite: &str) -> String {
+pub(super) fn prometheus(record: &Record, earlier: &[DrillRecord], suite: &str) -> String {
     let mut out = String::new();
-    let drills: Vec<&DrillRecord> = record
-        .drills
-        .iter()
-        .filter(|drill| drill.suite == suite && !view::is_detection(drill))
-        .collect();
+    let all = || {
+        let drills = record.drills.iter().chain(earlier);
+        drills.filter(|drill| drill.suite == suite)
+    };
+    let drills: Vec<&DrillRecord> = all().filter(|drill| !view::is_detection(drill)).collect();
     let label = label(suite);
-    let passed = record
-        .drills
-        .iter()
-        .filter(|drill| drill.suite == suite)
-        .all(|drill| drill.verdict == Verdict::Passed)
+    let passed = all().all(|drill| drill.verdict == Verdict::Passed)
         && !record.drills.is_empty()
         && !record.not_run.iter().any(|drill| drill.suite == suite);
     gauge(
@@ -136,7 +165,7 @@ pub(super) fn prometheus(record: &Record, suite: &str) -> String {
     gauge(
         &mut out,
         "redrill_run_passed",
-        "1 when everything of the suite passed in its last run.",
+        "1 when every drill of the suite passed when it last ran.",
     );
     writeln!(
         out,

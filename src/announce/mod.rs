@@ -64,7 +64,7 @@ impl News {
 }
 
 /// Tells everyone, all at once; returns what went wrong.
-pub fn all(site: &Site, record: &Record, news: &News) -> Vec<String> {
+pub fn all(site: &Site, record: &Record, before: &History, news: &News) -> Vec<String> {
     let (report, reports) = mpsc::channel();
     let mut last = Instant::now();
     let mut waiting = 0;
@@ -88,7 +88,7 @@ pub fn all(site: &Site, record: &Record, news: &News) -> Vec<String> {
         let what = format!("notify {} ({})", channel.kind.id(), channel.url_env);
         start(channel.deadline, what, sender(channel, record, *news));
     }
-    for (what, work) in metrics::deliveries(&site.metrics, record) {
+    for (what, work) in metrics::deliveries(&site.metrics, record, before) {
         start(METRICS, what, work);
     }
     while waiting > 0 {

@@ -182,11 +182,49 @@ fn only_those_are_told_who_want_to_be() {
         notify: vec![channel(&[When::Always])],
         ..Site::default()
     };
-    let errors = all(&site, &sample::green(), &News::Good);
+    let errors = all(&site, &sample::green(), &History::default(), &News::Good);
     assert_eq!(errors.len(), 1);
     assert!(
         errors[0].contains("REDRILL_TEST_UNSET is not set"),
         "{errors:?}"
+    );
+}
+
+#[test]
+fn what_a_run_left_out_is_told_as_it_was_when_it_last_ran() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let whole = sample::green();
+    let run = dir.path().join(&whole.run_id);
+    std::fs::create_dir_all(&run).expect("a folder");
+    whole.write(&run.join("record.json")).expect("written");
+    crate::history::update(dir.path()).expect("updated");
+    let before = History::read(dir.path()).expect("read");
+    let mut part = whole.clone();
+    part.run_id = "20250113-150000-00000001".to_owned();
+    part.drills.truncate(1);
+    let of = |part: &Record| {
+        let suite = part.suites.iter().find(|suite| suite.name == "deltacrown");
+        let earlier = metrics::earlier(part, suite.expect("a suite"), &before);
+        metrics::prometheus(part, &earlier, "deltacrown")
+    };
+    let figures = |text: &str| {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("redrill_drill_passed"));
+        lines.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert!(figures(&of(&whole)).len() > 1);
+    assert_eq!(figures(&of(&part)), figures(&of(&whole)));
+    // What another file of the suite said is of another suite.
+    part.suites[0].sha256 = "0".repeat(64);
+    assert_eq!(figures(&of(&part)).len(), 1);
+    // One that failed and was left out has not passed since.
+    let mut failed = whole.clone();
+    failed.drills[1].verdict = Verdict::Failed;
+    let text = metrics::prometheus(&part, &failed.drills[1..], "deltacrown");
+    assert!(
+        text.contains("redrill_run_passed{suite=\"deltacrown\"} 0\n"),
+        "{text}"
     );
 }
 
@@ -206,7 +244,9 @@ fn figures_go_to_a_file_a_gateway_and_statsd() {
         ..Site::default()
     };
     let record = sample::green();
-    assert_eq!(all(&site, &record, &News::Good), Vec::<String>::new());
+    let before = History::default();
+    let errors = all(&site, &record, &before, &News::Good);
+    assert_eq!(errors, Vec::<String>::new());
     let text = std::fs::read_to_string(dir.path().join("redrill-deltacrown.prom")).expect("a file");
     let rto = record.drills[0].rto.as_ref().expect("an RTO").total_seconds;
     let line = format!(

@@ -130,6 +130,8 @@ pub(super) struct Done {
     pub exit: Exit,
     site: Site,
     news: News,
+    /// What ran before it.
+    before: History,
 }
 
 /// Runs the drills and writes record, reports, evidence and history.
@@ -227,6 +229,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     Ok(Done {
         report: folder.join(report::REPORT),
         news: News::of(&record, &before),
+        before,
         site,
         record,
         exit,
@@ -236,7 +239,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
 impl Done {
     /// Tells those who asked to be told. Called when the verdict has been printed, which nothing here holds up.
     pub fn announce(&self) {
-        for error in announce::all(&self.site, &self.record, &self.news) {
+        for error in announce::all(&self.site, &self.record, &self.before, &self.news) {
             let _ = writeln!(std::io::stderr(), "error: {error}");
         }
     }

@@ -26,7 +26,7 @@ use crate::record::{Record, Verdict};
 use crate::report::terminal;
 use crate::service::postgres::live::Live;
 use crate::service::s3::Account;
-use crate::suite::{Ask, Method, Zone};
+use crate::suite::{Ask, Engine, Method, Zone};
 
 /// The suite that the drills of given artifacts stand under in records and history.
 const SUITE: &str = "verify";
@@ -166,6 +166,13 @@ async fn verify(
     let live = live(flags, secrets)?;
     let passphrase = passphrase(flags, secrets)?;
     let given = find(flags, home, secrets, passphrase.clone(), &cancel).await?;
+    if live.is_some() && given.engine != Engine::Postgres {
+        return Err(Error::usage(format!(
+            "{} is {}, and a live source is a PostgreSQL database so far",
+            given.shown, given.what
+        ))
+        .hint("leave the live source out, and ask questions with known answers (--ask FILE)"));
+    }
     let lineage = match &flags.lineage {
         Some(name) => given::slug(name),
         None => given.lineage.clone(),

@@ -397,12 +397,10 @@ pub(super) fn pipeline(
             match fault {
                 Some(Fault::A4 | Fault::A5) => pipeline.lenient = true,
                 Some(Fault::A10) => pipeline.extra_dump_args.push("--no-blobs".into()),
-                // A role that may read everything, and sees no more than its policies let it; large objects are none of it.
-                Some(Fault::A14) => pipeline.extra_dump_args.extend([
-                    "--role=shop_auditor".into(),
-                    "--enable-row-security".into(),
-                    "--no-blobs".into(),
-                ]),
+                // A role that may read everything, and sees no more than its policies let it.
+                Some(Fault::A14) => pipeline
+                    .extra_dump_args
+                    .extend(["--role=shop_auditor".into(), "--enable-row-security".into()]),
                 Some(Fault::A16) => pipeline
                     .extra_dump_args
                     .push("--exclude-schema=jobs".into()),

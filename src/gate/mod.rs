@@ -185,7 +185,7 @@ fn on(
             reasons.push(rules::no_record(suite, drill));
             continue;
         };
-        let against = bench.against(drill, entry, notes);
+        let against = bench.against(drill, entry);
         proofs.push(Proof {
             drill: drill.id.clone(),
             run: entry.run.clone(),

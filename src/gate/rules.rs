@@ -113,7 +113,7 @@ pub(super) struct Bench<'a> {
 
 impl Bench<'_> {
     /// Every reason against the record of a drill.
-    pub fn against(&self, drill: &Drill, entry: &Entry, notes: &mut Vec<String>) -> Vec<Reason> {
+    pub fn against(&self, drill: &Drill, entry: &Entry) -> Vec<Reason> {
         let mut reasons = Reasons {
             drill: drill.id.clone(),
             run: entry.run.clone(),
@@ -128,7 +128,7 @@ impl Bench<'_> {
             ),
             Ok((record, true)) => {
                 self.time(&record, &mut reasons);
-                self.commit(&record, &mut reasons, notes);
+                self.commit(&record, &mut reasons);
                 self.suite(&record, &mut reasons);
                 match record.drills.iter().find(|it| it.id == drill.id) {
                     Some(drilled) => {
@@ -176,18 +176,11 @@ impl Bench<'_> {
         }
     }
 
-    fn commit(&self, record: &Record, reasons: &mut Reasons, notes: &mut Vec<String>) {
+    fn commit(&self, record: &Record, reasons: &mut Reasons) {
         let rule = self.requirement.terms.commit;
         let wanted = match (rule, &self.origin.commit) {
             (Some(CommitRule::Any), _) => return,
-            (None, None) => {
-                let note = "the commit is not known here, and so was not compared".to_owned();
-                if !notes.contains(&note) {
-                    notes.push(note);
-                }
-                return;
-            }
-            (Some(_), None) => {
+            (_, None) => {
                 reasons.add_with(
                     "unknown-commit",
                     "the commit of the release is not known".to_owned(),
@@ -258,12 +251,12 @@ impl Bench<'_> {
         }
         // Chosen tests are all that is asked of the drill.
         if self.requirement.terms.tests.is_empty() && drilled.verdict != Verdict::Passed {
-            let failed = drilled
-                .checks
-                .iter()
-                .filter(|check| check.verdict != Verdict::Passed)
-                .map(|check| check.id.as_str())
-                .collect::<Vec<_>>();
+            let mut failed: Vec<&str> = Vec::new();
+            for check in &drilled.checks {
+                if check.verdict != Verdict::Passed && !failed.contains(&check.id.as_str()) {
+                    failed.push(&check.id);
+                }
+            }
             let word = match drilled.verdict {
                 Verdict::Failed => "failed",
                 _ => "is undetermined",

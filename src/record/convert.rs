@@ -448,6 +448,7 @@ impl From<&Suite> for SuiteRecord {
             faults: suite
                 .detections
                 .iter()
+                .filter(|_| suite.every_check)
                 .map(|detection| detection.fault.id().to_owned())
                 .collect(),
         }

@@ -127,7 +127,7 @@ pub struct SuiteRecord {
     pub sha256: String,
     /// The names of all its tests, in file order.
     pub tests: Vec<String>,
-    /// The faults that it plants.
+    /// The faults that it plants, where these are to make every check fail that they reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }

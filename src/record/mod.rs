@@ -28,7 +28,9 @@ use crate::suite::Suite;
 
 pub use count::{Line, LineKind};
 pub use file::write_atomically;
-pub use format::{DrillKind, DrillRecord, Record, SCHEMA_VERSION, Severity, State, Verdict};
+pub use format::{
+    DrillKind, DrillRecord, Record, SCHEMA_VERSION, Severity, State, SuiteRecord, Verdict,
+};
 
 use format::{CheckRecord, NotRun, Pending, ServiceVersion, Services, Summary};
 

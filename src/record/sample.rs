@@ -121,6 +121,7 @@ pub fn deltacrown() -> Suite {
             })
             .collect(),
         detections: vec![],
+        every_check: false,
         gate: Policy::default(),
         due: None,
         trend: Trend::none(),

@@ -6,7 +6,7 @@
 //! would need a file where a directory is, or the other way round, is refused; redrill's own keys never do.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -197,7 +197,9 @@ fn rename(
         remove_file(&sidecar)?;
     } else {
         let beside = beside(temporary);
-        std::fs::write(&beside, serde_json::to_vec(metadata)?)?;
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(metadata)?)?;
+        file.sync_all()?;
         std::fs::rename(&beside, &sidecar)?;
     }
     std::fs::rename(temporary, path)?;

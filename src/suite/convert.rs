@@ -76,6 +76,7 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
         .and_then(|value| test::retention(&value.table()?, &backups));
     let tests = test::tests(top, &known, &scenarios, retention.as_ref());
     let detections = test::detections(top, &known, &scenarios);
+    let every_check = top.get("every_check").and_then(|value| value.boolean());
     let table = |key| top.get(key).and_then(|value| value.table());
     let gate = table("gate").map_or_else(Policy::default, |it| telling::gate(&it, Some(&tests)));
     let due = table("schedule").and_then(|it| telling::schedule(&it));
@@ -96,6 +97,7 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
         retention,
         tests,
         detections,
+        every_check: every_check.unwrap_or_default(),
         gate,
         due,
         trend,

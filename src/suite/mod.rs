@@ -96,6 +96,8 @@ pub struct Suite {
     pub tests: Vec<Test>,
     /// The detection drills, in file order.
     pub detections: Vec<Detection>,
+    /// They are to make every check fail that they reach: one that none does fails the run.
+    pub every_check: bool,
     /// What the gate asks of its evidence, where it differs from the usual.
     pub gate: Policy,
     /// When it is drilled, when it says so.

@@ -8,12 +8,12 @@ pub const UNPLANTED: &[(&str, &str, &str)] = &[
     (
         "A11",
         "a plain dump with commands that an older psql does not know",
-        "it takes an older client: drilled where two versions are installed, as a restore that is refused",
+        "it takes an older client than the one that dumps; that such a restore is refused is tested apart",
     ),
     (
         "B6",
         "a tablespace's link missing from the base backup",
-        "a cluster with further tablespaces is refused before it is backed up",
+        "a limit of redrill: a cluster with further tablespaces is refused before it is backed up",
     ),
     (
         "B19",
@@ -23,7 +23,7 @@ pub const UNPLANTED: &[(&str, &str, &str)] = &[
     (
         "B21",
         "a chain of incremental backups broken",
-        "pg_basebackup takes incremental ones from PostgreSQL 17 on, and this method takes none",
+        "pg_basebackup takes incremental ones from PostgreSQL 17 on, and this method takes none; those of pgBackRest are tested apart",
     ),
     (
         "C10",

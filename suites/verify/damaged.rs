@@ -123,6 +123,8 @@ pub fn what_is_no_backup_is_refused_by_its_name() -> Outcome {
             "--\n-- PostgreSQL database cluster dump\n--\n",
             "pg_dumpall",
         ),
+        ("Salted__\u{1}\u{2}", "openssl enc -d"),
+        ("-----BEGIN PGP MESSAGE-----\n", "gpg --decrypt"),
         ("drop table x;\n", "no backup that redrill knows"),
     ] {
         place.write("some.sql", text);

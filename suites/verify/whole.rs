@@ -76,6 +76,16 @@ pub fn an_append_only_directory_is_verified() -> Outcome {
     exits(&output, 0)
 }
 
+pub fn an_append_only_directory_is_as_old_as_its_last_write_and_not_as_its_snapshot() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    place.write("keys.toml", "[[smoke]]\nask = \"DBSIZE\"\nexpect = 300\n");
+    let arguments = ["--ask", "keys.toml", "--max-age", "1ms"];
+    let output = plainly(&place, &lab.path("appendonlydir"), &arguments)?;
+    // Its writes are not dated: how old it is, is not known.
+    exits(&output, 3)?;
+    says(&output, &["no-content-time"])
+}
+
 pub fn a_tar_file_of_files_is_verified() -> Outcome {
     let (lab, place) = (Lab::get()?, Place::new());
     place.write(

@@ -95,6 +95,7 @@ pub(super) fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
         retention: None,
         tests: Vec::new(),
         detections: Vec::new(),
+        every_check: false,
         gate: Policy::default(),
         due: None,
         trend: Trend::none(),

@@ -240,6 +240,19 @@ impl Exam<'_> {
         }
     }
 
+    /// What only names tell is named by its engine, its folder and itself: every Redis writes a `dump.rdb`.
+    fn by_name(&self, engine: Engine, path: &Path) -> String {
+        let shown = Path::new(self.shown.split('?').next().unwrap_or_default());
+        let whole = match self.shown.contains("://") {
+            true => shown.to_owned(),
+            false => std::path::absolute(shown).unwrap_or_else(|_| shown.to_owned()),
+        };
+        let folder = whole.parent().map(stem).unwrap_or_default();
+        let words = [engine.id().to_owned(), folder, stem(path)];
+        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        words.join("-")
+    }
+
     async fn file(&self, path: &Path) -> Result<Given> {
         let bytes = std::fs::metadata(path).doing("look at it")?.len();
         if bytes == 0 {
@@ -285,7 +298,8 @@ impl Exam<'_> {
                 dump_method(DumpFormat::Custom, Compression::None, false),
             ),
         };
-        let mut given = self.given(engine, method, "an encrypted file".to_owned(), &stem(path));
+        let lineage = self.by_name(engine, path);
+        let mut given = self.given(engine, method, "an encrypted file".to_owned(), &lineage);
         given.read.error = Some(error.message());
         given.bytes = bytes;
         given
@@ -315,7 +329,8 @@ impl Exam<'_> {
 
     async fn files(&self, plain: &Path, path: &Path) -> Result<Given> {
         let what = "a tar file".to_owned();
-        let mut given = self.given(Engine::Bucket, Method::FilesTar, what, &stem(path));
+        let lineage = self.by_name(Engine::Bucket, path);
+        let mut given = self.given(Engine::Bucket, Method::FilesTar, what, &lineage);
         let plain = match self.without_layer(plain, "tar").await? {
             Ok(plain) => plain,
             Err(error) => return Ok(broken(given, &error)),

@@ -46,8 +46,23 @@ const PACKED: [(&[u8], &str, &str); 3] = [
     (b"\x04\x22\x4d\x18", "lz4", "lz4"),
 ];
 
+const PGP: &str = "encrypted by OpenPGP (gpg)";
+const PGP_HINT: &str = "decrypt it first: gpg --decrypt";
 /// Beginnings of what is known and cannot be verified, and what can be done about it.
-const REFUSED: [(&[u8], &str, &str); 8] = [
+const REFUSED: [(&[u8], &str, &str); 16] = [
+    (
+        b"Salted__",
+        "encrypted by openssl",
+        "decrypt it first: openssl enc -d",
+    ),
+    (b"-----BEGIN PGP MESSAGE-----", PGP, PGP_HINT),
+    // By a passphrase; to RSA keys of 2048, 3072 and 4096 bits; to keys on elliptic curves.
+    (b"\x8c\x0d\x04", PGP, PGP_HINT),
+    (b"\x85\x01\x0c\x03", PGP, PGP_HINT),
+    (b"\x85\x01\x8c\x03", PGP, PGP_HINT),
+    (b"\x85\x02\x0c\x03", PGP, PGP_HINT),
+    (b"\x84\x5e\x03", PGP, PGP_HINT),
+    (b"\x84\x4c\x03", PGP, PGP_HINT),
     (
         b"-----BEGIN AGE ENCRYPTED FILE-----",
         "encrypted by age as a text (armor)",

@@ -101,16 +101,32 @@ fn table() -> [u64; 256] {
     table
 }
 
+/// What an append-only file adds.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How many commands.
+    pub commands: u64,
+    /// The last time that is noted in it.
+    pub last: Option<DateTime<Utc>>,
+}
+
 /// How many commands an append-only file holds; where it ends within one, an error says so.
-pub fn commands(input: &mut dyn BufRead) -> io::Result<u64> {
-    let mut count = 0;
+pub fn commands(input: &mut dyn BufRead) -> io::Result<Written> {
+    let mut written = Written::default();
     loop {
         let Some(line) = line(input)? else {
-            return Ok(count);
+            return Ok(written);
         };
         match line.split_first() {
-            // An annotation, as of the time.
-            Some((b'#', _)) => continue,
+            // An annotation: with `aof-timestamp-enabled`, the time of what follows.
+            Some((b'#', words)) => {
+                let seconds = words
+                    .strip_prefix(b"TS:")
+                    .and_then(|it| std::str::from_utf8(it).ok());
+                let seconds = seconds.and_then(|it| it.parse().ok());
+                let time = seconds.and_then(|it| DateTime::from_timestamp(it, 0));
+                written.last = time.or(written.last);
+            }
             Some((b'*', number)) => {
                 for _ in 0..length(number)? {
                     let header = line_or_cut(input)?;
@@ -123,7 +139,7 @@ pub fn commands(input: &mut dyn BufRead) -> io::Result<u64> {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                count += 1;
+                written.commands += 1;
             }
             _ => return Err(damaged("a command in it is not one")),
         }
@@ -243,7 +259,9 @@ mod tests {
     #[test]
     fn an_append_only_file_ends_where_a_command_does() {
         let text = b"#TS:1700000000\r\n*2\r\n$3\r\nDEL\r\n$1\r\nx\r\n*1\r\n$5\r\nMULTI\r\n";
-        assert_eq!(commands(&mut &text[..]).expect("whole"), 2);
+        let written = commands(&mut &text[..]).expect("whole");
+        assert_eq!(written.commands, 2);
+        assert_eq!(written.last, DateTime::from_timestamp(1_700_000_000, 0));
         let whole = [0, 16, 36, text.len()];
         for end in 0..text.len() {
             let cut = commands(&mut &text[..end]).is_err();

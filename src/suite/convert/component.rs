@@ -154,6 +154,16 @@ fn settings(table: &Table<'_>) -> BTreeMap<String, String> {
                 continue;
             }
         };
+        if value.key == "fsync" && setting != "on" && setting != "yes" {
+            value.wrong(
+                "fsync stays on",
+                Some(
+                    "a recovery that is measured without it is faster than yours will be"
+                        .to_owned(),
+                ),
+            );
+            continue;
+        }
         all.insert(value.key, setting);
     }
     all

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::kind::{self, Layer};
 use super::super::script::Script;
-use super::super::{File, Given, open, stem};
+use super::super::{File, Given, open};
 use super::{AT_ONCE, Exam, broken, cut, dump_method, empty, in_zone, major, members};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_dump::archive::{self, Data, Entry, Header};
@@ -158,7 +158,12 @@ impl Exam<'_> {
         };
         let what = format!("a plain dump by pg_dump, of PostgreSQL {}", known.server);
         let method = dump_method(DumpFormat::Plain, compress, self.options.globals.is_some());
-        let mut given = self.given(Engine::Postgres, method, what, &stem(path));
+        let mut given = self.given(
+            Engine::Postgres,
+            method,
+            what,
+            &self.by_name(Engine::Postgres, path),
+        );
         given.version = major(&known.server);
         given.taken_at = known.began;
         given.read.content_time = known.began;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::base::{Base, Found, MANIFEST};
 use super::super::kind::{self, Layer};
-use super::super::{File, Given, open, stem};
+use super::super::{File, Given, open};
 use super::{Exam, NO_ARCHIVING, base_method, broken, members};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_basebackup::given as physical;
@@ -163,7 +163,7 @@ impl Exam<'_> {
             Engine::Postgres,
             method,
             "a base backup".to_owned(),
-            &stem(path),
+            &self.by_name(Engine::Postgres, path),
         );
         let base = match found.understood(self.options.zone) {
             Ok(base) => base,

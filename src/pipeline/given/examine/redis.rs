@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{File, Given, bare, open, rdb, stem};
+use super::super::{File, Given, bare, open, rdb};
 use super::{Exam, broken, member};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_dump::gate::parts;
@@ -27,7 +27,8 @@ impl Exam<'_> {
             true => "an append-only directory of Redis".to_owned(),
             false => format!("a snapshot of Redis {}", known.server),
         };
-        let mut given = self.given(Engine::Redis, Method::RedisRdb { aof }, what, &stem(path));
+        let lineage = self.by_name(Engine::Redis, path);
+        let mut given = self.given(Engine::Redis, Method::RedisRdb { aof }, what, &lineage);
         // 7.2 and later each write a format of their own, which the one before does not read.
         given.version = parts(&known.server).and_then(|(major, minor)| match (major, minor) {
             (7, 0) => Some("7".to_owned()),
@@ -82,7 +83,14 @@ impl Exam<'_> {
                 let input = open::unpacked(self.ctx, &path).await?;
                 let read = open::read_by(self.ctx, input, |mut input| rdb::commands(&mut input));
                 match read.await? {
-                    Ok(count) => given.read.entries += count,
+                    Ok(written) => {
+                        given.read.entries += written.commands;
+                        // What was written since is newer than the snapshot: by how much, only annotations tell.
+                        if written.commands > 0 {
+                            given.taken_at = written.last;
+                            given.read.content_time = written.last;
+                        }
+                    }
                     Err(error) => return Ok(broken(given, &error)),
                 }
             }
