@@ -72,6 +72,7 @@ fn main() -> std::process::ExitCode {
         past::two_drills_that_end_at_once_are_both_in_the_history,
         past::a_report_that_cannot_be_written_changes_no_verdict,
         past::pages_are_served_on_loopback_to_those_who_name_it,
+        past::a_record_that_was_edited_or_cut_is_told_wherever_it_is_read,
         past::the_runbook_has_the_commands_of_the_drill,
         past::shards_are_merged_by_putting_their_folders_together,
         schedule::a_service_that_crashed_leaves_its_drill_alone_and_the_next_one_waits_for_it,

@@ -82,6 +82,21 @@ enum Verb {
     Init(init::Flags),
 }
 
+impl Verb {
+    /// It drills nothing, and only reads what is there.
+    fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Self::History(_)
+                | Self::Report(_)
+                | Self::Runbook(_)
+                | Self::List(_)
+                | Self::Explain(_)
+                | Self::Init(_)
+        )
+    }
+}
+
 /// Runs the program with these arguments.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -95,11 +110,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             };
         }
     };
+    let reads = arguments.verb.only_reads();
     match carry_out(arguments.verb) {
         Ok(exit) => exit,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
-            error.exit()
+            match error.exit() {
+                // No backup failed where none was looked at.
+                Exit::Failed if reads => Exit::Usage,
+                exit => exit,
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `redrill report`: the reports of a run rendered again, or all runs as pages.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,6 +46,11 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
     let own = path.parent().map(PathBuf::from).unwrap_or_default();
     let folder = flags.to.unwrap_or(own);
     let history = History::read(&flags.out)?;
+    let own = |suite: &str| history.entries(suite, |head| head.run == record.run_id);
+    let mut entries = record.suites.iter().flat_map(|suite| own(&suite.name));
+    if let Some(Err(error)) = entries.next().map(|entry| history.sealed(&entry)) {
+        let _ = writeln!(std::io::stderr(), "note: {}", error.message());
+    }
     let series = history.of_drills(&record);
     report::render_again(&record, &series, &folder)?;
     for name in [report::REPORT, report::PAGE, report::JUNIT] {

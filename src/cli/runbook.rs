@@ -1,5 +1,6 @@
 //! `redrill runbook`: how to recover, as it was last done.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -29,7 +30,11 @@ pub(super) fn run(flags: &Flags) -> Result<Exit> {
     let history = History::read(&flags.out)?;
     let mut text = String::new();
     for suite in load(std::slice::from_ref(&flags.suite))? {
-        text += &runbook::render(&suite, &runbook::measured(&suite, &history));
+        let (measured, wrong) = runbook::measured(&suite, &history);
+        text += &runbook::render(&suite, &measured);
+        for words in wrong {
+            let _ = writeln!(std::io::stderr(), "note: left out: {words}");
+        }
     }
     match &flags.to {
         None => super::say(&text)?,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::drill::Format;
@@ -22,7 +21,7 @@ use crate::pipeline::given::place::{Place, Source};
 use crate::pipeline::given::{self, Given, Identities, Options};
 use crate::plan::Asked;
 use crate::provision::reap::RunHome;
-use crate::record::{Record, Verdict};
+use crate::record::Verdict;
 use crate::report::terminal;
 use crate::service::postgres::live::Live;
 use crate::service::s3::Account;
@@ -336,14 +335,7 @@ fn baseline(out: &Path, drill: &str) -> Option<Result<Baseline, String>> {
     passed.retain(|entry| entry.verdict == Verdict::Passed);
     let last = passed.into_iter().max_by_key(|entry| entry.at)?;
     let read = || {
-        let path = history.record_path(&last.run)?;
-        let (record, bytes) = Record::read_with_bytes(&path)?;
-        if hex::encode(Sha256::digest(&bytes)) != last.record_sha256 {
-            return Err(Error::failed(format!(
-                "the record of run {} is not the one that was written when it ended",
-                last.run
-            )));
-        }
+        let record = history.sealed(&last)?;
         let drills = record.drills.iter().filter(|it| it.id == drill);
         let held = drills
             .flat_map(|it| &it.recoveries)

@@ -16,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
 use crate::record::Record;
 
 pub use compare::{Change, Comparison, compare};
@@ -113,6 +115,19 @@ impl History {
     /// The record of a run of this folder.
     pub fn record(&self, run: &str) -> Result<Record> {
         Record::read(&file::record_path(&self.folder, run)?)
+    }
+
+    /// The record that an entry is of. One that was changed since its run ended is an error.
+    pub fn sealed(&self, entry: &Entry) -> Result<Record> {
+        let path = self.record_path(&entry.run)?;
+        let (record, bytes) = Record::read_with_bytes(&path)?;
+        if hex::encode(Sha256::digest(&bytes)) != entry.record_sha256 {
+            return Err(Error::failed(format!(
+                "the record of run {} is not the one that was written when it ended",
+                entry.run
+            )));
+        }
+        Ok(record)
     }
 
     /// The path of a run's record.

@@ -23,9 +23,10 @@ macro_rules! say {
 /// The last drills that passed, by scenario, each with its record.
 pub type Measured = BTreeMap<String, (Record, DrillRecord)>;
 
-/// The last passed drill of each scenario of a suite.
-pub fn measured(suite: &Suite, history: &History) -> Measured {
+/// The last passed drill of each scenario of a suite, and what is wrong with the records of later ones.
+pub fn measured(suite: &Suite, history: &History) -> (Measured, Vec<String>) {
     let mut measured = Measured::new();
+    let mut wrong = Vec::new();
     let mut entries = history.entries(&suite.name, |_| true);
     entries.retain(|entry| entry.verdict == Verdict::Passed);
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
@@ -35,13 +36,14 @@ pub fn measured(suite: &Suite, history: &History) -> Measured {
             .iter()
             .filter(|entry| entry.drill == id)
             .find_map(|entry| {
-                let record = history.record(&entry.run).ok()?;
+                let record = history.sealed(entry);
+                let record = record.map_err(|error| wrong.push(error.message())).ok()?;
                 let drill = record.drills.iter().find(|drill| drill.id == id)?.clone();
                 Some((record, drill))
             });
         measured.extend(found.map(|found| (scenario.name.clone(), found)));
     }
-    measured
+    (measured, wrong)
 }
 
 /// The runbook.
@@ -326,7 +328,9 @@ mod tests {
         let path = std::path::Path::new("suites/deltacrown.toml");
         let text = std::fs::read_to_string(path).expect("a suite");
         let suite = crate::suite::parse(&text, path).expect("a suite");
-        let runbook = render(&suite, &measured(&suite, &history));
+        let (measured, wrong) = measured(&suite, &history);
+        assert_eq!(wrong, Vec::<String>::new());
+        let runbook = render(&suite, &measured);
         for word in [
             "# Recovery runbook: DeltaCrown",
             "## Database corruption",

@@ -19,7 +19,46 @@ pub(super) fn fields(cron: &str) -> Option<[String; 5]> {
         _ => cron.trim(),
     };
     let fields: Vec<String> = spelled.split_whitespace().map(str::to_uppercase).collect();
-    fields.try_into().ok()
+    let mut fields: [String; 5] = fields.try_into().ok()?;
+    fields[4] = sunday_first(&fields[4]);
+    Some(fields)
+}
+
+/// Days of the week without a 7, which not every scheduler takes for Sunday.
+fn sunday_first(days: &str) -> String {
+    let one = |item: &str| {
+        let (range, step) = item.split_once('/').unwrap_or((item, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (Ok(first), "7", Ok(step)) = (first.parse::<usize>(), last, step.parse()) else {
+            return item.to_owned();
+        };
+        let days = (first..=7).step_by(std::cmp::max(step, 1));
+        let days: Vec<String> = days.map(|day| (day % 7).to_string()).collect();
+        days.join(",")
+    };
+    let items: Vec<String> = days.split(',').map(one).collect();
+    items.join(",")
+}
+
+/// Whether it is all numbers, names, ranges, lists and steps: what every scheduler knows.
+pub(super) fn is_plain(cron: &str) -> bool {
+    let Some([minute, hour, day, month, weekday]) = fields(cron) else {
+        return false;
+    };
+    let weekdays: Vec<String> = DAYS[..7].iter().map(|day| day.to_uppercase()).collect();
+    let weekdays: Vec<&str> = weekdays.iter().map(String::as_str).collect();
+    let all = [
+        minute,
+        hour,
+        day,
+        named(&month, &MONTHS, 1),
+        named(&weekday, &weekdays, 0),
+    ];
+    all.iter().all(|field| {
+        field
+            .chars()
+            .all(|c| c.is_ascii_digit() || "*,-/".contains(c))
+    })
 }
 
 /// The lines of `OnCalendar=`, without a zone; none where systemd has no words for it (`L`, `W`, `#`).

@@ -45,6 +45,21 @@ pub fn export(
     planned: &[Planned<'_>],
     target: &Target<'_>,
 ) -> Result<Vec<(String, String)>> {
+    let odd = planned.iter().find(|it| !calendar::is_plain(&it.due.cron));
+    // Those of systemd are not cron expressions, and say so by themselves.
+    if let Some(it) = odd.filter(|_| form != Form::Systemd) {
+        return Err(Error::usage(format!(
+            "the cron expression {:?} of {} has what not every scheduler knows",
+            it.due.cron, it.suite.name
+        ))
+        .hint("use numbers, names, ranges, lists and steps only, or `redrill schedule run`"));
+    }
+    if target.shards > 1 && matches!(form, Form::Cron | Form::Systemd) {
+        return Err(
+            Error::usage("one machine keeps this schedule, and has no shards")
+                .hint("leave --shards out; GitHub, GitLab and Kubernetes run shards side by side"),
+        );
+    }
     match form {
         Form::Cron => Ok(vec![("redrill.crontab".to_owned(), cron(planned, target))]),
         Form::Systemd => {
@@ -83,9 +98,10 @@ fn command(it: &Planned<'_>, target: &Target<'_>) -> String {
 
 fn cron(planned: &[Planned<'_>], target: &Target<'_>) -> String {
     let mut out = String::from("# Drills of redrill. Install with: crontab redrill.crontab\n");
-    if planned.iter().any(|it| !it.due.is_in_utc()) {
-        out.push_str("# CRON_TZ is read by cronie. Debian's cron does not know it: there, use systemd timers.\n");
-    }
+    out.push_str(
+        "# CRON_TZ is read by cronie. Debian's cron does not know it, and keeps the zone of its machine: where that is another\n\
+         # one, use systemd timers.\n",
+    );
     let dir = quoted(&target.dir.display().to_string());
     for it in planned {
         // A percent sign ends a command in a crontab.
@@ -151,6 +167,7 @@ fn github(planned: &[Planned<'_>], target: &Target<'_>) -> Result<String> {
         "# .github/workflows/redrill-drill.yml\nname: Backup drills\non:\n  workflow_dispatch:\n  schedule:\n",
     );
     let mut times: Vec<&str> = planned.iter().map(|it| it.due.cron.as_str()).collect();
+    times.sort_unstable();
     times.dedup();
     for time in &times {
         let fields = calendar::fields(time).map_or((*time).to_owned(), |it| it.join(" "));

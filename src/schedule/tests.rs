@@ -95,6 +95,33 @@ fn cron_reads_in_the_words_of_systemd() {
 }
 
 #[test]
+fn other_schedulers_get_only_what_all_of_them_know() {
+    for (cron, fields) in [
+        ("0 4 * * 7", "0 4 * * 0"),
+        ("0 4 * * 5-7", "0 4 * * 5,6,0"),
+        ("0 4 * * 1-7/2", "0 4 * * 1,3,5,0"),
+        ("0 4 * * 1,7", "0 4 * * 1,0"),
+        ("0 4 * JUL wed-fri", "0 4 * JUL WED-FRI"),
+    ] {
+        let read = calendar::fields(cron).expect("five").join(" ");
+        assert_eq!(read, fields);
+        assert!(calendar::is_plain(cron), "{cron}");
+    }
+    let forms = [Form::Cron, Form::Github, Form::Gitlab, Form::Kubernetes];
+    for form in forms {
+        for cron in ["0 0 L * *", "0 0 * * 1#2", "0 0 15W * *"] {
+            let odd = [suite("s", cron, "UTC")];
+            let error = written(form, &odd, 1).expect_err("has no words");
+            assert!(error.message().contains("not every scheduler"), "{error}");
+        }
+    }
+    for form in [Form::Cron, Form::Systemd] {
+        let error = written(form, &[suite("s", "0 4 * * *", "UTC")], 3).expect_err("no shards");
+        assert!(error.message().contains("shards"), "{error}");
+    }
+}
+
+#[test]
 fn units_hold_before_systemd_itself() {
     let units = written(
         Form::Systemd,

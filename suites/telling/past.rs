@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use super::place::{Outcome, Place, contains, exits, says, text};
+use super::place::{Outcome, Place, all, contains, exits, says, text};
 
 pub fn a_history_of_nothing_exits_4() -> Outcome {
     let place = Place::new();
@@ -258,6 +258,38 @@ pub fn pages_are_served_on_loopback_to_those_who_name_it() -> Outcome {
     match status.code() {
         Some(0) => Ok(()),
         code => Err(format!("ended with {code:?}").into()),
+    }
+}
+
+pub fn a_record_that_was_edited_or_cut_is_told_wherever_it_is_read() -> Outcome {
+    let place = Place::drilled()?;
+    let run = place.run()?;
+    let name = run
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let path = run.join("record.json");
+    let whole = std::fs::read_to_string(&path)?;
+    std::fs::write(&path, whole.replace("\"Lost", "\"Found"))?;
+    let changed = "is not the one that was written when it ended";
+    let runbook = place.redrill(&["runbook", "shop.toml"]);
+    exits(&runbook, 0)?;
+    says(&runbook, &[changed, "No drill of this has passed yet"])?;
+    let report = place.redrill(&["report", &name]);
+    exits(&report, 0)?;
+    says(&report, &[changed])?;
+    std::fs::write(&path, &whole[..whole.len() / 2])?;
+    let report = place.redrill(&["report", &name]);
+    exits(&report, 2)?;
+    says(&report, &["error:", "record.json"])?;
+    // Where nothing is wrong, nothing is said.
+    std::fs::write(&path, &whole)?;
+    let report = place.redrill(&["report", &name]);
+    exits(&report, 0)?;
+    match all(&report).contains("note:") {
+        true => Err(all(&report).into()),
+        false => Ok(()),
     }
 }
 

@@ -103,6 +103,8 @@ pub fn what_is_empty_is_refused() -> Outcome {
     let output = verify(&place, &place.path("empty.dump"), &[])?;
     exits(&output, 1)?;
     says(&output, &["is empty", "pipefail"])?;
+    // And it is told as every other run is.
+    failed_by(&place, &output, "readable")?;
     // What gzip makes of nothing.
     let nothing = std::process::Command::new("gzip")
         .args(["-c", "/dev/null"])
@@ -111,7 +113,8 @@ pub fn what_is_empty_is_refused() -> Outcome {
     std::fs::write(place.path("nothing.sql.gz"), nothing)?;
     let output = verify(&place, &place.path("nothing.sql.gz"), &[])?;
     exits(&output, 1)?;
-    says(&output, &["is empty"])
+    says(&output, &["is empty"])?;
+    failed_by(&place, &output, "readable")
 }
 
 pub fn what_is_no_backup_is_refused_by_its_name() -> Outcome {

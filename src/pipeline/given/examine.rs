@@ -108,8 +108,10 @@ fn member(dir: &Path, name: &str) -> PathBuf {
 }
 
 fn empty(shown: &str) -> Error {
-    Error::failed(format!("{shown} is empty: there is nothing in it to restore"))
-        .hint("see the log of the job that wrote it; a tool that fails in a pipe leaves this behind (set -o pipefail)")
+    Error::failed(format!(
+        "{shown} is empty: there is nothing in it to restore (a tool that fails in a pipe leaves this behind: set -o pipefail)"
+    ))
+    .hint("see the log of the job that wrote it")
 }
 
 /// The time of an archive: its clock names no zone.
@@ -256,11 +258,11 @@ impl Exam<'_> {
     async fn file(&self, path: &Path) -> Result<Given> {
         let bytes = std::fs::metadata(path).doing("look at it")?.len();
         if bytes == 0 {
-            return Err(empty(&self.shown));
+            return Ok(self.empty(path, bytes));
         }
         let head = open::inner_head(self.ctx, path, &self.options.identities).await?;
         if head.is_empty() {
-            return Err(empty(&self.shown));
+            return Ok(self.empty(path, bytes));
         }
         let kind = kind::kind(&head, &self.shown)?;
         let plain = open::plain(self.ctx, path, &self.options.identities, &self.options.dir).await;
@@ -287,8 +289,25 @@ impl Exam<'_> {
         Ok(given)
     }
 
+    /// What holds nothing: its name alone tells what it should have been.
+    fn empty(&self, path: &Path, bytes: u64) -> Given {
+        let name = bare(path);
+        let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("rdb" | "aof") => Kind::Rdb,
+            Some("tar" | "tgz") => Kind::FilesTar,
+            _ => Kind::PgPlain,
+        };
+        let what = "an empty file".to_owned();
+        self.unread(kind, path, what, bytes, empty(&self.shown))
+    }
+
     /// What begins well and does not decrypt to its end.
     fn unopened(&self, kind: Kind, path: &Path, bytes: u64, error: Error) -> Given {
+        let what = "an encrypted file".to_owned();
+        self.unread(kind, path, what, bytes, error)
+    }
+
+    fn unread(&self, kind: Kind, path: &Path, what: String, bytes: u64, error: Error) -> Given {
         let (engine, method) = match kind {
             Kind::Rdb => (Engine::Redis, Method::RedisRdb { aof: false }),
             Kind::FilesTar => (Engine::Bucket, Method::FilesTar),
@@ -299,7 +318,7 @@ impl Exam<'_> {
             ),
         };
         let lineage = self.by_name(engine, path);
-        let mut given = self.given(engine, method, "an encrypted file".to_owned(), &lineage);
+        let mut given = self.given(engine, method, what, &lineage);
         given.read.error = Some(error.message());
         given.bytes = bytes;
         given
