@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 
+#[path = "cli/arguments.rs"]
+mod arguments;
+
+use arguments::no_secret_of_a_run_is_in_an_argument_list_while_it_runs;
+
 type Outcome = Result<(), Failed>;
 
 /// A place of its own for one test: suites, reports and the temporary directory of its runs.
@@ -789,6 +794,12 @@ fn doctor_says_what_is_needed_and_what_is_there() -> Outcome {
     )
 }
 
+fn no_redis() -> Option<String> {
+    let there = Command::new("redis-server").arg("--version").output();
+    let there = there.is_ok_and(|output| output.status.success());
+    no_postgres().or((!there).then(|| "no local Redis".to_owned()))
+}
+
 fn has_postgres() -> bool {
     std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut found| found.next().is_some())
 }
@@ -879,6 +890,9 @@ fn main() -> std::process::ExitCode {
         an_interrupt_in_every_phase_tears_down_and_writes_the_record,
         what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone,
         no_secret_of_a_run_is_in_what_it_leaves,
+    ]);
+    trials.extend(trials![no_redis;
+        no_secret_of_a_run_is_in_an_argument_list_while_it_runs,
     ]);
     macro_rules! contained {
         ($($test:ident),+ $(,)?) => { vec![$(contained(stringify!($test), $test)),+] };
