@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 
+#[path = "cli/arguments.rs"]
+mod arguments;
+
+use arguments::no_secret_of_a_run_is_in_an_argument_list_while_it_runs;
+
 type Outcome = Result<(), Failed>;
 
 /// A place of its own for one test: suites, reports and the temporary directory of its runs.
@@ -662,34 +667,82 @@ fn ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red() -> Out
     exits(&output, 0)?;
     place.is_clean()?;
     let red = Place::new();
-    // A byte of a customer's row, changed in the dump after it was taken and sealed again.
-    let changed = suite.replace("compress = 6", "compress = 0")
-        + "\n[[detection]]\nfault = \"A2-uncompressed\"\ncaught_by = \"content\"\nscenario = \"lost\"\n";
-    let output = red
-        .drill(&red.suite(&changed), &["--format", "json"])
-        .output()?;
-    let record: Value = serde_json::from_slice(&output.stdout)?;
-    let drills = record["drills"].as_array().ok_or("no drills")?;
-    let planted = drills
-        .iter()
-        .find(|drill| drill["detection"]["fault"] == "A2-uncompressed")
-        .ok_or("not drilled")?;
-    let outcomes = planted["detection"]["outcomes"]
+    let path = red.suite(&suite.replace("compress = 6", "compress = 0"));
+    let output = with_a_changed_row(&red, &red.drill(&path, &[]))?;
+    exits(&output, 1)?;
+    says(&output, &["content-differs: db: public.artist: same count"])?;
+    red.is_clean()?;
+    let record = red.record()?;
+    let drill = &record["drills"][0];
+    if drill["verdict"] != "failed" {
+        return Err(format!("the drill is not red: {}", drill["verdict"]).into());
+    }
+    let failed: Vec<&Value> = drill["checks"]
         .as_array()
-        .ok_or("no outcomes")?;
-    let content = outcomes
+        .into_iter()
+        .flatten()
+        .filter(|check| check["verdict"] == "failed")
+        .collect();
+    let [content] = failed.as_slice() else {
+        return Err(format!("one check fails, the content: {failed:?}").into());
+    };
+    let findings = content["findings"].as_array().ok_or("no findings")?;
+    let words: Vec<&str> = findings
         .iter()
-        .find(|outcome| outcome["id"] == "content")
-        .ok_or("no content")?;
-    if content["verdict"] != "failed"
-        || !content["findings"][0]["message"]
-            .as_str()
-            .unwrap_or("")
-            .contains("db: public.")
+        .filter_map(|finding| finding["message"].as_str())
+        .collect();
+    if content["id"] != "content"
+        || !matches!(words.as_slice(), [word] if word.starts_with("db: public.artist: same count"))
     {
-        return Err(format!("the changed table is not named: {content}").into());
+        return Err(format!("the changed table alone is not named: {content}").into());
     }
     Ok(())
+}
+
+/// Runs it where every dump loses an artist's name to another before it is sealed: in place of `pg_dump`, for this run
+/// alone, is one that writes another row.
+fn with_a_changed_row(place: &Place, drill: &Command) -> Result<Output, Failed> {
+    use std::os::unix::fs::PermissionsExt;
+    let versions = std::fs::read_dir("/usr/lib/postgresql")?.flatten();
+    let newest = versions
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max()
+        .ok_or("no PostgreSQL")?;
+    let installed = format!("/usr/lib/postgresql/{newest}/bin/pg_dump");
+    let (real, changing) = (place.path("real_pg_dump"), place.path("pg_dump"));
+    std::fs::copy(&installed, &real)?;
+    let script = format!(
+        "#!/bin/bash\nset -o pipefail\n{} \"$@\" | LC_ALL=C sed 's/2\\tAccept$/2\\tExcept/'\n",
+        real.display()
+    );
+    std::fs::write(&changing, script)?;
+    std::fs::set_permissions(&changing, std::fs::Permissions::from_mode(0o755))?;
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "sh",
+            "-ec",
+            "mount --bind \"$1\" \"$2\"; shift 2; exec \"$@\"",
+            "sh",
+        ])
+        .arg(&changing)
+        .arg(&installed)
+        .arg(drill.get_program())
+        .args(drill.get_args())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null());
+    for (name, value) in drill.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.output()?;
+    if text(&output.stderr).contains("unshare failed") {
+        return Err("this test mounts a file over another, which needs root".into());
+    }
+    Ok(output)
 }
 
 fn list_explain_and_init_work_without_services() -> Outcome {
@@ -741,19 +794,37 @@ fn doctor_says_what_is_needed_and_what_is_there() -> Outcome {
     )
 }
 
+fn no_redis() -> Option<String> {
+    let there = Command::new("redis-server").arg("--version").output();
+    let there = there.is_ok_and(|output| output.status.success());
+    no_postgres().or((!there).then(|| "no local Redis".to_owned()))
+}
+
 fn has_postgres() -> bool {
     std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut found| found.next().is_some())
 }
 
-fn trial(name: &'static str, needs_postgres: bool, test: fn() -> Outcome) -> Trial {
-    Trial::ignorable_test(name, move || {
-        if needs_postgres
-            && !has_postgres()
-            && std::env::var_os("REDRILL_REQUIRE_SERVICES").is_none()
-        {
-            return Ok(Completion::ignored_with("no local PostgreSQL"));
+fn no_postgres() -> Option<String> {
+    (!has_postgres()).then(|| "no local PostgreSQL".to_owned())
+}
+
+/// Ignored with the reason where something is lacking, and failed with it where services are required.
+fn unless(
+    lacking: Option<String>,
+    test: impl FnOnce() -> Result<Completion, Failed>,
+) -> Result<Completion, Failed> {
+    match lacking {
+        Some(reason) if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() => {
+            Err(reason.into())
         }
-        test().map(|()| Completion::Completed)
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => test(),
+    }
+}
+
+fn trial(name: &'static str, lacks: fn() -> Option<String>, test: fn() -> Outcome) -> Trial {
+    Trial::ignorable_test(name, move || {
+        unless(lacks(), || test().map(|()| Completion::Completed))
     })
 }
 
@@ -793,11 +864,11 @@ fn contained(name: &'static str, test: fn() -> Outcome) -> Trial {
 }
 
 macro_rules! trials {
-    ($needs:expr; $($test:ident),+ $(,)?) => { vec![$(trial(stringify!($test), $needs, $test)),+] };
+    ($lacks:expr; $($test:ident),+ $(,)?) => { vec![$(trial(stringify!($test), $lacks, $test)),+] };
 }
 
 fn main() -> std::process::ExitCode {
-    let mut trials = trials![false;
+    let mut trials = trials![|| None;
         a_suite_with_problems_reports_them_all_and_starts_nothing,
         an_address_of_a_database_in_a_suite_is_refused,
         a_filter_that_matches_nothing_exits_4,
@@ -807,7 +878,7 @@ fn main() -> std::process::ExitCode {
         usage_errors_exit_2_and_help_exits_0,
         doctor_says_what_is_needed_and_what_is_there,
     ];
-    trials.extend(trials![true;
+    trials.extend(trials![no_postgres;
         an_empty_drill_is_green_and_leaves_nothing_behind,
         format_json_prints_the_record_and_nothing_else,
         two_runs_at_once_do_not_meet,
@@ -819,6 +890,9 @@ fn main() -> std::process::ExitCode {
         an_interrupt_in_every_phase_tears_down_and_writes_the_record,
         what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone,
         no_secret_of_a_run_is_in_what_it_leaves,
+    ]);
+    trials.extend(trials![no_redis;
+        no_secret_of_a_run_is_in_an_argument_list_while_it_runs,
     ]);
     macro_rules! contained {
         ($($test:ident),+ $(,)?) => { vec![$(contained(stringify!($test), $test)),+] };
@@ -833,13 +907,15 @@ fn main() -> std::process::ExitCode {
     trials.push(Trial::ignorable_test(
         "ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red",
         || {
-            if chinook().is_none() {
-                return Ok(Completion::ignored_with(
-                    "Chinook_PostgreSql.sql is not here: set REDRILL_SHARED_DATA",
-                ));
-            }
-            ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red()
-                .map(|()| Completion::Completed)
+            unless(no_postgres(), || {
+                if chinook().is_none() {
+                    return Ok(Completion::ignored_with(
+                        "Chinook_PostgreSql.sql is not here: set REDRILL_SHARED_DATA",
+                    ));
+                }
+                ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red()
+                    .map(|()| Completion::Completed)
+            })
         },
     ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

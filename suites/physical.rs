@@ -22,7 +22,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::sync::OnceCell;
 
-use lab::Lab;
+use lab::{Lab, NoSmallDisks};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -38,11 +38,18 @@ fn main() -> ExitCode {
         .tempdir()
         .expect("a directory");
     let missing = runtime.block_on(lab::missing(home.path()));
+    let required = std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some();
     if let Some(why) = &missing
-        && std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some()
+        && required
     {
         panic!("services are required: {why}");
     }
+    // Where services are required, a machine without small disks fails their tests.
+    let (no_small_disks, fails) = match lab::no_small_disks(home.path()) {
+        Some(NoSmallDisks::Lacking(why)) => (Some(why), required),
+        Some(NoSmallDisks::Never(why)) => (Some(why.to_owned()), false),
+        None => (None, false),
+    };
     let lab: Arc<OnceCell<Result<Lab, String>>> = Arc::default();
     let path = home.path().to_owned();
 
@@ -50,7 +57,13 @@ fn main() -> ExitCode {
     macro_rules! trials {
         ($($module:ident::$test:ident),+ $(,)?) => {$({
             let (runtime, lab, path) = (runtime.clone(), lab.clone(), path.clone());
+            let small = stringify!($test).contains("full_disk") || stringify!($test).contains("falls_behind");
+            let why = missing.clone().or(no_small_disks.clone().filter(|_| small));
+            let (ignored, kind) = (why.is_some() && !fails, why.clone().unwrap_or_default());
             let trial = Trial::test(stringify!($test), move || {
+                if let Some(why) = why {
+                    return Err(why.into());
+                }
                 runtime.block_on(async {
                     let lab = lab.get_or_init(|| async {
                         Lab::set_up(&path).await.map_err(|error| error.to_string())
@@ -61,9 +74,7 @@ fn main() -> ExitCode {
                     done
                 })
             });
-            let small = stringify!($test).contains("full_disk") || stringify!($test).contains("falls_behind");
-            let why = missing.clone().or(lab::no_small_disks().filter(|_| small));
-            trials.push(trial.with_ignored_flag(why.is_some()).with_kind(why.unwrap_or_default()));
+            trials.push(trial.with_ignored_flag(ignored).with_kind(kind));
         })+};
     }
     trials![

@@ -41,6 +41,9 @@ use server::{Disk, TestServer};
 /// The system that the cases change.
 const SYSTEM: &str = "suites/postgres_service/system.sql";
 
+/// Why a test cannot run here.
+const NO_SERVER: &str = "no PostgreSQL server is installed";
+
 /// What all tests share: one server, and one seeded database to copy.
 struct Lab {
     ctx: Context,
@@ -252,6 +255,13 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let bin = TestServer::installation();
     let missing = bin.is_none();
+    // Ignored where there is no server, and failed where services are required.
+    let required = std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some();
+    let ignored = missing && !required;
+    let is_there = move || match missing {
+        true => Err(Failed::from(NO_SERVER)),
+        false => Ok(()),
+    };
     let runtime = Arc::new(
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -282,15 +292,16 @@ fn main() -> ExitCode {
         ($name:expr, $ignored:expr, |$lab:ident| $work:expr) => {{
             let (runtime, lab) = (runtime.clone(), lab.clone());
             let trial = Trial::test($name, move || {
+                is_there()?;
                 runtime.block_on(async {
                     let $lab = &*lab;
                     let _shared = lab.alone.read().await;
                     $work.await
                 })
             });
-            trials.push(trial.with_ignored_flag(missing || $ignored).with_kind(
+            trials.push(trial.with_ignored_flag(ignored || $ignored).with_kind(
                 match (missing, $ignored) {
-                    (true, _) => "no PostgreSQL server is installed",
+                    (true, _) => NO_SERVER,
                     (_, true) => "its script is not here",
                     _ => "",
                 },
@@ -306,6 +317,7 @@ fn main() -> ExitCode {
     for (case, undo) in CLUSTER_CASES {
         let (runtime, lab) = (runtime.clone(), lab.clone());
         let trial = Trial::test(format!("seen: {}", case.name), move || {
+            is_there()?;
             runtime.block_on(async {
                 let _alone = lab.alone.write().await;
                 let checked = lab.check(case).await;
@@ -313,7 +325,8 @@ fn main() -> ExitCode {
                 checked
             })
         });
-        trials.push(trial.with_ignored_flag(missing));
+        let kind = if missing { NO_SERVER } else { "" };
+        trials.push(trial.with_ignored_flag(ignored).with_kind(kind));
     }
     for (format, compress) in [
         (DumpFormat::Custom, 9),

@@ -350,13 +350,34 @@ impl Copy {
 /// A disk with room for next to nothing, in the place of a directory. Only root can have one, on this machine.
 pub struct SmallDisk(PathBuf);
 
-/// Why there can be none.
-pub fn no_small_disks() -> Option<String> {
-    match mode() {
-        Mode::Local if nix::unistd::geteuid().is_root() => None,
-        Mode::Local => Some("only root can mount a small disk".to_owned()),
-        _ => Some("no small disk can be mounted in a container".to_owned()),
+/// Why there can be none. In containers that is so wherever the tests run; on this machine it is a lack of it.
+pub enum NoSmallDisks {
+    Never(&'static str),
+    Lacking(String),
+}
+
+/// Mounts one below `dir` to see.
+pub fn no_small_disks(dir: &Path) -> Option<NoSmallDisks> {
+    if mode() != Mode::Local {
+        let why = "no small disk can be mounted in a container";
+        return Some(NoSmallDisks::Never(why));
     }
+    let place = dir.join("small");
+    std::fs::create_dir(&place).expect("a directory");
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let output = command.args(arguments).arg(&place).output();
+        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        }
+    };
+    let mounted =
+        run("mount", &["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).and_then(|()| run("umount", &[]));
+    let why = mounted.err()?;
+    let why = format!("no small disk can be mounted, which takes root: {why}");
+    Some(NoSmallDisks::Lacking(why))
 }
 
 impl SmallDisk {

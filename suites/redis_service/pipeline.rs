@@ -62,8 +62,7 @@ fn entries(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn what_was_backed_up_comes_back_on_another_server() {
+pub async fn what_was_backed_up_comes_back_on_another_server() {
     let world = World::new();
     let source = world.seeded("source", 3_000, &[]).await;
     source.service.write(&world.ctx, 1).await.expect("written");
@@ -90,8 +89,7 @@ async fn what_was_backed_up_comes_back_on_another_server() {
     );
 }
 
-#[tokio::test]
-async fn a_restored_user_gets_in_with_the_old_password() {
+pub async fn a_restored_user_gets_in_with_the_old_password() {
     let world = World::new();
     let source = world.seeded("source", 300, &[]).await;
     let (_, artifact) = world.backup(&source, rdb()).await.expect("backed up");
@@ -111,8 +109,7 @@ async fn a_restored_user_gets_in_with_the_old_password() {
     assert!(client.call(&cmd("FLUSHALL")).await.is_err());
 }
 
-#[tokio::test]
-async fn a_key_whose_time_has_passed_rightly_stays_away() {
+pub async fn a_key_whose_time_has_passed_rightly_stays_away() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     source.run(&world, 0, "SET elapses 1 PX 3000").await;
@@ -131,8 +128,7 @@ async fn a_key_whose_time_has_passed_rightly_stays_away() {
     assert!(!after.expiring.keys().any(|key| elapsed(&key)));
 }
 
-#[tokio::test]
-async fn a_snapshot_that_holds_only_elapsed_keys_restores_to_an_empty_server() {
+pub async fn a_snapshot_that_holds_only_elapsed_keys_restores_to_an_empty_server() {
     let world = World::new();
     let source = world.empty("source", 0, &[]).await;
     source.run(&world, 0, "SET elapses 1 PX 1500").await;
@@ -145,8 +141,7 @@ async fn a_snapshot_that_holds_only_elapsed_keys_restores_to_an_empty_server() {
     world.restore(&artifact, &target).await.expect("restored");
 }
 
-#[tokio::test]
-async fn a_server_that_comes_up_empty_on_a_snapshot_with_keys_is_an_error() {
+pub async fn a_server_that_comes_up_empty_on_a_snapshot_with_keys_is_an_error() {
     let world = World::new();
     let source = world.seeded("source", 300, &[]).await;
     let (_, artifact) = world.backup(&source, rdb()).await.expect("backed up");
@@ -159,8 +154,7 @@ async fn a_server_that_comes_up_empty_on_a_snapshot_with_keys_is_an_error() {
     assert!(error.to_string().contains("came up empty"), "{error}");
 }
 
-#[tokio::test]
-async fn a_save_that_fails_is_an_error_and_not_the_older_file() {
+pub async fn a_save_that_fails_is_an_error_and_not_the_older_file() {
     let world = World::new();
     let source = world.seeded("source", 2_000, &[]).await;
     world.backup(&source, rdb()).await.expect("a first one");
@@ -182,8 +176,7 @@ async fn a_save_that_fails_is_an_error_and_not_the_older_file() {
     assert!(old == still, "the older snapshot is still there");
 }
 
-#[tokio::test]
-async fn a_save_that_already_ran_does_not_count_as_ours() {
+pub async fn a_save_that_already_ran_does_not_count_as_ours() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     source
@@ -201,8 +194,7 @@ async fn a_save_that_already_ran_does_not_count_as_ours() {
     assert_eq!(differences(&before, &after), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_save_that_takes_too_long_ends_at_its_deadline() {
+pub async fn a_save_that_takes_too_long_ends_at_its_deadline() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     source
@@ -213,8 +205,7 @@ async fn a_save_that_takes_too_long_ends_at_its_deadline() {
     assert_eq!(error.kind(), Kind::TimedOut);
 }
 
-#[tokio::test]
-async fn an_interrupted_backup_ends_at_once() {
+pub async fn an_interrupted_backup_ends_at_once() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     source
@@ -230,8 +221,7 @@ async fn an_interrupted_backup_ends_at_once() {
     assert_eq!(error.kind(), Kind::Interrupted);
 }
 
-#[tokio::test]
-async fn a_sound_artifact_is_read_to_its_end() {
+pub async fn a_sound_artifact_is_read_to_its_end() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     let begun = Utc::now() - chrono::Duration::seconds(1);
@@ -286,8 +276,7 @@ fn probe(rdb: &[u8]) -> usize {
     places[0]
 }
 
-#[tokio::test]
-async fn a_flipped_byte_is_refused_by_the_checksum() {
+pub async fn a_flipped_byte_is_refused_by_the_checksum() {
     let (fact, restored) = damaged(|rdb| {
         let place = probe(rdb) + 40;
         rdb[place] ^= 1;
@@ -297,8 +286,7 @@ async fn a_flipped_byte_is_refused_by_the_checksum() {
     assert!(restored.is_err());
 }
 
-#[tokio::test]
-async fn a_flipped_byte_without_a_checksum_is_seen_by_the_content_alone() {
+pub async fn a_flipped_byte_without_a_checksum_is_seen_by_the_content_alone() {
     let (fact, restored) = damaged(|rdb| {
         let place = probe(rdb) + 40;
         rdb[place] ^= 1;
@@ -310,15 +298,13 @@ async fn a_flipped_byte_without_a_checksum_is_seen_by_the_content_alone() {
     assert_eq!(restored.expect("it loads"), ["db0 string"]);
 }
 
-#[tokio::test]
-async fn a_snapshot_that_was_cut_is_refused() {
+pub async fn a_snapshot_that_was_cut_is_refused() {
     let (fact, restored) = damaged(|rdb| rdb.truncate(rdb.len() * 6 / 10)).await;
     assert!(fact.error.is_some());
     assert!(restored.is_err());
 }
 
-#[tokio::test]
-async fn an_empty_file_in_place_of_a_snapshot_is_refused() {
+pub async fn an_empty_file_in_place_of_a_snapshot_is_refused() {
     let (fact, restored) = damaged(Vec::clear).await;
     assert!(fact.error.is_some());
     assert!(restored.is_err());
@@ -326,8 +312,7 @@ async fn an_empty_file_in_place_of_a_snapshot_is_refused() {
 
 const WITH_AOF: &[&str] = &["appendonly yes", "appendfsync always"];
 
-#[tokio::test]
-async fn the_append_only_directory_is_kept_beside_the_snapshot_and_checked() {
+pub async fn the_append_only_directory_is_kept_beside_the_snapshot_and_checked() {
     let world = World::new();
     let source = world.seeded("source", 600, WITH_AOF).await;
     let (taken, artifact) = world
@@ -371,8 +356,7 @@ async fn the_append_only_directory_is_kept_beside_the_snapshot_and_checked() {
     assert!(fact.error.expect("seen").starts_with("redis-check-aof"));
 }
 
-#[tokio::test]
-async fn a_server_without_an_append_only_file_says_so_in_the_artifact() {
+pub async fn a_server_without_an_append_only_file_says_so_in_the_artifact() {
     let world = World::new();
     let source = world.seeded("source", 300, &[]).await;
     let (taken, artifact) = world
@@ -384,8 +368,7 @@ async fn a_server_without_an_append_only_file_says_so_in_the_artifact() {
     assert_eq!(artifact.manifest.files[0].metadata["appendonly"], "no");
 }
 
-#[tokio::test]
-async fn a_source_with_an_append_only_file_gets_one_again_after_loading() {
+pub async fn a_source_with_an_append_only_file_gets_one_again_after_loading() {
     let world = World::new();
     let source = world.seeded("source", 600, WITH_AOF).await;
     let before = source.observe(&world).await;
@@ -412,8 +395,7 @@ async fn a_source_with_an_append_only_file_gets_one_again_after_loading() {
     assert_eq!(after.ledger.len(), 1);
 }
 
-#[tokio::test]
-async fn a_target_with_appendonly_yes_does_not_hide_the_snapshot() {
+pub async fn a_target_with_appendonly_yes_does_not_hide_the_snapshot() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     let before = source.observe(&world).await;
@@ -426,8 +408,7 @@ async fn a_target_with_appendonly_yes_does_not_hide_the_snapshot() {
     );
 }
 
-#[tokio::test]
-async fn no_password_hash_or_canary_stands_in_a_log_or_a_command() {
+pub async fn no_password_hash_or_canary_stands_in_a_log_or_a_command() {
     let world = World::new();
     let source = world.seeded("source", 300, WITH_AOF).await;
     let (_, artifact) = world
@@ -470,8 +451,7 @@ async fn no_password_hash_or_canary_stands_in_a_log_or_a_command() {
     }
 }
 
-#[tokio::test]
-async fn an_artifact_that_cannot_be_read_leaves_nothing_in_the_staging_directory() {
+pub async fn an_artifact_that_cannot_be_read_leaves_nothing_in_the_staging_directory() {
     let world = World::new();
     let source = world.seeded("source", 300, &[]).await;
     let (_, artifact) = world.backup(&source, rdb()).await.expect("backed up");

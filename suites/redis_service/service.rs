@@ -8,8 +8,7 @@ use redrill::suite::{Expect, Smoke};
 
 use crate::world::{PASSWORD, World, differences};
 
-#[tokio::test]
-async fn the_same_seed_gives_the_same_content_on_another_server() {
+pub async fn the_same_seed_gives_the_same_content_on_another_server() {
     let world = World::new();
     let one = world.seeded("one", 2_000, &[]).await;
     let other = world.seeded("other", 2_000, &[]).await;
@@ -26,8 +25,7 @@ async fn the_same_seed_gives_the_same_content_on_another_server() {
     assert!(one.catalogue.contains_key("function redrill"));
 }
 
-#[tokio::test]
-async fn another_seed_gives_other_content() {
+pub async fn another_seed_gives_other_content() {
     let world = World::new();
     let component = world.empty("one", 600, &[]).await;
     component
@@ -46,8 +44,7 @@ async fn another_seed_gives_other_content() {
     assert!(differences(&one, &other).contains(&"db0 string".to_owned()));
 }
 
-#[tokio::test]
-async fn the_seed_makes_as_many_keys_as_the_component_and_the_scale_say() {
+pub async fn the_seed_makes_as_many_keys_as_the_component_and_the_scale_say() {
     let world = World::new();
     let component = world.empty("one", 1_000, &[]).await;
     assert_eq!(
@@ -72,8 +69,7 @@ async fn the_seed_makes_as_many_keys_as_the_component_and_the_scale_say() {
     assert_eq!(population, 2_501);
 }
 
-#[tokio::test]
-async fn the_ledger_is_read_back_by_number() {
+pub async fn the_ledger_is_read_back_by_number() {
     let world = World::new();
     let component = world.empty("one", 0, &[]).await;
     let mut coordinates = Vec::new();
@@ -92,8 +88,7 @@ async fn the_ledger_is_read_back_by_number() {
     assert_eq!(coordinates.len(), 4, "{coordinates:?}");
 }
 
-#[tokio::test]
-async fn no_hash_of_a_password_stands_in_an_observation() {
+pub async fn no_hash_of_a_password_stands_in_an_observation() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     let seen = source.observe(&world).await;
@@ -103,8 +98,7 @@ async fn no_hash_of_a_password_stands_in_an_observation() {
     assert!(longest < 64, "{rules}");
 }
 
-#[tokio::test]
-async fn questions_get_one_value_each_and_what_cannot_be_answered_does_not_hold() {
+pub async fn questions_get_one_value_each_and_what_cannot_be_answered_does_not_hold() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     let question = |ask: &str, expect| Smoke {
@@ -142,8 +136,7 @@ async fn questions_get_one_value_each_and_what_cannot_be_answered_does_not_hold(
     assert!(facts.iter().all(|fact| !fact.holds && fact.answer.is_err()));
 }
 
-#[tokio::test]
-async fn a_lost_server_shows_a_symptom_and_a_healthy_one_none() {
+pub async fn a_lost_server_shows_a_symptom_and_a_healthy_one_none() {
     let world = World::new();
     let source = world.empty("source", 0, &[]).await;
     assert_eq!(source.service.symptom(&world.ctx).await, None);
@@ -154,8 +147,7 @@ async fn a_lost_server_shows_a_symptom_and_a_healthy_one_none() {
     assert!(source.service.observe(&world.ctx).await.is_err());
 }
 
-#[tokio::test]
-async fn keys_that_elapse_while_they_are_read_do_not_disturb() {
+pub async fn keys_that_elapse_while_they_are_read_do_not_disturb() {
     let world = World::new();
     let source = world.seeded("source", 600, &[]).await;
     for round in 0..2_000 {
@@ -173,8 +165,7 @@ async fn keys_that_elapse_while_they_are_read_do_not_disturb() {
     assert_eq!(seen.unreadable, Default::default());
 }
 
-#[tokio::test]
-async fn a_table_that_shrinks_while_it_is_read_gives_the_same_content() {
+pub async fn a_table_that_shrinks_while_it_is_read_gives_the_same_content() {
     let world = World::new();
     let source = world.empty("source", 0, &[]).await;
     source
@@ -212,9 +203,7 @@ fn peak() -> u64 {
     kilobytes / 1_024
 }
 
-#[tokio::test]
-#[ignore = "measures: run it alone, with --ignored"]
-async fn five_million_keys_are_read_in_flat_memory() {
+pub async fn five_million_keys_are_read_in_flat_memory() {
     let world = World::new();
     let source = world.empty("source", 0, &[]).await;
     source.run(&world, 0, "DEBUG POPULATE 5000000 key 32").await;
@@ -231,9 +220,7 @@ async fn five_million_keys_are_read_in_flat_memory() {
     assert!(peak() < 200, "{} MB", peak());
 }
 
-#[tokio::test]
-#[ignore = "measures: run it alone, with --ignored"]
-async fn fifty_thousand_keys_are_seeded_read_backed_up_and_restored_in_seconds() {
+pub async fn fifty_thousand_keys_are_seeded_read_backed_up_and_restored_in_seconds() {
     let world = World::new();
     let source = world.empty("source", 50_000, &[]).await;
     let mut begun = Instant::now();
