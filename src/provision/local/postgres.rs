@@ -126,14 +126,19 @@ impl LocalPostgres {
             .account(self.home.account)
             .daemon(ctx)?;
         let endpoint = self.endpoint();
-        ready::until(
+        let ready = ready::until(
             ctx,
             "postgres",
             ready::deadline(),
             || std::future::ready(daemon.end_in_words()),
             || postgres::answers(ctx, &endpoint),
         )
-        .await?;
+        .await;
+        if let Err(error) = ready {
+            // Gone before anybody hears of it.
+            daemon.kill().await;
+            return Err(error);
+        }
         *self.daemon.lock().await = Some(daemon);
         Ok(())
     }

@@ -82,14 +82,19 @@ impl LocalRedis {
             .account(self.home.account)
             .daemon(ctx)?;
         let endpoint = self.endpoint();
-        ready::until(
+        let ready = ready::until(
             ctx,
             "redis-server",
             ready::deadline(),
             || std::future::ready(daemon.end_in_words()),
             || redis::answers(ctx, &endpoint),
         )
-        .await?;
+        .await;
+        if let Err(error) = ready {
+            // Gone before anybody hears of it.
+            daemon.kill().await;
+            return Err(error);
+        }
         *self.daemon.lock().await = Some(daemon);
         Ok(())
     }
