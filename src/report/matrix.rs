@@ -110,6 +110,11 @@ impl Matrix {
         let unplanted = UNPLANTED
             .iter()
             .map(|(id, what, why)| format!("{id} not planted ({what}): {why}"));
-        std::iter::once(signs).chain(unplanted).collect()
+        let unprovoked = Check::ALL.iter().filter_map(|check| {
+            let why = unprovoked(*check)?;
+            Some(format!("{} not provoked: {why}", check.id()))
+        });
+        let all = std::iter::once(signs).chain(unplanted);
+        all.chain(unprovoked).collect()
     }
 }
