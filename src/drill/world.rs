@@ -400,7 +400,7 @@ pub(super) fn pipeline(
                 // A role that may read everything, and sees no more than its policies let it.
                 Some(Fault::A14) => pipeline
                     .extra_dump_args
-                    .extend(["--role=shop_auditor".into(), "--enable-row-security".into()]),
+                    .extend(["--role=shop_clerk".into(), "--enable-row-security".into()]),
                 Some(Fault::A16) => pipeline
                     .extra_dump_args
                     .push("--exclude-schema=jobs".into()),
