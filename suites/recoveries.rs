@@ -120,11 +120,8 @@ fn when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left() -> R
     Ok(())
 }
 
-fn a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing() -> Result<(), Failed> {
-    let suite = r#"
-[component.db]
-kind = "postgres"
-seed = "seed.sql"
+/// The whole server is lost.
+const LOST: &str = r#"
 [backup.dump]
 schedule = "0 * * * *"
 [scenario.s]
@@ -132,15 +129,18 @@ strike = { fault = "server-lost" }
 at = "20m after dump"
 rpo = "1h"
 rto = "15m"
-[[detection]]
-fault = "A9"
-caught_by = "sequences"
 "#;
+
+fn a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing() -> Result<(), Failed> {
+    let suite = format!(
+        "[component.db]\nkind = \"postgres\"\nseed = \"seed.sql\"\n{LOST}\
+         [[detection]]\nfault = \"A9\"\ncaught_by = \"sequences\"\n"
+    );
     let seed = "create schema shop;
 create table shop.credits (id serial primary key, amount int);
 insert into shop.credits select -n, n from generate_series(1, 50) as n;
 select setval('shop.credits_id_seq', 100);";
-    let (code, drilled) = drill_of(suite, seed)?;
+    let (code, drilled) = drill_of(&suite, seed)?;
     assert_eq!(code, Some(0), "{drilled:#}");
     let caught = drilled["detection"]["outcomes"].to_string();
     assert!(
@@ -151,18 +151,8 @@ select setval('shop.credits_id_seq', 100);";
 }
 
 fn a_redis_that_defines_nothing_drills_green() -> Result<(), Failed> {
-    let suite = r#"
-[component.cache]
-kind = "redis"
-[backup.rdb]
-schedule = "0 * * * *"
-[scenario.s]
-strike = { fault = "server-lost" }
-at = "20m after rdb"
-rpo = "1h"
-rto = "5m"
-"#;
-    let (code, drilled) = drill_of(suite, "")?;
+    let suite = format!("[component.cache]\nkind = \"redis\"\n{LOST}");
+    let (code, drilled) = drill_of(&suite, "")?;
     assert_eq!(code, Some(0), "{drilled:#}");
     Ok(())
 }

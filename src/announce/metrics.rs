@@ -72,7 +72,7 @@ pub(super) fn earlier(record: &Record, suite: &SuiteRecord, before: &History) ->
     });
     let mut records: BTreeMap<String, Option<Record>> = BTreeMap::new();
     let drills = newest.into_iter().filter_map(|(id, entry)| {
-        let read = || before.record(&entry.run).ok();
+        let read = || before.sealed(&entry).ok();
         let record = records.entry(entry.run.clone()).or_insert_with(read);
         let drills = &record.as_ref()?.drills;
         drills.iter().find(|drill| drill.id == id).cloned()
