@@ -123,7 +123,8 @@ pub(super) struct Flags {
     /// The time zone of times that name none, such as those of pg_dump
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     zone: Zone,
-    /// What it is a backup of, in a word; what its content says when not given
+    /// What it is a backup of, in a word; when not given, the database or cluster that its content names, else its engine,
+    /// folder and name
     #[arg(long, value_name = "NAME")]
     lineage: Option<String>,
     /// Compare it with no earlier run
