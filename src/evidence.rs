@@ -284,6 +284,8 @@ pub struct RecoveryFact {
     pub target_before: Option<u64>,
     /// The target was started by this run.
     pub target_started_here: bool,
+    /// There was a target to restore onto.
+    pub provisioned: bool,
     /// The engine's restore really ran.
     pub restore_ran: bool,
     /// Stored bytes that were fetched.

@@ -9,10 +9,10 @@ use crate::plan::{Asked, Drill, DrillKind};
 use crate::suite::{Backup, Brought, Check, ComponentKind, Engine, Method, Scenario, Suite};
 
 mod artifact;
+pub mod caught;
 mod comparison;
 pub mod figures;
 mod given;
-pub mod kinds;
 mod objectives;
 mod process;
 mod promise;

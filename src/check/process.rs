@@ -71,6 +71,19 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
             findings.push(unobserved(facts, &format!("{component} was not restored")));
             continue;
         }
+        let tried = recovery.artifact.is_some();
+        if let Some(error) = recovery
+            .error
+            .as_ref()
+            .filter(|_| tried && !recovery.provisioned)
+        {
+            findings.push(Finding::unknown(
+                "target-not-provisioned",
+                format!("{component}: {error}"),
+                "mend what keeps a server from starting here, then drill again: nothing is known about the backup",
+            ));
+            continue;
+        }
         if let Some(error) = &recovery.error {
             findings.push(Finding::error(
                 "restore-failed",

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::check::kinds;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::suite::findings::FINDINGS;
 use crate::suite::unplanted::UNPLANTED;
 use crate::suite::{Check, Fault, Strike};
 use crate::{gate, history};
@@ -28,7 +28,7 @@ fn words() -> Vec<(&'static str, &'static str, &'static str)> {
     let strikes = Strike::ALL
         .iter()
         .map(|word| ("strike", word.id(), word.meaning()));
-    let findings = kinds::FINDINGS
+    let findings = FINDINGS
         .iter()
         .map(|(id, meaning)| ("finding", *id, *meaning));
     let trend = history::WORDS

@@ -121,12 +121,12 @@ pub(super) async fn archive(
     Ok(fact)
 }
 
-/// An interruption ends the drill; everything else is noted.
+/// An interruption ends the drill, and so does a defect of redrill's own, which says nothing about a backup; everything
+/// else is noted.
 pub(super) fn stop_or_note(error: Error) -> Result<String> {
-    if error.kind() == Kind::Interrupted {
-        Err(error)
-    } else {
-        Ok(error.to_string())
+    match error.kind() {
+        Kind::Interrupted | Kind::Defect => Err(error),
+        _ => Ok(error.to_string()),
     }
 }
 

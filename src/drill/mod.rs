@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use crate::check::caught::{Caught, owed_with_a_fault};
 use crate::check::{self, Terms, figures};
 use crate::clock::{Stopwatch, VirtualClock};
 use crate::context::{Context, Phase};
@@ -163,19 +164,18 @@ fn result_of(terms: &Terms<'_>, mut evidence: Evidence, seconds: f64) -> DrillRe
     }
     let verdict = match &terms.drill.kind {
         DrillKind::Detection {
-            fault: Some(_),
-            caught_by: Some(check),
+            caught_by: Some(catch),
             ..
         } => {
-            let named = outcomes
-                .iter()
-                .find(|(outcome, _)| outcome.check == *check)
-                .map(|(outcome, _)| outcome.verdict);
-            match named {
-                Some(Verdict::Failed) => Verdict::Passed,
-                Some(Verdict::Passed) => Verdict::Failed,
-                Some(Verdict::Undetermined) | None => Verdict::Undetermined,
-            }
+            let said = || outcomes.iter().map(|(outcome, _)| outcome);
+            let owed = said().filter(|outcome| owed_with_a_fault(catch, outcome));
+            // Where the drill itself went wrong, the fault may not have been planted at all.
+            let broken = evidence.failures.iter().map(|_| Verdict::Undetermined);
+            Verdict::worst(
+                std::iter::once(Caught::of(catch, said()).verdict())
+                    .chain(owed.map(|outcome| outcome.verdict))
+                    .chain(broken),
+            )
         }
         _ => Verdict::worst(outcomes.iter().map(|(outcome, _)| outcome.verdict)),
     };

@@ -214,7 +214,7 @@ impl Recovery<'_, '_> {
         if let (Some(by), Some(moment)) = (self.scenario.before_strike, moment) {
             options.target = moment.by(by);
         }
-        plant::in_target(self.world.fault, &mut options)?;
+        plant::in_target(self.world.fault, &mut options).map_err(not_planted)?;
         Ok(options)
     }
 
@@ -238,11 +238,16 @@ impl Recovery<'_, '_> {
             fact.artifact = Some(id.clone());
             fact.newest = Some(id.clone());
             // What was noted of an artifact that was left is not of this one.
-            (fact.replay, fact.restore_ran) = (None, false);
+            (fact.replay, fact.restore_ran, fact.provisioned) = (None, false, false);
             let mut made = None;
             let tried = self.attempt(&candidate, fact, &mut made).await;
             let error = match tried {
-                Err(error) if number < last && error.kind() != Kind::Interrupted => error,
+                Err(error)
+                    if number < last
+                        && !matches!(error.kind(), Kind::Interrupted | Kind::Defect) =>
+                {
+                    error
+                }
                 tried => return tried,
             };
             fact.skipped.push(SkippedFact {
@@ -364,15 +369,21 @@ impl Recovery<'_, '_> {
         let name = &self.component.name;
         let phase = |phase: Phase| self.phase(phase);
         let pipeline = pipeline(candidate.backup, self.component, self.world.fault)?;
-        let (fault, reader, options) = (self.world.fault, &candidate.reader, self.options()?);
+        let (fault, options) = (self.world.fault, self.options()?);
+        let reader = plant::on_the_way(fault, candidate.reader.clone(), self.scenario.rto)
+            .map_err(not_planted)?;
+        let reader = &reader;
 
         let watch = Stopwatch::start();
         let place = target::provision(self, candidate.backup, &phase(Phase::Provision))
             .await
             .doing_with(|| format!("provision a target for {name}"))?;
+        fact.provisioned = true;
         let place = made.insert(place);
         let target = place.service.clone();
-        plant::before_restore(&phase(Phase::Provision), fault, target.as_ref()).await?;
+        plant::before_restore(&phase(Phase::Provision), fault, target.as_ref())
+            .await
+            .map_err(not_planted)?;
         *fact.phases.entry(Phase::Provision).or_default() += watch.seconds();
         fact.target_started_here = self
             .world
@@ -420,7 +431,9 @@ impl Recovery<'_, '_> {
         *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
 
         let server = target.server();
-        plant::in_fetched(&fetching, fault, server.as_ref(), &fetched).await?;
+        plant::in_fetched(&fetching, fault, server.as_ref(), &fetched)
+            .await
+            .map_err(not_planted)?;
         let landing = Landing {
             fetched: &fetched,
             id: &reader.manifest.id,
@@ -482,12 +495,14 @@ impl Recovery<'_, '_> {
             server.as_ref(),
             fetched,
         )
-        .await?;
+        .await
+        .map_err(not_planted)?;
         if fault == Some(Fault::B23Archive) {
             let source = self.world.service(&self.component.name)?.server();
             let archive = pipeline.archive_of(source.as_ref(), &fact.backup);
             plant::in_archive_of_source(&restoring, server.as_ref(), source.as_ref(), archive)
-                .await?;
+                .await
+                .map_err(not_planted)?;
         }
         *fact.phases.entry(Phase::Restore).or_default() += watch.seconds() - replaying;
 
@@ -517,6 +532,14 @@ impl Recovery<'_, '_> {
         fact.seconds = Some(self.declared.seconds());
         self.world.replace(name, target);
         Ok(())
+    }
+}
+
+/// A fault that could not be planted is a defect of the drill: taken for a failed recovery, it would count as caught.
+fn not_planted(error: Error) -> Error {
+    match error.kind() {
+        Kind::Interrupted => error,
+        _ => Error::defect(format!("the fault was not planted: {error}")),
     }
 }
 

@@ -12,7 +12,7 @@ use super::world::{World, pipeline};
 use crate::check::Terms;
 use crate::clock::VirtualClock;
 use crate::context::{Context, Phase};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evidence::{BackupFact, Evidence, LedgerEntry};
 use crate::fault::plant;
 use crate::pipeline::artifact::ArtifactReader;
@@ -177,13 +177,32 @@ async fn earlier_today(
         .iter()
         .filter(|fact| fact.backup == backup.name && fact.at.date_naive() == today);
     let id = earlier.find_map(|fact| fact.artifact.as_ref());
-    let (Some(id), Some(repository)) = (id, world.repositories(backup).into_iter().next()) else {
-        return Ok(None);
+    match id {
+        Some(id) => reader_of(ctx, world, backup, id).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// An artifact of a backup in its nearest repository.
+async fn reader_of(
+    ctx: &Context,
+    world: &World<'_>,
+    backup: &Backup,
+    id: &str,
+) -> Result<ArtifactReader> {
+    let Some(repository) = world.repositories(backup).into_iter().next() else {
+        return Err(Error::defect(format!(
+            "the backup {} has no repository",
+            backup.name
+        )));
     };
     let key = manifest::key_of(&backup.name, id);
     let manifest = Manifest::load(ctx, repository.as_ref(), &key).await?;
-    let reader = ArtifactReader::new(manifest, repository, world.keys_of(backup));
-    Ok(Some(reader))
+    Ok(ArtifactReader::new(
+        manifest,
+        repository,
+        world.keys_of(backup),
+    ))
 }
 
 /// B20: another server altogether, whose backups go to the same place; what was there is gone.
@@ -241,6 +260,14 @@ async fn run(
                 .await?,
         );
         return Ok(fact);
+    }
+    if last && world.fault == Some(Fault::A8Stale) {
+        let older = taken.iter().rfind(|fact| fact.backup == backup.name);
+        let id = older.and_then(|fact| fact.artifact.as_ref());
+        let earlier = id.ok_or_else(|| Error::defect("there is no older dump to store again"))?;
+        let earlier = reader_of(ctx, world, backup, earlier).await?;
+        let content = Content::Again(source.as_ref(), &earlier);
+        return backup::take(ctx, world, backup, content, high_water, look).await;
     }
     if last && world.fault == Some(Fault::B20) {
         let another = another_cluster(ctx, world, backup).await?;

@@ -1,10 +1,11 @@
-//! A repository that gives back damaged bytes for one object: what a bad disk or a hostile hand would do, without
-//! touching the repository itself.
+//! A repository that gives back damaged bytes for one object, or gives them late: what a bad disk, a hostile hand or a bad
+//! network would do, without touching the repository itself.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -21,6 +22,8 @@ pub enum Damage {
     FlipBit(u64),
     /// Everything from this offset on is missing.
     CutAt(u64),
+    /// Nothing comes for so long.
+    Stall(Duration),
 }
 
 /// The repository, one object of which reads damaged.
@@ -50,6 +53,26 @@ pub fn damaged(input: Reading, damage: Damage) -> Reading {
             at: 0,
         }),
         Damage::CutAt(length) => Box::new(input.take(length)),
+        Damage::Stall(time) => Box::new(Stalled {
+            input,
+            over: Box::pin(tokio::time::sleep(time)),
+        }),
+    }
+}
+
+struct Stalled {
+    input: Reading,
+    over: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl AsyncRead for Stalled {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        std::task::ready!(self.over.as_mut().poll(task));
+        Pin::new(&mut self.input).poll_read(task, buffer)
     }
 }
 

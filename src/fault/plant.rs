@@ -8,11 +8,14 @@ mod restore;
 mod wal;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::damaged::{Damage, Damaged};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::pipeline::artifact::ArtifactReader;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::service::postgres::PostgresService;
@@ -28,6 +31,24 @@ pub use wal::{in_archive, in_fetched, in_source, in_target};
 pub fn another_database(component: &Component, server: Arc<dyn Running>) -> Arc<dyn Service> {
     debug_assert!(matches!(component.kind, ComponentKind::Postgres { .. }));
     Arc::new(PostgresService::new(server, "postgres", None))
+}
+
+/// J5: the repository, as a recovery reads it, says nothing for longer than the whole recovery may take.
+pub fn on_the_way(
+    fault: Option<Fault>,
+    artifact: ArtifactReader,
+    objective: Option<Duration>,
+) -> Result<ArtifactReader> {
+    if fault != Some(Fault::J5) {
+        return Ok(artifact);
+    }
+    let largest = artifact.manifest.files.iter().max_by_key(|file| file.bytes);
+    let (Some(file), Some(objective)) = (largest, objective) else {
+        return Err(Error::defect("no file, or no objective, to be late for"));
+    };
+    let stall = Damage::Stall(objective + Duration::from_secs(1));
+    let slow = Damaged::new(artifact.repository().clone(), &file.key, stall);
+    Ok(artifact.through(Arc::new(slow)))
 }
 
 fn flip_middle(bytes: &mut [u8]) {

@@ -375,6 +375,12 @@ impl ArtifactReader {
         Self::new(manifest, self.repository.clone(), self.keys.clone())
     }
 
+    /// The same artifact, read through another view of its repository.
+    #[must_use]
+    pub fn through(&self, repository: Arc<dyn Repository>) -> Self {
+        Self::new(self.manifest.clone(), repository, self.keys.clone())
+    }
+
     /// The repository it is read from.
     pub fn repository(&self) -> &Arc<dyn Repository> {
         &self.repository

@@ -320,7 +320,7 @@ impl Maker<'_> {
                 let kind = DrillKind::Detection {
                     scenario: name.clone(),
                     fault: Some(fault),
-                    caught_by: Some(detection.caught_by),
+                    caught_by: Some(detection.caught_by.clone()),
                 };
                 drills.push(self.drill(ids, title, scenario, at, kind)?);
             }

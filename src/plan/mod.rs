@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use std::time::Duration;
 
-use crate::suite::{Check, Drop, Fault, StrikeTime, Test};
+use crate::suite::{Catch, Drop, Fault, StrikeTime, Test};
 
 mod expand;
 mod select;
@@ -108,8 +108,8 @@ pub enum DrillKind {
         scenario: String,
         /// What is planted; `None` for the healthy twin.
         fault: Option<Fault>,
-        /// The check that must fail because of it.
-        caught_by: Option<Check>,
+        /// Who must catch it.
+        caught_by: Option<Catch>,
     },
 }
 

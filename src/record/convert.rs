@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::check::caught::{Caught, owed_with_a_fault};
 use crate::context::{self, Phase};
 use crate::evidence::{self, Evidence, RecoveryFact, RetentionFact, StrikeFact};
 use crate::origin;
 use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
-use crate::suite::{Check, Engine, Fault, Scenario, StrikeTime, Suite};
+use crate::suite::{Catch, Engine, Fault, Scenario, StrikeTime, Suite};
 
 use super::format::*;
 
@@ -24,10 +25,10 @@ impl From<&DrillResult> for DrillRecord {
         let (verdict, checks, detection) = match &drill.kind {
             plan::DrillKind::Detection {
                 fault: Some(fault),
-                caught_by: Some(named),
+                caught_by: Some(catch),
                 ..
             } => {
-                let (check, detection) = detection(*fault, *named, stated, judged, result.seconds);
+                let (check, detection) = detection(*fault, catch, result, judged);
                 (check.verdict, vec![check], Some(detection))
             }
             _ => (
@@ -164,25 +165,17 @@ fn check(outcome: &Outcome, test: Option<String>) -> CheckRecord {
     }
 }
 
-/// A fault is caught when the named check failed, and by nothing else.
+/// A fault is caught when the named check found it, and by nothing else; and a drill that plants one must itself be well.
 fn detection(
     fault: Fault,
-    named: Check,
-    stated: Verdict,
+    catch: &Catch,
+    result: &DrillResult,
     outcomes: Vec<CheckRecord>,
-    took: f64,
 ) -> (CheckRecord, Detection) {
-    let named = named.id();
-    let said = outcomes
-        .iter()
-        .filter(|check| check.id == named)
-        .map(|check| check.verdict)
-        .max();
-    let verdict = stated.max(match said {
-        Some(Verdict::Failed) => Verdict::Passed,
-        Some(Verdict::Passed) => Verdict::Failed,
-        Some(Verdict::Undetermined) | None => Verdict::Undetermined,
-    });
+    let named = catch.check.id();
+    let said = || result.outcomes.iter().map(|(outcome, _)| outcome);
+    let caught = Caught::of(catch, said());
+    let verdict = Verdict::from(result.verdict.max(caught.verdict()));
     let mut caught_by: Vec<String> = outcomes
         .iter()
         .filter(|check| check.verdict == Verdict::Failed)
@@ -191,43 +184,77 @@ fn detection(
     caught_by.sort_by_key(|id| id != named);
     caught_by.dedup();
     let what = format!("{fault} ({})", fault.meaning());
-    let finding = match (verdict, said) {
-        (Verdict::Passed, _) => None,
-        (Verdict::Failed, Some(Verdict::Failed)) => Some(Finding {
-            kind: "fault-caught-by-accident".to_owned(),
-            severity: Severity::Error,
-            message: format!("{what} was planted; `{named}` failed, but not because of it"),
-            remedy: "compare the findings of the drill with those of its healthy twin".to_owned(),
-            subject: String::new(),
-        }),
-        (Verdict::Failed, _) => Some(Finding {
-            kind: "fault-missed".to_owned(),
-            severity: Severity::Error,
-            message: format!("{what} was planted, and `{named}` did not fail"),
-            remedy: "a backup damaged like this would be trusted: mend the check, or how the fault is planted"
-                .to_owned(),
-            subject: String::new(),
-        }),
-        (Verdict::Undetermined, _) => Some(Finding {
-            kind: "fault-not-judged".to_owned(),
-            severity: Severity::Unknown,
-            message: format!("whether `{named}` catches {what} could not be established"),
-            remedy: "see in the drill's log how far it got".to_owned(),
-            subject: String::new(),
-        }),
+    let finding = |kind: &str, severity, message: String, remedy: &str| Finding {
+        kind: kind.to_owned(),
+        severity,
+        message,
+        remedy: remedy.to_owned(),
+        subject: String::new(),
+    };
+    let missed =
+        "a backup damaged like this would be trusted: mend the check, or how the fault is planted";
+    let findings = match (verdict, caught) {
+        (Verdict::Passed, _) => Vec::new(),
+        (_, Caught::ByAccident) => {
+            let says = catch
+                .says
+                .as_ref()
+                .map(|words| format!(" that says \"{words}\""));
+            vec![finding(
+                "fault-caught-by-accident",
+                Severity::Error,
+                format!(
+                    "{what} was planted; `{named}` failed, but without the finding `{}`{}",
+                    catch.finding,
+                    says.unwrap_or_default()
+                ),
+                "compare the findings of the drill with those of its healthy twin",
+            )]
+        }
+        (_, Caught::NotBy(check)) => vec![finding(
+            "fault-missed",
+            Severity::Error,
+            format!("{what} was planted; `{named}` found it, and `{check}` did not fail"),
+            missed,
+        )],
+        (_, Caught::Missed) => vec![finding(
+            "fault-missed",
+            Severity::Error,
+            format!("{what} was planted, and `{named}` did not fail"),
+            missed,
+        )],
+        (Verdict::Undetermined, _) | (_, Caught::Unknown) => {
+            let mut failures = result.evidence.failures.iter();
+            let why = failures.next().map_or_else(String::new, |failure| {
+                format!(": {}: {}", failure.phase.name(), failure.message)
+            });
+            vec![finding(
+                "fault-not-judged",
+                Severity::Unknown,
+                format!("whether `{named}` catches {what} could not be established{why}"),
+                "see in the drill's log how far it got",
+            )]
+        }
+        // It was caught, and the drill is not well.
+        (Verdict::Failed, Caught::Yes) => said()
+            .filter(|outcome| owed_with_a_fault(catch, outcome))
+            .flat_map(|outcome| &outcome.findings)
+            .map(Finding::from)
+            .collect(),
     };
     let check = CheckRecord {
         id: fault.id().to_owned(),
         test: None,
         verdict,
-        seconds: seconds(took),
-        findings: finding.into_iter().collect(),
+        seconds: seconds(result.seconds),
+        findings,
         observed: outcomes.iter().map(|check| check.observed).sum(),
     };
     let detection = Detection {
         fault: fault.id().to_owned(),
         planted: fault.meaning().to_owned(),
         must_be_caught_by: named.to_owned(),
+        finding: catch.finding.clone(),
         caught_by,
         outcomes,
     };

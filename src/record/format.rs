@@ -525,6 +525,8 @@ pub struct Detection {
     pub planted: String,
     /// The check that must fail because of it.
     pub must_be_caught_by: String,
+    /// The kind of the finding by which it must.
+    pub finding: String,
     /// The checks that failed, the named one first.
     pub caught_by: Vec<String>,
     /// What every check said.

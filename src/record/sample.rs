@@ -18,7 +18,7 @@ use crate::outcome::{
     DrillResult, Finding, Outcome, RpoFigure, RtoFigure, ThroughputFigure, Verdict,
 };
 use crate::plan::{Drill, DrillKind, Timeline};
-use crate::suite::{Check, Fault, Policy, Scenario, Strike, StrikeTime, Suite, Test, Trend};
+use crate::suite::{Catch, Check, Fault, Policy, Scenario, Strike, StrikeTime, Suite, Test, Trend};
 
 pub const SEED: u64 = 20_250_112;
 
@@ -185,7 +185,12 @@ pub fn planted(fault: Fault, by: Check) -> Drill {
     let kind = DrillKind::Detection {
         scenario: "database-corruption".into(),
         fault: Some(fault),
-        caught_by: Some(by),
+        caught_by: Some(Catch {
+            check: by,
+            finding: "row-count-differs".to_owned(),
+            says: None,
+            also: Vec::new(),
+        }),
     };
     drill("detection", fault.id(), fault.meaning(), kind)
 }

@@ -9,7 +9,7 @@ use super::sample::*;
 use super::{LineKind, Start};
 use crate::context::RunId;
 use crate::exit::Exit;
-use crate::outcome::{self, Finding as Found, Outcome};
+use crate::outcome::{self, DrillResult, Finding as Found, Outcome};
 use crate::suite::{Check, Fault};
 
 fn line_names(record: &Record) -> Vec<&str> {
@@ -189,13 +189,25 @@ fn a_fault_is_caught_by_the_check_named_for_it_and_by_no_other() {
     let mut unknown = caught(Fault::A1, named, &[named]);
     unknown.outcomes = vec![(Outcome::of(named, 0, vec![]), None)];
     assert_eq!(judged(unknown), a1(Verdict::Undetermined));
+    let kinds = |result: &DrillResult| {
+        let record = DrillRecord::from(result);
+        let findings = record.checks[0].findings.iter();
+        findings.map(|it| it.kind.clone()).collect::<Vec<_>>()
+    };
     let mut by_accident = caught(Fault::A1, named, &[named]);
-    by_accident.verdict = outcome::Verdict::Failed;
-    let record = DrillRecord::from(&by_accident);
-    assert_eq!(
-        record.checks[0].findings[0].kind,
-        "fault-caught-by-accident"
-    );
+    by_accident.outcomes[0].0.findings[0].kind = "restore-failed";
+    assert_eq!(kinds(&by_accident), ["fault-caught-by-accident"]);
+    // Nothing is proven by a drill that did not plant what it should, whatever failed in it.
+    let mut not_planted = caught(Fault::A1, named, &[named]);
+    not_planted.verdict = outcome::Verdict::Undetermined;
+    assert_eq!(kinds(&not_planted), ["fault-not-judged"]);
+    // It was caught, and something of the drill stayed behind.
+    let mut left = caught(Fault::A1, named, &[named]);
+    let stays = Found::error("left-behind", "a server", "run `redrill reap`");
+    let teardown = Outcome::of(Check::Teardown, 1, vec![stays]);
+    left.outcomes.push((teardown, None));
+    left.verdict = outcome::Verdict::Failed;
+    assert_eq!(kinds(&left), ["left-behind"]);
 }
 
 #[test]

@@ -160,6 +160,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::A6
         | Fault::A7
         | Fault::A8
+        | Fault::A8Stale
         | Fault::A9
         | Fault::A10
         | Fault::A12
@@ -211,6 +212,7 @@ fn needed(fault: Fault) -> Needed {
         Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => Needed::Bucket,
         Fault::H1 | Fault::H2 | Fault::H3 | Fault::H4 => Needed::Encryption,
         Fault::I1 => Needed::Pruned,
+        Fault::J5 => Needed::Pruned,
         Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => Needed::Backup,
     }
 }

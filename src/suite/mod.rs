@@ -44,6 +44,7 @@ pub mod brought;
 mod convert;
 pub mod dump;
 mod find;
+pub mod findings;
 pub mod fit;
 pub mod pattern;
 pub mod pgbackrest;
@@ -486,15 +487,28 @@ pub struct Test {
     pub backup: Option<String>,
 }
 
-/// A fault to plant, and the check that must catch it.
+/// A fault to plant, and who must catch it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detection {
     /// What is planted.
     pub fault: Fault,
-    /// The check that must fail because of it.
-    pub caught_by: Check,
+    /// Who must catch it.
+    pub caught_by: Catch,
     /// The scenario in whose drill it is planted.
     pub scenario: String,
+}
+
+/// What a planted fault must lead to: a check that fails for another reason has not caught it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catch {
+    /// The check that must fail because of the fault.
+    pub check: Check,
+    /// The kind of the finding by which it must.
+    pub finding: String,
+    /// Words that this finding must hold, where its kind alone does not tell the fault from an accident.
+    pub says: Option<String>,
+    /// Checks that must fail as well.
+    pub also: Vec<Check>,
 }
 
 #[cfg(test)]

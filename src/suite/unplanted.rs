@@ -40,7 +40,6 @@ pub const UNPLANTED: &[(&str, &str, &str)] = &[
 /// Why no fault makes a check fail, where none can be planted that would.
 pub fn unprovoked(check: Check) -> Option<&'static str> {
     match check {
-        Check::Rto => Some("a recovery that takes too long would have to be waited for"),
         Check::Teardown => Some("what cannot be removed would stay on this machine"),
         Check::Needs | Check::Baseline | Check::Live | Check::Proven => {
             Some("it is asked of verified artifacts alone, and fails in the tests of these")

@@ -137,7 +137,8 @@ words! {
         A5 = "A5", "pg_restore's errors ignored: a role that the dump names is not there";
         A6 = "A6", "a table missing from the dump";
         A7 = "A7", "globals incomplete: a role is not restored";
-        A8 = "A8", "wrong database dumped, or yesterday's file again";
+        A8 = "A8", "wrong database dumped";
+        A8Stale = "A8-stale", "an older dump stored again as the newest";
         A9 = "A9", "sequence behind its data";
         A10 = "A10", "large objects missing from the dump";
         A12 = "A12", "restored into a database of another locale";
@@ -197,6 +198,7 @@ words! {
         H3 = "H3", "bit flip in the ciphertext";
         H4 = "H4", "ciphertext cut at a chunk border";
         I1 = "I1", "the last good backup pruned after failures";
+        J5 = "J5", "the repository stalls: a recovery takes longer than it may";
         J11 = "J11", "a check that was skipped counted as passed";
         J12 = "J12", "a stale report reused";
         J14 = "J14", "a leftover of an earlier run gives the data";

@@ -363,6 +363,42 @@ fn every_scenario_with_faults_has_one_healthy_twin_before_them() {
 }
 
 #[test]
+fn every_named_test_of_deltacrown_is_shown_failing_by_a_planted_fault() {
+    let (suite, detection) = (shipped("deltacrown"), shipped("detection"));
+    // What a check looks at depends on how the backup was made.
+    let methods = |suite: &Suite, backups: &[String]| -> Vec<_> {
+        let all = suite.backups.iter();
+        all.filter(|backup| backups.contains(&backup.name))
+            .map(|backup| std::mem::discriminant(&backup.method))
+            .collect()
+    };
+    let scenario = |suite: &Suite, name: &str| -> Vec<String> {
+        let found = suite.scenarios.iter().find(|it| it.name == name);
+        found.map(|it| it.recover.clone()).unwrap_or_default()
+    };
+    assert_eq!(suite.tests.len(), 10);
+    for test in &suite.tests {
+        let rehearsal = suite
+            .retention
+            .as_ref()
+            .filter(|_| test.drill == "retention");
+        let backups = match (&test.backup, rehearsal) {
+            (Some(backup), _) => vec![backup.clone()],
+            (None, Some(rehearsal)) => rehearsal.backups.clone(),
+            (None, None) => scenario(&suite, &test.drill),
+        };
+        let judged = methods(&suite, &backups);
+        let shown = detection.detections.iter().any(|it| {
+            let catch = &it.caught_by;
+            let asked = catch.check == test.check || catch.also.contains(&test.check);
+            let planted = methods(&detection, &scenario(&detection, &it.scenario));
+            asked && planted.iter().any(|method| judged.contains(method))
+        });
+        assert!(shown, "no planted fault makes {} fail", test.name);
+    }
+}
+
+#[test]
 fn a_scenario_with_tests_and_faults_is_drilled_by_itself_too_and_no_id_comes_twice() {
     let suite = suite(
         r#"
@@ -388,10 +424,12 @@ fn a_scenario_with_tests_and_faults_is_drilled_by_itself_too_and_no_id_comes_twi
         [[detection]]
         fault = "J11"
         caught_by = "executed"
+        finding = "check-did-not-run"
         scenario = "lost"
         [[detection]]
         fault = "J11"
         caught_by = "executed"
+        finding = "check-did-not-run"
         scenario = "cache-lost"
         "#,
     );

@@ -30,10 +30,12 @@ fn plan() -> Plan {
         [[detection]]
         fault = "A1"
         caught_by = "readable"
+        finding = "unreadable"
         scenario = "planted"
         [[detection]]
         fault = "A6"
         caught_by = "content"
+        finding = "part-missing"
         scenario = "planted"
     "#;
     let suite = parse(text, Path::new("shop.toml")).expect("is a suite");

@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+use super::super::findings::FINDINGS;
 use super::super::fit;
 use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Brought, Check, Component, Detection, Fault, RetentionRehearsal, Scenario, Test,
+    Backup, Brought, Catch, Check, Component, Detection, Fault, RetentionRehearsal, Scenario, Test,
 };
 use super::{Declared, Known};
 
@@ -130,16 +131,20 @@ fn items<'a>(top: &Table<'a>, word: &'static str) -> Vec<Value<'a>> {
 
 fn check<'a>(table: &Table<'a>, key: &'static str, what: &str) -> Option<(Check, Value<'a>)> {
     let value = table.require(key, what)?;
+    Some((known_check(&value)?, value))
+}
+
+fn known_check(value: &Value<'_>) -> Option<Check> {
     let word = value.text("the name of a check")?;
-    let Some(check) = Check::find(word) else {
+    let found = Check::find(word);
+    if found.is_none() {
         let all = Check::ALL.iter().map(|check| check.id());
         value.wrong(
             format!("there is no check `{word}`"),
             did_you_mean(word, all),
         );
-        return None;
-    };
-    Some((check, value))
+    }
+    found
 }
 
 /// Where a test is judged: `scenario = NAME`, `drill = "retention"`, or what is meant when neither is said.
@@ -281,14 +286,13 @@ pub(super) fn detections(
                 }
                 Some((fault?, value))
             });
-        let caught_by = check(&table, "caught_by", "the check that must catch it");
+        let caught_by = catch(&table);
         let scenario = match table.get("scenario") {
             Some(value) => drilled(&value, scenarios),
             None => scenarios.refer_or_only(&table, "scenario"),
         };
         table.finish();
-        let (Some((fault, value)), Some((caught_by, _)), Some(scenario)) =
-            (fault, caught_by, scenario)
+        let (Some((fault, value)), Some(caught_by), Some(scenario)) = (fault, caught_by, scenario)
         else {
             continue;
         };
@@ -309,6 +313,40 @@ pub(super) fn detections(
         });
     }
     all
+}
+
+/// Who must catch a fault: `caught_by` names the check, `finding` and `says` what it must find, `also` further checks.
+fn catch(table: &Table<'_>) -> Option<Catch> {
+    let named = check(table, "caught_by", "the check that must catch it");
+    let finding = table.require(
+        "finding",
+        "the kind of the finding by which it must, see `redrill explain`",
+    );
+    let finding = finding.and_then(|value| {
+        let word = value.text("the kind of a finding")?;
+        let known = || FINDINGS.iter().map(|(kind, _)| *kind);
+        if !known().any(|kind| kind == word) {
+            let message = format!("there is no finding `{word}`");
+            value.wrong(message, did_you_mean(word, known()));
+            return None;
+        }
+        Some(word.to_owned())
+    });
+    let says = table.get("says").and_then(|value| {
+        let words = value.line("words of the finding's message")?;
+        Some(words.to_owned())
+    });
+    let also = table
+        .get("also")
+        .map(|value| value.list("a list of checks"));
+    let also = also.into_iter().flatten();
+    let also = also.filter_map(|value| known_check(&value)).collect();
+    Some(Catch {
+        check: named?.0,
+        finding: finding?,
+        says,
+        also,
+    })
 }
 
 fn can_be_planted(fault: Fault, value: &Value<'_>, scenario: Option<&Scenario>, known: &Known<'_>) {
