@@ -173,3 +173,153 @@ pub(super) fn rto(facts: &Facts<'_>) -> Outcome {
     }
     Outcome::of(Check::Rto, 1, findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chrono::{DateTime, TimeDelta, Utc};
+
+    use super::*;
+    use crate::check::{Terms, judge};
+    use crate::context::Phase;
+    use crate::evidence::{
+        BackupFact, Evidence, LedgerEntry, Observation, RecoveryFact, Sample, StrikeFact,
+    };
+    use crate::outcome::{Outcome, Verdict};
+    use crate::plan::{Options, expand};
+
+    const SUITE: &str = "[component.db]\nkind = \"postgres\"\nproduction_size = \"1 GB\"\n\
+        [backup.b]\nschedule = \"@hourly\"\n\
+        [scenario.s]\nstrike = { fault = \"server-lost\" }\nat = [\"59m after b\", \"worst\"]\nrpo = \"1h\"\nrto = \"10m\"\n";
+
+    /// What a check says of the scenario's drill at one of its times.
+    fn said(check: Check, worst: bool, evidence: &Evidence) -> Outcome {
+        let suite = crate::suite::parse(SUITE, std::path::Path::new("s.toml")).expect("is a suite");
+        let plan = expand(&suite, &Options::default()).expect("unfolds");
+        let is_it = |kind: &DrillKind| matches!(kind, DrillKind::Scenario { at, .. } if (*at == StrikeTime::Worst) == worst);
+        let mut drills = plan.drills.iter();
+        let terms = Terms {
+            suite: &suite,
+            drill: drills.find(|drill| is_it(&drill.kind)).expect("is drilled"),
+        };
+        judge(check, evidence, &terms, None)
+    }
+
+    fn kinds(outcome: &Outcome) -> Vec<&str> {
+        outcome.findings.iter().map(|it| it.kind).collect()
+    }
+
+    fn minute(minute: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minute)
+    }
+
+    /// One write a minute from minute 1 on, struck at minute 100; a recovery of 100 MB in `seconds`, of which came back
+    /// `back`.
+    fn drill(back: BTreeSet<u64>, seconds: f64) -> Evidence {
+        let observed = |ledger| Observation {
+            bytes: 100_000_000,
+            ledger,
+            ..Observation::default()
+        };
+        let window = (minute(0), minute(1));
+        Evidence {
+            strike: Some(StrikeFact {
+                at: minute(100),
+                done: minute(100),
+                ..StrikeFact::default()
+            }),
+            ledger: (1..=100)
+                .map(|number: u64| LedgerEntry {
+                    component: "db".to_owned(),
+                    number,
+                    at: minute(number.cast_signed()),
+                    coordinate: String::new(),
+                })
+                .collect(),
+            backups: vec![BackupFact {
+                backup: "b".to_owned(),
+                component: "db".to_owned(),
+                artifact: Some("one".to_owned()),
+                at: minute(0),
+                window,
+                seconds: 60.0,
+                error: None,
+                refused: None,
+                source: Some(observed(BTreeSet::new())),
+                high_water: 0,
+                stored: Vec::new(),
+                readable: None,
+            }],
+            recoveries: vec![RecoveryFact {
+                component: "db".to_owned(),
+                backup: "b".to_owned(),
+                artifact: Some("one".to_owned()),
+                seconds: Some(seconds),
+                phases: [(Phase::Provision, 1.0), (Phase::Restore, seconds - 1.0)].into(),
+                expected: Some(observed(BTreeSet::new())),
+                restored: Some(observed(back)),
+                ..RecoveryFact::default()
+            }],
+            recovery_seconds: Some(seconds),
+            ..Evidence::default()
+        }
+    }
+
+    /// What a calibration at half the size measured.
+    fn calibrated(mut evidence: Evidence, moving_seconds: f64) -> Evidence {
+        evidence.samples.push(Sample {
+            component: "db".to_owned(),
+            bytes: 50_000_000,
+            moving_seconds,
+            backup_seconds: 30.0,
+        });
+        evidence
+    }
+
+    #[test]
+    fn a_loss_is_held_to_its_objective_by_the_ledger_and_a_hole_fails_whatever_the_objective() {
+        // Write 40 is the oldest that is lost: sixty minutes, and no more.
+        let kept = said(Check::Rpo, false, &drill((1..40).collect(), 5.0));
+        assert_eq!(kept.verdict, Verdict::Passed, "{:?}", kept.findings);
+        let lost = said(Check::Rpo, false, &drill((1..39).collect(), 5.0));
+        assert_eq!(lost.verdict, Verdict::Failed);
+        assert!(kinds(&lost).contains(&"rpo-missed"), "{:?}", kinds(&lost));
+        let hole = (1..=100).filter(|number| *number != 99).collect();
+        let hole = said(Check::Rpo, false, &drill(hole, 5.0));
+        assert_eq!(kinds(&hole)[0], "hole-in-the-ledger");
+        assert_eq!(hole.verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn at_the_worst_moment_a_schedule_that_cannot_keep_the_objective_is_told_and_a_larger_loss_fails()
+     {
+        // The period of an hour, and the minute that the dump takes: the schedule explains 61 minutes, and not 63.
+        let explained = said(Check::Rpo, true, &drill((1..39).collect(), 5.0));
+        assert_eq!(explained.verdict, Verdict::Passed);
+        assert_eq!(
+            kinds(&explained),
+            ["worst-case-beyond-objective", "schedule-cannot-keep-rpo"]
+        );
+        let beyond = said(Check::Rpo, true, &drill((1..37).collect(), 5.0));
+        assert_eq!(kinds(&beyond)[0], "rpo-missed");
+        assert_eq!(beyond.verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_recovery_is_held_to_its_objective_as_measured_and_as_projected() {
+        let back = || (1..=100).collect();
+        // 100 MB in 31 s, 50 MB in 16: a gigabyte in 301 s, half of what it may take.
+        let kept = said(Check::Rto, false, &calibrated(drill(back(), 31.0), 15.0));
+        assert_eq!((kept.verdict, kinds(&kept)), (Verdict::Passed, vec![]));
+        // As measured well within it, and a gigabyte in 701 s.
+        let projected = said(Check::Rto, false, &calibrated(drill(back(), 71.0), 35.0));
+        assert_eq!(kinds(&projected), ["projected-rto-missed"]);
+        assert_eq!(projected.verdict, Verdict::Failed);
+        let measured = said(Check::Rto, false, &calibrated(drill(back(), 600.5), 600.0));
+        assert_eq!(kinds(&measured)[0], "rto-missed");
+        // With one size nothing is projected, and that is said.
+        let alone = said(Check::Rto, false, &drill(back(), 31.0));
+        assert_eq!(kinds(&alone), ["not-projected"]);
+    }
+}

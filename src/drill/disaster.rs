@@ -3,6 +3,7 @@
 //!
 //! Not here: how a thing is struck (see [`crate::fault::strike`]).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -198,7 +199,8 @@ async fn symptom(ctx: &Context, world: &World<'_>, name: &str) -> Result<String>
     Ok(wrong.map_or_else(String::new, |wrong| wrong.in_words()))
 }
 
-/// At the worst moment the next backup has nearly completed: the strike comes after its projected duration.
+/// At the worst moment the next backup has nearly completed: the strike comes after its projected duration. Where several
+/// components are struck at once, none of their backups has: it comes after the shortest of them.
 fn worst_moment(terms: &Terms<'_>, evidence: &Evidence) -> Duration {
     let DrillKind::Scenario {
         at: StrikeTime::Worst,
@@ -207,13 +209,14 @@ fn worst_moment(terms: &Terms<'_>, evidence: &Evidence) -> Duration {
     else {
         return Duration::ZERO;
     };
-    terms
-        .backups()
-        .iter()
-        .filter_map(|backup| figures::worst_delay(evidence, terms, &backup.name))
-        .map(Duration::from_secs_f64)
-        .max()
-        .unwrap_or_default()
+    let mut delays: BTreeMap<&str, Duration> = BTreeMap::new();
+    for backup in terms.backups() {
+        if let Some(seconds) = figures::worst_delay(evidence, terms, &backup.name) {
+            let longest = delays.entry(&backup.component).or_default();
+            *longest = (*longest).max(Duration::from_secs_f64(seconds));
+        }
+    }
+    delays.into_values().min().unwrap_or_default()
 }
 
 /// The mirror runs once more on the emptied source, as its schedule would have it: it must refuse.
