@@ -479,3 +479,6 @@ impl Stream {
         (self.stdout, self.ended)
     }
 }
+
+#[cfg(test)]
+mod tests;
