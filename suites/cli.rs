@@ -751,7 +751,7 @@ fn main() -> std::process::ExitCode {
         disks::a_disk_that_fills_as_a_backup_is_stored_is_said_and_cleaned_up,
         disks::a_disk_that_fills_as_a_backup_is_fetched_is_said_and_cleaned_up,
         disks::a_disk_that_fills_as_a_backup_is_restored_is_said_and_cleaned_up,
-        disks::reports_that_can_no_longer_be_written_are_said_and_change_no_verdict,
+        disks::reports_that_can_no_longer_be_written_to_are_said_and_accuse_no_backup,
         foreign::ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red,
     ]);
     macro_rules! contained {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::programs::{run_with, stand_in};
+use crate::programs::{installed, run_with, stand_in};
 use crate::{DB, Outcome, Place, exits, says};
 
 /// Real data that is not part of this repository, where it is: `REDRILL_SHARED_DATA`, or `../shared/data` beside the
@@ -48,7 +48,7 @@ fn green_and_red(seed: &Path) -> Outcome {
     let path = red.suite(&suite.replace("compress = 6", "compress = 0"));
     // Every dump loses an artist's name to another before it is sealed.
     let script = "set -o pipefail\n$real \"$@\" | LC_ALL=C sed 's/2\\tAccept$/2\\tExcept/'";
-    let changing = stand_in(&red, "pg_dump", script)?;
+    let changing = stand_in(&red, &installed("pg_dump")?, script)?;
     let output = run_with(&red.drill(&path, &[]), &[changing])?;
     exits(&output, 1)?;
     says(&output, &["content-differs: db: public.artist: same count"])?;
