@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::error::{Doing, Error, Result};
 
 /// The name of one run: carried by every directory, container, database role and bucket that it starts.
@@ -242,6 +242,19 @@ impl Context {
                 seconds,
                 log,
             });
+    }
+
+    /// Does work over a connection and notes it, as the command that an operator would type for it.
+    pub async fn noting<T>(
+        &self,
+        command: impl Into<String>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let watch = Stopwatch::start();
+        let done = work.await;
+        let exit = done.is_ok().then_some(0);
+        self.note(command, exit, watch.seconds(), Path::new(""));
+        done
     }
 
     /// All steps so far, in the order in which they ended.

@@ -29,6 +29,12 @@ pub enum Kind {
     Defect,
 }
 
+/// What a full disk is called, by the system and by every program, and what the user can do about it.
+const DISK_FULL: (&str, &str) = (
+    "No space left on device",
+    "make room there; servers, dumps and repositories of a drill lie below TMPDIR (/tmp where it is not set), reports in --out",
+);
+
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -110,7 +116,10 @@ impl Error {
 
     /// What the user can do, where that is known.
     pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref().or(self.last_resort.as_deref())
+        let full = self.messages.iter().any(|it| it.contains(DISK_FULL.0));
+        let full = full.then_some(DISK_FULL.1);
+        let own = self.hint.as_deref();
+        own.or(full).or(self.last_resort.as_deref())
     }
 
     /// The message without its hint.
@@ -226,6 +235,18 @@ mod tests {
         assert_eq!(error.hint_text(), Some("the whole log is tar.log"));
         let error = error.hint("recover the backup before it");
         assert_eq!(error.hint_text(), Some("recover the backup before it"));
+    }
+
+    #[test]
+    fn a_full_disk_has_a_hint_whoever_says_so() {
+        let said = Error::failed("pg_restore: could not extend file: No space left on device");
+        let error = said.last_resort("the whole log is x.log").doing("restore");
+        assert!(
+            error
+                .hint_text()
+                .is_some_and(|hint| hint.contains("TMPDIR")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -419,7 +419,13 @@ pub struct EncryptionFact {
     pub searched_bytes: u64,
     /// How many names and metadata values were searched.
     pub searched_names: u64,
-    /// The canary was really in the source (a search for what was never planted proves nothing).
+    /// How many places of temporary files were searched.
+    pub searched_places: u64,
+    /// What could not be looked at or tried, and why.
+    pub unobserved: Vec<String>,
+    /// What was begun in a repository and never became whole.
+    pub unfinished: Vec<String>,
+    /// The canary was read back from the source (a search for what was never planted proves nothing).
     pub canary_planted: bool,
     /// Stored files that are not ciphertext, by their first bytes (compressed plaintext hides a canary).
     pub plaintext_files: Vec<String>,
@@ -434,7 +440,7 @@ pub struct EncryptionFact {
 /// An attempt to read an artifact that must fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptFact {
-    /// What was tried: `wrong key`, `no key`, `one bit flipped`, `cut at a chunk border`, …
+    /// What was tried, on which file of which repository: `a wrong key, dump in offsite`.
     pub what: String,
     /// It failed, as it must.
     pub failed: bool,

@@ -1,6 +1,6 @@
 //! Drills as tests: plan → trials for libtest-mimic. A drill runs once and is shared by its trials; a trial that
 //! cannot run for want of services is ignored with the reason, never passed, and fails where services are required
-//! (`REDRILL_REQUIRE_SERVICES=1`).
+//! (`REDRILL_REQUIRE_SERVICES=1`). Ctrl-C and SIGTERM end the drills, teardown included; what they left unjudged fails.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::cancelled_by_signals;
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
 use crate::drill::floor::Floor;
@@ -26,6 +27,8 @@ use crate::suite::{self, Suite};
 
 /// The scale of drills run as tests, unless `REDRILL_SCALE` says otherwise: small, as every check runs every time.
 const SCALE: f64 = 0.1;
+/// Why a trial failed that was never begun, or not ended.
+const INTERRUPTED: &str = "interrupted";
 
 /// Runs every check of every suite as a test.
 pub fn run(arguments: &Arguments) -> Result<Conclusion> {
@@ -131,8 +134,8 @@ fn together(
     let (stage, suite) = (stage.clone(), suite.clone());
     Trial::ignorable_test(name, move || {
         for index in &drills {
-            if let Err(reason) = stage.can(*index) {
-                return without_services(&reason);
+            if let Some(ignored) = stage.lacks(*index)? {
+                return Ok(ignored);
             }
         }
         let run = RunId::fresh(SystemClock.now());
@@ -184,6 +187,11 @@ struct Stage {
 
 impl Stage {
     fn new(suites: Vec<Suite>, drills: Vec<Drill>) -> Result<Self> {
+        let runtime = Runtime::new().doing("start the runtime")?;
+        let cancel = {
+            let _within = runtime.enter();
+            cancelled_by_signals()?
+        };
         Ok(Self {
             results: drills.iter().map(|_| OnceLock::new()).collect(),
             suites,
@@ -191,9 +199,9 @@ impl Stage {
             turns: Arc::new(Semaphore::new(runner::usual_jobs().into())),
             floor: Floor::default(),
             services: Default::default(),
-            runtime: Runtime::new().doing("start the runtime")?,
+            runtime,
             folder: tempfile::tempdir().doing("make a folder for logs")?,
-            cancel: CancellationToken::new(),
+            cancel,
         })
     }
 
@@ -226,10 +234,15 @@ impl Stage {
         })
     }
 
-    /// Whether everything is there that a drill needs, or what is not.
-    fn can(&self, index: usize) -> std::result::Result<(), String> {
+    /// How a trial ends where something is lacking that its drill needs. What was interrupted has failed: nobody knows
+    /// what it lacks.
+    fn lacks(&self, index: usize) -> std::result::Result<Option<Completion>, Failed> {
         let chosen = self.services(&self.drills[index]).as_ref();
-        chosen.map(drop).map_err(Clone::clone)
+        match chosen {
+            _ if self.cancel.is_cancelled() => Err(Failed::from(INTERRUPTED)),
+            Ok(_) => Ok(None),
+            Err(reason) => without_services(reason).map(Some),
+        }
     }
 
     fn context(&self, name: &str) -> Result<Context> {
@@ -246,6 +259,9 @@ impl Stage {
     fn result(&self, index: usize) -> &std::result::Result<DrillResult, String> {
         self.results[index].get_or_init(|| {
             let _turn = self.runtime.block_on(self.turns.acquire());
+            if self.cancel.is_cancelled() {
+                return Err(INTERRUPTED.to_owned());
+            }
             let Ok(chosen) = self.services(&self.drills[index]) else {
                 return Err("no services".to_owned());
             };
@@ -286,8 +302,8 @@ fn trials(stage: &Arc<Stage>, index: usize, drill: &Drill) -> Vec<Trial> {
                  what: String| {
         let stage = stage.clone();
         Trial::ignorable_test(name, move || {
-            if let Err(reason) = stage.can(index) {
-                return without_services(&reason);
+            if let Some(ignored) = stage.lacks(index)? {
+                return Ok(ignored);
             }
             let result = stage
                 .result(index)

@@ -6,15 +6,24 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 
 #[path = "cli/arguments.rs"]
 mod arguments;
+#[path = "cli/disks.rs"]
+mod disks;
+#[path = "cli/foreign.rs"]
+mod foreign;
+mod mounts;
+#[path = "cli/programs.rs"]
+mod programs;
+#[path = "cli/signals.rs"]
+mod signals;
 
-use arguments::no_secret_of_a_run_is_in_an_argument_list_while_it_runs;
+use arguments::no_secret_of_a_run_is_in_an_argument_list_or_in_what_it_leaves;
+use signals::interrupted;
 
 type Outcome = Result<(), Failed>;
 
@@ -228,6 +237,64 @@ fn two_runs_at_once_do_not_meet() -> Outcome {
     one.is_clean()
 }
 
+fn two_runs_at_once_share_a_reports_folder() -> Outcome {
+    let place = Place::new();
+    let suite = place.suite(DB);
+    let spawn = || {
+        let mut command = place.drill(&suite, &[]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let (first, second) = (spawn()?, spawn()?);
+    exits(&first.wait_with_output()?, 0)?;
+    exits(&second.wait_with_output()?, 0)?;
+    place.is_clean()?;
+    let reports = std::fs::read_dir(place.path("reports"))?.flatten();
+    let records = reports.filter(|report| report.path().join("record.json").is_file());
+    let history = std::fs::read_to_string(place.path("reports/history.jsonl"))?;
+    let (records, lines) = (records.count(), history.lines().count());
+    if (records, lines) != (2, 2) {
+        return Err(format!("{records} records and {lines} lines of history").into());
+    }
+    let out = place.path("reports");
+    let shown = place.run(&["history", "--out", out.to_str().expect("utf-8")]);
+    exits(&shown, 0)?;
+    says(&shown, &["mine/lost"])
+}
+
+fn progress_is_drawn_on_a_terminal_and_told_in_lines_elsewhere() -> Outcome {
+    let place = Place::new();
+    let drill = place.drill(&place.suite(DB), &[]);
+    let words = std::iter::once(drill.get_program()).chain(drill.get_args());
+    let line: Vec<String> = words
+        .map(|word| redrill::process::quoted(&word.to_string_lossy()))
+        .collect();
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &line.join(" "), "/dev/null"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("TMPDIR", place.tmp())
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null());
+    let on_terminal = command.output()?;
+    exits(&on_terminal, 0)?;
+    let drawn = text(&on_terminal.stdout);
+    // Drawn over and over in one place, and no line for each phase.
+    if !drawn.contains("\u{1b}[") || drawn.matches("mine/lost").count() < 2 {
+        return Err(format!("nothing was drawn: {drawn:?}").into());
+    }
+    says(&on_terminal, &["PASSED"])?;
+    let elsewhere = place.drill(&place.suite(DB), &[]).output()?;
+    exits(&elsewhere, 0)?;
+    if text(&elsewhere.stderr).contains('\u{1b}') {
+        return Err("what is no terminal got the signs of one".into());
+    }
+    says(&elsewhere, &["restore:"])
+}
+
 fn settings_of_the_user_lead_no_tool_astray() -> Outcome {
     let place = Place::new();
     let mut command = place.drill(&place.suite(DB), &[]);
@@ -352,95 +419,9 @@ fn a_server_that_never_gets_ready_is_given_up_at_the_deadline() -> Outcome {
     place.is_clean()
 }
 
-fn a_backup_that_hangs_is_ended_at_its_deadline_with_its_process_group() -> Outcome {
-    let place = Place::new();
-    let suite =
-        place.suite(&DB.replace("encrypt = \"age\"", "encrypt = \"age\"\ndeadline = \"1ms\""));
-    let output = place.drill(&suite, &[]).output()?;
-    exits(&output, 1)?;
-    says(&output, &["did not end within 1ms", "deadline"])?;
-    place.is_clean()
-}
-
-fn a_full_disk_is_said_and_cleaned_up() -> Outcome {
-    let place = Place::new();
-    let tmp = place.tmp();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=30m,mode=755", "tmpfs"])
-        .arg(&tmp)
-        .output()?;
-    if !mounted.status.success() {
-        return Err(format!(
-            "this test mounts a small file system, which needs root: {}",
-            text(&mounted.stderr)
-        )
-        .into());
-    }
-    let output = place.drill(&place.suite(DB), &[]).output();
-    let clean = place.is_clean();
-    Command::new("umount").arg(&tmp).status()?;
-    let output = output?;
-    if output.status.success() {
-        return Err("a drill on a full disk passed".into());
-    }
-    says(&output, &["No space left on device"])?;
-    clean
-}
-
-/// Interrupts a run once `word` has been said, and waits for its end.
-fn interrupted(place: &Place, services: &str, word: &str, signal: &str) -> Result<Output, Failed> {
-    use std::io::{BufRead as _, BufReader, Read as _};
-    let mut child = place
-        .drill_on(services, &place.suite(DB), &[])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut lines = BufReader::new(child.stderr.take().ok_or("no stderr")?);
-    let mut said = String::new();
-    while !said.contains(word) {
-        if lines.read_line(&mut said)? == 0 {
-            return Err(format!("ended before it said {word:?}: {said}").into());
-        }
-    }
-    Command::new("kill")
-        .args([format!("-{signal}"), child.id().to_string()])
-        .status()?;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    lines.read_to_string(&mut said)?;
-    if Instant::now() > deadline {
-        return Err("teardown took more than a minute".into());
-    }
-    let mut output = child.wait_with_output()?;
-    output.stderr = said.into_bytes();
-    Ok(output)
-}
-
-fn an_interrupt_in_every_phase_tears_down_and_writes_the_record() -> Outcome {
-    for (word, signal) in [
-        ("prepare:", "INT"),
-        ("backup:", "TERM"),
-        ("observe:", "INT"),
-        ("strike:", "TERM"),
-        ("restore:", "INT"),
-        ("teardown:", "TERM"),
-    ] {
-        let place = Place::new();
-        let output = interrupted(&place, "local", word, signal)?;
-        exits(&output, 130).map_err(|error| format!("{word} {signal}: {error:?}"))?;
-        place
-            .is_clean()
-            .map_err(|error| format!("{word} {signal}: {error:?}"))?;
-        let record = place.record()?;
-        if record["state"] != "interrupted" {
-            return Err(format!("{word}: the record says {}", record["state"]).into());
-        }
-    }
-    Ok(())
-}
-
 fn what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone() -> Outcome {
     let place = Place::new();
-    let killed = interrupted(&place, "local", "restore:", "KILL")?;
+    let killed = interrupted(&place, "local", DB, "restore:", "KILL")?;
     if killed.status.code().is_some() {
         return Err("the run was not killed".into());
     }
@@ -566,7 +547,7 @@ fn an_interrupt_in_containers_tears_down() -> Outcome {
     let before = held("none")?;
     for (word, signal) in [("prepare:", "INT"), ("restore:", "TERM")] {
         let place = Place::new();
-        let output = interrupted(&place, "containers", word, signal)?;
+        let output = interrupted(&place, "containers", DB, word, signal)?;
         exits(&output, 130)?;
         place.is_clean()?;
         same_as_before(&before, &run_of(&place)?)?;
@@ -577,7 +558,7 @@ fn an_interrupt_in_containers_tears_down() -> Outcome {
 fn containers_of_a_killed_run_are_reaped() -> Outcome {
     let place = Place::new();
     let before = held("none")?;
-    interrupted(&place, "containers", "restore:", "KILL")?;
+    interrupted(&place, "containers", DB, "restore:", "KILL")?;
     let run = run_of(&place)?;
     if held(&run)? == before {
         return Err("a killed run left no container: there is nothing to reap".into());
@@ -605,144 +586,6 @@ fn an_image_that_is_missing_exits_3_and_says_how_to_get_it() -> Outcome {
         ],
     )?;
     place.is_clean()
-}
-
-fn no_secret_of_a_run_is_in_what_it_leaves() -> Outcome {
-    let place = Place::new();
-    exits(&place.drill(&place.suite(DB), &[]).output()?, 0)?;
-    let mut dirs = vec![place.path("reports")];
-    let mut seen = 0;
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir)?.flatten() {
-            if entry.path().is_dir() {
-                dirs.push(entry.path());
-                continue;
-            }
-            seen += 1;
-            let bytes = text(&std::fs::read(entry.path())?);
-            for word in ["AGE-SECRET-KEY-", "PGPASSWORD=", "requirepass", "canary"] {
-                // The name of a check or a finding may say canary; a planted one is `canary` and 24 hex digits.
-                let hit = bytes.match_indices(word).any(|(at, _)| {
-                    word != "canary"
-                        || bytes[at + 6..]
-                            .chars()
-                            .take(24)
-                            .filter(char::is_ascii_hexdigit)
-                            .count()
-                            == 24
-                });
-                if hit {
-                    return Err(format!("{} holds {word}", entry.path().display()).into());
-                }
-            }
-        }
-    }
-    if seen < 5 {
-        Err(format!("only {seen} files were looked at").into())
-    } else {
-        Ok(())
-    }
-}
-
-/// Real data that nobody here wrote, where it is: `REDRILL_SHARED_DATA`, or `../shared/data` beside the checkout.
-fn chinook() -> Option<PathBuf> {
-    let dir = std::env::var_os("REDRILL_SHARED_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
-    Some(dir.join("Chinook_PostgreSql.sql")).filter(|path| path.is_file())
-}
-
-fn ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red() -> Outcome {
-    let place = Place::new();
-    let seed = chinook().ok_or("no Chinook")?;
-    let suite = DB.replace(
-        "kind = \"postgres\"",
-        &format!(
-            "kind = \"postgres\"\nseed = {:?}",
-            std::fs::canonicalize(seed)?.display().to_string()
-        ),
-    );
-    let output = place.drill(&place.suite(&suite), &[]).output()?;
-    exits(&output, 0)?;
-    place.is_clean()?;
-    let red = Place::new();
-    let path = red.suite(&suite.replace("compress = 6", "compress = 0"));
-    let output = with_a_changed_row(&red, &red.drill(&path, &[]))?;
-    exits(&output, 1)?;
-    says(&output, &["content-differs: db: public.artist: same count"])?;
-    red.is_clean()?;
-    let record = red.record()?;
-    let drill = &record["drills"][0];
-    if drill["verdict"] != "failed" {
-        return Err(format!("the drill is not red: {}", drill["verdict"]).into());
-    }
-    let failed: Vec<&Value> = drill["checks"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|check| check["verdict"] == "failed")
-        .collect();
-    let [content] = failed.as_slice() else {
-        return Err(format!("one check fails, the content: {failed:?}").into());
-    };
-    let findings = content["findings"].as_array().ok_or("no findings")?;
-    let words: Vec<&str> = findings
-        .iter()
-        .filter_map(|finding| finding["message"].as_str())
-        .collect();
-    if content["id"] != "content"
-        || !matches!(words.as_slice(), [word] if word.starts_with("db: public.artist: same count"))
-    {
-        return Err(format!("the changed table alone is not named: {content}").into());
-    }
-    Ok(())
-}
-
-/// Runs it where every dump loses an artist's name to another before it is sealed: in place of `pg_dump`, for this run
-/// alone, is one that writes another row.
-fn with_a_changed_row(place: &Place, drill: &Command) -> Result<Output, Failed> {
-    use std::os::unix::fs::PermissionsExt;
-    let versions = std::fs::read_dir("/usr/lib/postgresql")?.flatten();
-    let newest = versions
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .max()
-        .ok_or("no PostgreSQL")?;
-    let installed = format!("/usr/lib/postgresql/{newest}/bin/pg_dump");
-    let (real, changing) = (place.path("real_pg_dump"), place.path("pg_dump"));
-    std::fs::copy(&installed, &real)?;
-    let script = format!(
-        "#!/bin/bash\nset -o pipefail\n{} \"$@\" | LC_ALL=C sed 's/2\\tAccept$/2\\tExcept/'\n",
-        real.display()
-    );
-    std::fs::write(&changing, script)?;
-    std::fs::set_permissions(&changing, std::fs::Permissions::from_mode(0o755))?;
-    let mut command = Command::new("unshare");
-    command
-        .args([
-            "--mount",
-            "sh",
-            "-ec",
-            "mount --bind \"$1\" \"$2\"; shift 2; exec \"$@\"",
-            "sh",
-        ])
-        .arg(&changing)
-        .arg(&installed)
-        .arg(drill.get_program())
-        .args(drill.get_args())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null());
-    for (name, value) in drill.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let output = command.output()?;
-    if text(&output.stderr).contains("unshare failed") {
-        return Err("this test mounts a file over another, which needs root".into());
-    }
-    Ok(output)
 }
 
 fn list_explain_and_init_work_without_services() -> Outcome {
@@ -864,10 +707,14 @@ fn contained(name: &'static str, test: fn() -> Outcome) -> Trial {
 }
 
 macro_rules! trials {
-    ($lacks:expr; $($test:ident),+ $(,)?) => { vec![$(trial(stringify!($test), $lacks, $test)),+] };
+    ($lacks:expr; $($test:path),+ $(,)?) => { vec![$(trial(stringify!($test), $lacks, $test)),+] };
 }
 
 fn main() -> std::process::ExitCode {
+    if std::env::var_os(signals::HARNESS).is_some() {
+        let conclusion = redrill::harness::run(&Arguments::from_args());
+        return conclusion.expect("suites can be read").exit_code();
+    }
     let mut trials = trials![|| None;
         a_suite_with_problems_reports_them_all_and_starts_nothing,
         an_address_of_a_database_in_a_suite_is_refused,
@@ -882,17 +729,30 @@ fn main() -> std::process::ExitCode {
         an_empty_drill_is_green_and_leaves_nothing_behind,
         format_json_prints_the_record_and_nothing_else,
         two_runs_at_once_do_not_meet,
+        two_runs_at_once_share_a_reports_folder,
+        progress_is_drawn_on_a_terminal_and_told_in_lines_elsewhere,
         settings_of_the_user_lead_no_tool_astray,
         a_reports_folder_that_cannot_be_written_exits_2_before_anything_starts,
         a_server_that_never_gets_ready_is_given_up_at_the_deadline,
-        a_backup_that_hangs_is_ended_at_its_deadline_with_its_process_group,
-        a_full_disk_is_said_and_cleaned_up,
-        an_interrupt_in_every_phase_tears_down_and_writes_the_record,
+        signals::an_interrupt_in_every_phase_tears_down_and_writes_the_record,
+        signals::an_interrupt_in_every_part_of_a_recovery_tears_down,
+        signals::an_interrupt_of_the_test_harness_fails_its_trials_and_leaves_no_service,
         what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone,
-        no_secret_of_a_run_is_in_what_it_leaves,
     ]);
     trials.extend(trials![no_redis;
-        no_secret_of_a_run_is_in_an_argument_list_while_it_runs,
+        no_secret_of_a_run_is_in_an_argument_list_or_in_what_it_leaves,
+        signals::an_interrupt_of_three_components_tears_them_all_down,
+    ]);
+    trials.extend(trials![|| no_redis().or_else(mounts::lacking);
+        programs::a_backup_that_hangs_is_ended_at_its_deadline_with_its_process_group,
+        programs::a_program_that_is_missing_exits_3_with_its_package_before_anything_starts,
+        disks::a_disk_that_is_full_when_a_server_starts_is_said_and_cleaned_up,
+        disks::a_disk_that_fills_as_the_source_is_seeded_is_said_and_cleaned_up,
+        disks::a_disk_that_fills_as_a_backup_is_stored_is_said_and_cleaned_up,
+        disks::a_disk_that_fills_as_a_backup_is_fetched_is_said_and_cleaned_up,
+        disks::a_disk_that_fills_as_a_backup_is_restored_is_said_and_cleaned_up,
+        disks::reports_that_can_no_longer_be_written_to_are_said_and_accuse_no_backup,
+        foreign::ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red,
     ]);
     macro_rules! contained {
         ($($test:ident),+ $(,)?) => { vec![$(contained(stringify!($test), $test)),+] };
@@ -905,17 +765,14 @@ fn main() -> std::process::ExitCode {
         an_image_that_is_missing_exits_3_and_says_how_to_get_it,
     ]);
     trials.push(Trial::ignorable_test(
-        "ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red",
-        || {
-            unless(no_postgres(), || {
-                if chinook().is_none() {
-                    return Ok(Completion::ignored_with(
-                        "Chinook_PostgreSql.sql is not here: set REDRILL_SHARED_DATA",
-                    ));
-                }
-                ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red()
+        "ten_lines_over_chinook_drill_green_and_a_changed_row_drills_red",
+        || match foreign::no_chinook() {
+            // What is not part of the repository is required nowhere.
+            Some(why) => Ok(Completion::ignored_with(why)),
+            None => unless(no_postgres().or_else(mounts::lacking), || {
+                foreign::ten_lines_over_chinook_drill_green_and_a_changed_row_drills_red()
                     .map(|()| Completion::Completed)
-            })
+            }),
         },
     ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -13,6 +13,7 @@ mod good_days;
 mod killed;
 #[path = "physical/lab.rs"]
 mod lab;
+mod mounts;
 #[path = "physical/source_side.rs"]
 mod source_side;
 
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         })+};
     }
     trials![
+        good_days::a_provisioned_server_waits_for_its_disk,
         good_days::everything_archived_comes_back_and_the_server_is_its_own,
         good_days::recovery_stops_at_an_lsn_a_time_a_name_and_the_end_of_the_base_backup,
         good_days::an_encrypted_repository_in_s3_gives_the_same,

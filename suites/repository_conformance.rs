@@ -45,6 +45,7 @@ const FACTS: &[(&str, Fact)] = facts![
     a_listing_is_complete_sorted_and_keeps_to_its_prefix,
     storing_again_replaces_bytes_and_metadata,
     a_stream_that_breaks_off_leaves_what_was_there_before,
+    what_is_not_yet_whole_is_unfinished_and_gone_when_it_is,
     names_of_any_backup_are_kept_apart,
     many_at_once_do_not_meet,
     a_cancelled_run_stores_nothing_more,
@@ -586,6 +587,34 @@ async fn a_bucket_that_is_not_there_is_said_so(ctx: &Context, _: &Repo) {
     let error = stored.await.expect_err("no bucket");
     assert!(error.message().contains("NoSuchBucket"), "{error}");
     assert!(error.hint_text().is_some(), "{error}");
+}
+
+async fn what_is_not_yet_whole_is_unfinished_and_gone_when_it_is(ctx: &Context, repository: &Repo) {
+    let unfinished = || async { repository.unfinished(ctx).await.expect("looked for") };
+    assert!(unfinished().await.is_empty());
+    for whole in [true, false] {
+        let (feeder, reading) = channel(1);
+        let watch = async {
+            // More than one part, and more to come.
+            for _ in 0..3 {
+                feeder.send(content(5 << 20, 1).into()).await;
+            }
+            let deadline = Instant::now() + Duration::from_secs(30);
+            let mut found = unfinished().await;
+            while found.is_empty() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                found = unfinished().await;
+            }
+            assert_eq!(found.len(), 1, "{found:?}");
+            match whole {
+                true => feeder.end().await,
+                false => feeder.fail(std::io::Error::other("pg_dump died")).await,
+            }
+        };
+        let (stored, ()) = tokio::join!(repository.put(ctx, "b/a/1", reading, &PLAIN), watch);
+        assert_eq!(stored.is_ok(), whole);
+        assert_eq!(unfinished().await, Vec::<String>::new());
+    }
 }
 
 async fn an_upload_that_breaks_off_leaves_no_parts(ctx: &Context, repository: &Repo) {

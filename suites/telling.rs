@@ -4,6 +4,8 @@
 //! One real drill is run and its reports folder copied for each test, which needs a local Postgres; without one those
 //! tests are ignored (they fail where services are required, `REDRILL_REQUIRE_SERVICES=1`).
 
+mod mounts;
+
 mod telling {
     pub mod browser;
     pub mod examples;
@@ -67,7 +69,6 @@ fn main() -> std::process::ExitCode {
         release::a_command_migrates_too_and_its_failure_is_told_without_the_password,
         past::every_report_is_written_and_rendered_again_from_the_record,
         past::history_shows_runs_and_compares_them,
-        past::a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code,
         past::a_figure_that_drifts_further_than_the_suite_allows_fails_the_run,
         past::two_drills_that_end_at_once_are_both_in_the_history,
         past::a_report_that_cannot_be_written_changes_no_verdict,
@@ -81,6 +82,9 @@ fn main() -> std::process::ExitCode {
         sealed::what_is_told_over_tls_arrives,
         sealed::a_certificate_that_is_not_trusted_is_reported_and_changes_no_verdict,
         examples::the_deploy_script_stops_at_a_closed_gate_and_goes_on_at_an_open_one,
+    ]);
+    trials.extend(trials![|| place::no_postgres().or_else(mounts::lacking);
+        past::a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code,
     ]);
     trials.extend(trials![browser::missing;
         browser::the_page_shows_the_numbers_of_the_record_and_no_error,

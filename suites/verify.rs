@@ -3,6 +3,7 @@
 //! Each check has a fault that it alone fails on, and a healthy twin that passes. They need a local Postgres and Redis;
 //! without them the trials are ignored (they fail where services are required, `REDRILL_REQUIRE_SERVICES=1`).
 
+mod mounts;
 #[path = "telling/place.rs"]
 #[expect(dead_code, reason = "another target uses the rest")]
 mod place;
@@ -36,7 +37,10 @@ fn missing() -> Option<String> {
 fn lacks(name: &str) -> Option<String> {
     let tool = choose::pgbackrest("local").err();
     let tool = tool.filter(|_| name.starts_with("pgbackrest::"));
-    missing().or(tool.map(|error| error.to_string()))
+    let mounts = || mounts::lacking().filter(|_| name.contains("not_installed"));
+    missing()
+        .or(tool.map(|error| error.to_string()))
+        .or_else(mounts)
 }
 
 fn trial(name: &'static str, test: fn() -> place::Outcome) -> Trial {

@@ -148,6 +148,7 @@ pub(super) fn encryption(facts: &Facts<'_>) -> Outcome {
             continue;
         }
         observed += fact.attempts.len() as u64 + u64::from(fact.searched_bytes > 0);
+        observed += fact.searched_places;
         if !fact.declared {
             findings.push(Finding::error(
                 "not-declared",
@@ -167,6 +168,32 @@ pub(super) fn encryption(facts: &Facts<'_>) -> Outcome {
                 "canary-found",
                 format!("{name}: data of the source stands readable in {place}"),
                 "delete it, rotate what it may have exposed, and find what wrote it",
+            ));
+        }
+        for place in &fact.unfinished {
+            findings.push(Finding::error(
+                "upload-unfinished",
+                format!("{name}: {place} was begun and never finished"),
+                "abort it, and have the pipeline abort what it cannot finish: no listing shows its parts, no pruner removes them",
+            ));
+        }
+        for words in &fact.unobserved {
+            findings.push(Finding::unknown(
+                "not-observed",
+                format!("{name}: {words}"),
+                "see the observe phase in the log; what was not looked at may hold anything",
+            ));
+        }
+        if fact.searched_bytes == 0 || fact.searched_places == 0 {
+            findings.push(unobserved(
+                facts,
+                &format!("{name}: what is stored and what is left lying was not searched"),
+            ));
+        }
+        if fact.attempts.is_empty() {
+            findings.push(unobserved(
+                facts,
+                &format!("{name}: no wrong key was tried"),
             ));
         }
         match fact.opens_with_key {
@@ -213,4 +240,111 @@ pub(super) fn secrets(facts: &Facts<'_>) -> Outcome {
         })
         .collect();
     Outcome::of(Check::Secrets, observed, findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::{Terms, judge};
+    use crate::evidence::{AttemptFact, EncryptionFact, Evidence};
+    use crate::outcome::{Outcome, Verdict};
+    use crate::plan::{Options, expand};
+    use crate::suite::{Check, parse};
+    use std::path::Path;
+
+    const SUITE: &str = r#"
+[component.db]
+kind = "postgres"
+[backup.hourly]
+schedule = "0 * * * *"
+encrypt = "age"
+[scenario.lost]
+strike = [{ component = "db", fault = "server-lost" }]
+"#;
+
+    fn of(fact: EncryptionFact) -> Outcome {
+        let suite = parse(SUITE, Path::new("mine.toml")).expect("a suite");
+        let plan = expand(&suite, &Options::default()).expect("a plan");
+        let terms = Terms {
+            suite: &suite,
+            drill: &plan.drills[0],
+        };
+        let evidence = Evidence {
+            encryption: vec![fact],
+            ..Evidence::default()
+        };
+        judge(Check::Encryption, &evidence, &terms, None)
+    }
+
+    fn well() -> EncryptionFact {
+        let attempt = |what: &str| AttemptFact {
+            what: format!("{what}, dump in offsite"),
+            failed: true,
+            left_output: false,
+        };
+        EncryptionFact {
+            backup: "hourly".to_owned(),
+            declared: true,
+            searched_bytes: 1,
+            searched_names: 1,
+            searched_places: 1,
+            canary_planted: true,
+            opens_with_key: Some(true),
+            attempts: vec![attempt("a wrong key"), attempt("no key")],
+            ..EncryptionFact::default()
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_its_key_alone_and_left_nothing_passes() {
+        let outcome = of(well());
+        assert_eq!((outcome.verdict, outcome.observed), (Verdict::Passed, 4));
+    }
+
+    #[test]
+    fn an_upload_that_was_never_finished_fails_and_is_named() {
+        let outcome = of(EncryptionFact {
+            unfinished: vec!["hourly/a/1.age in offsite".to_owned()],
+            ..well()
+        });
+        assert_eq!(outcome.verdict, Verdict::Failed);
+        let [finding] = outcome.findings.as_slice() else {
+            panic!("one finding: {:?}", outcome.findings);
+        };
+        assert_eq!(finding.kind, "upload-unfinished");
+        assert!(finding.message.contains("hourly/a/1.age in offsite"));
+    }
+
+    #[test]
+    fn what_was_not_tried_or_not_searched_is_undetermined() {
+        let partly = [
+            EncryptionFact {
+                attempts: Vec::new(),
+                ..well()
+            },
+            EncryptionFact {
+                searched_places: 0,
+                ..well()
+            },
+            EncryptionFact {
+                searched_bytes: 0,
+                ..well()
+            },
+            EncryptionFact {
+                opens_with_key: None,
+                ..well()
+            },
+            EncryptionFact {
+                canary_planted: false,
+                ..well()
+            },
+            EncryptionFact {
+                unobserved: vec!["grep: Permission denied".to_owned()],
+                ..well()
+            },
+        ];
+        for fact in partly {
+            let shown = format!("{fact:?}");
+            assert_eq!(of(fact).verdict, Verdict::Undetermined, "{shown}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Doing, Error, Result};
@@ -151,27 +152,28 @@ fn block_on<F: Future<Output = Result<Exit>>>(
         .enable_all()
         .build()
         .doing("start the runtime")?;
-    runtime.block_on(async {
-        let cancel = CancellationToken::new();
-        let signalled = cancel.clone();
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .doing("listen for SIGTERM")?;
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminate.recv() => {}
-                }
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "interrupted: removing what was started …"
-                );
-                signalled.cancel();
+    runtime.block_on(async { work(cancelled_by_signals()?).await })
+}
+
+/// What Ctrl-C and SIGTERM cancel from now on, where they would end the process. Wants a runtime that lives as long.
+pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
+    let cancel = CancellationToken::new();
+    let signalled = cancel.clone();
+    let listen = |kind| tokio::signal::unix::signal(kind);
+    let mut interrupt = listen(SignalKind::interrupt()).doing("listen for SIGINT")?;
+    let mut terminate = listen(SignalKind::terminate()).doing("listen for SIGTERM")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
-        });
-        work(cancel).await
-    })
+            let words = "interrupted: removing what was started …";
+            let _ = writeln!(std::io::stderr(), "{words}");
+            signalled.cancel();
+        }
+    });
+    Ok(cancel)
 }
 
 /// Writes to standard output; a reader that went away is no defect.

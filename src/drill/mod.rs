@@ -255,10 +255,14 @@ async fn play(
             .await
             .map_err(at(Phase::Backup))?;
     }
-    let mut read = probe::Read::new();
+    let (mut read, mut temporary) = (probe::Read::new(), probe::Temporary::default());
     if let Some(scenario) = terms.scenario() {
         teller.phase(Phase::Observe, "read the artifacts");
         read = probe::artifacts(ctx, world, &backups, &planted.canary, evidence)
+            .await
+            .map_err(at(Phase::Observe))?;
+        temporary
+            .search(ctx, world, &backups, &planted.canary)
             .await
             .map_err(at(Phase::Observe))?;
 
@@ -284,7 +288,8 @@ async fn play(
             .map_err(at(Phase::Verify))?;
     }
     teller.phase(Phase::Observe, "read what came back, and look for leaks");
-    probe::encryption(ctx, world, &backups, &planted.canary, &read, evidence)
+    let canary = &planted.canary;
+    probe::encryption(ctx, world, &backups, canary, &read, temporary, evidence)
         .await
         .map_err(at(Phase::Observe))?;
     if terms.scenario().is_none() || world.fault == Some(Fault::I1) {

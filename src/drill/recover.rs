@@ -1,6 +1,7 @@
 //! Recovery by the runbook: start again where that is tried first; else provision, fetch, restore, verify, swap, each
 //! timed; all components at once. Which artifact is taken: [`choose`]; what it is restored onto: [`target`].
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -262,14 +263,23 @@ impl Recovery<'_, '_> {
         Ok(())
     }
 
+    /// Asks what is recovered for a first answer of its own: how many objects it has.
+    async fn read(&self, ctx: &Context, service: &dyn Service) -> Result<()> {
+        let watch = Stopwatch::start();
+        let found = service.population(ctx).await?;
+        let what = format!("ask {}: it holds {found} objects", self.component.name);
+        ctx.note(what, None, watch.seconds(), Path::new(""));
+        Ok(())
+    }
+
     /// Starts the server that ended again, on the data that it left, and asks it the suite's questions.
     async fn start_again(&self, fact: &mut RecoveryFact) -> Result<bool> {
         let source = self.world.service(&self.component.name)?;
         let watch = Stopwatch::start();
-        let started = source
-            .server()
-            .restart(&self.phase(Phase::Ready), Stop::Kill)
-            .await;
+        let ctx = self.phase(Phase::Ready);
+        let started = source.server().restart(&ctx, Stop::Kill).await;
+        let what = format!("start the server of {} again", self.component.name);
+        ctx.note(what, None, watch.seconds(), Path::new(""));
         fact.phases.insert(Phase::Ready, watch.seconds());
         if let Err(error) = started {
             fact.restart = Some(Err(stop_or_note(error)?));
@@ -278,7 +288,7 @@ impl Recovery<'_, '_> {
         let watch = Stopwatch::start();
         let ctx = self.phase(Phase::Verify);
         let answers = app::questions(&ctx, self.component, source.as_ref()).await?;
-        source.population(&self.phase(Phase::Verify)).await?;
+        self.read(&ctx, source.as_ref()).await?;
         fact.phases.insert(Phase::Verify, watch.seconds());
         if let Some(wrong) = answers.iter().find(|answer| !answer.holds) {
             fact.restart = Some(Err(format!("it starts, and {}", wrong.in_words())));
@@ -507,8 +517,7 @@ impl Recovery<'_, '_> {
         *fact.phases.entry(Phase::Restore).or_default() += watch.seconds() - replaying;
 
         let watch = Stopwatch::start();
-        target
-            .population(&phase(Phase::Ready))
+        self.read(&phase(Phase::Ready), target.as_ref())
             .await
             .doing_with(|| format!("ask the recovered {name}"))?;
         *fact.phases.entry(Phase::Ready).or_default() += watch.seconds();
@@ -527,7 +536,7 @@ impl Recovery<'_, '_> {
         fact.kept_aside = kept;
         let first: Vec<_> = self.component.smoke.iter().take(1).cloned().collect();
         target.smoke(&phase(Phase::Swap), &first).await?;
-        target.population(&phase(Phase::Swap)).await?;
+        self.read(&phase(Phase::Swap), target.as_ref()).await?;
         fact.phases.insert(Phase::Swap, watch.seconds());
         fact.seconds = Some(self.declared.seconds());
         self.world.replace(name, target);

@@ -1,11 +1,13 @@
 //! The system under test of one drill: its servers, services, repositories and keys, and their removal.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::canary::Canaries;
 use super::floor::{Floor, Place};
 use super::verify::Task;
+use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{ServiceFact, TeardownFact, product};
@@ -206,7 +208,16 @@ impl<'a> World<'a> {
     }
 
     async fn launch(&self, ctx: &Context, wanted: &Wanted, name: &str) -> Result<Arc<dyn Running>> {
+        let watch = Stopwatch::start();
         let server = self.provisioner.start(ctx, wanted).await?;
+        let what = format!(
+            "start {} {} as {}, until it answers ({})",
+            product(wanted.engine),
+            server.version(),
+            wanted.name,
+            server.mode()
+        );
+        ctx.note(what, None, watch.seconds(), Path::new(""));
         lock(&self.started).push((wanted.name.clone(), server.clone()));
         let fact = ServiceFact {
             name: name.to_owned(),

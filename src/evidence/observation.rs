@@ -22,6 +22,8 @@ pub struct Part {
 pub struct Observation {
     /// The nonce found in it; `None` when there is none.
     pub nonce: Option<String>,
+    /// The canary found in it; `None` when there is none.
+    pub canary: Option<String>,
     /// The server's or database's own identity (Postgres system identifier, Redis run id, bucket name).
     pub identity: String,
     /// Size as the server itself reports it, in bytes.

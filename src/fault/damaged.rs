@@ -139,6 +139,10 @@ impl Repository for Damaged {
         self.inner.list(ctx, prefix).await
     }
 
+    async fn unfinished(&self, ctx: &Context) -> Result<Vec<String>> {
+        self.inner.unfinished(ctx).await
+    }
+
     fn place(&self) -> Result<Place> {
         Err(Error::defect(
             "a damaged view of a repository is in no place",

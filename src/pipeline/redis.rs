@@ -17,7 +17,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::ReadFact;
@@ -77,7 +76,7 @@ impl Pipeline for RedisRdb {
         let server = source.server();
         let mut client = Client::connect(ctx, &server.endpoint()).await?;
         let saving = save(ctx, &mut client, self.deadline);
-        noted(ctx, "redis-cli BGSAVE", saving)
+        ctx.noting("redis-cli BGSAVE", saving)
             .await
             .doing("save the snapshot")?;
 
@@ -169,7 +168,7 @@ impl Pipeline for RedisRdb {
             .arg(&path);
         moved.run(ctx).await?.ok()?;
         let restarting = server.restart(ctx, Stop::Kill);
-        noted(ctx, "restart redis-server", restarting)
+        ctx.noting("restart redis-server", restarting)
             .await
             .doing("start redis on the snapshot")?;
 
@@ -177,11 +176,11 @@ impl Pipeline for RedisRdb {
         loaded(ctx, &*server, &mut client, target, &path).await?;
         if let Some(users) = file(fetched, USERS) {
             let restoring = restore_users(ctx, &*server, &mut client, users);
-            noted(ctx, "redis-cli ACL SETUSER", restoring).await?;
+            ctx.noting("redis-cli ACL SETUSER", restoring).await?;
         }
         if had_aof(fetched) {
             let turning = aof::turn_on(ctx, &mut client, self.deadline);
-            noted(ctx, "redis-cli CONFIG SET appendonly yes", turning)
+            ctx.noting("redis-cli CONFIG SET appendonly yes", turning)
                 .await
                 .doing("turn the append-only file on")?;
         }
@@ -201,15 +200,6 @@ impl Pipeline for RedisRdb {
 /// Whether a file is of an append-only directory that comes without a snapshot: recovery then goes by that.
 fn alone(artifact: &ArtifactReader, name: &str) -> bool {
     artifact.manifest.file(RDB).is_none() && name.starts_with(aof::PREFIX)
-}
-
-/// Notes redrill's own work over a connection, as the command that an operator would type for it.
-async fn noted(ctx: &Context, command: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
-    let watch = Stopwatch::start();
-    let done = work.await;
-    let exit = done.is_ok().then_some(0);
-    ctx.note(command, exit, watch.seconds(), Path::new(""));
-    done
 }
 
 /// Has the server save a snapshot now, and waits until it says that this one succeeded.

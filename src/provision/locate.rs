@@ -15,6 +15,9 @@ const POSTGRES_PLACES: [&str; 4] = [
 /// Major versions looked for when none is asked for, newest first.
 const POSTGRES_MAJORS: std::ops::RangeInclusive<u32> = 12..=19;
 
+/// What a drill runs besides the server itself; a package of its own in some distributions.
+const POSTGRES_CLIENTS: [&str; 4] = ["initdb", "psql", "pg_dump", "pg_restore"];
+
 /// The directory with the programs of a Postgres of this version; the newest installed when none is asked for.
 pub fn postgres_bin(version: Option<&str>) -> Result<PathBuf> {
     let majors: Vec<String> = match version {
@@ -42,7 +45,7 @@ pub fn postgres_bin(version: Option<&str>) -> Result<PathBuf> {
     {
         candidates.extend(found.parent().map(Path::to_owned));
     }
-    candidates.into_iter().next().ok_or_else(|| {
+    let found = candidates.into_iter().next().ok_or_else(|| {
         let wanted = version.map_or_else(
             || "any version".to_owned(),
             |version| format!("version {version}"),
@@ -54,7 +57,18 @@ pub fn postgres_bin(version: Option<&str>) -> Result<PathBuf> {
         Error::unavailable(format!("no PostgreSQL server ({wanted}) is installed here")).hint(
             format!("apt-get install {package}, or use --services containers"),
         )
-    })
+    })?;
+    let there = |name: &&str| found.join(name).is_file() || on_path(name).is_some();
+    match POSTGRES_CLIENTS.iter().find(|name| !there(name)) {
+        None => Ok(found),
+        Some(name) => Err(Error::unavailable(format!(
+            "{name} is not installed here, beside the server in {}",
+            found.display()
+        ))
+        .hint(
+            "apt-get install postgresql-client of the server's version, or use --services containers",
+        )),
+    }
 }
 
 /// A program on PATH or in the usual system directories.

@@ -154,6 +154,18 @@ impl Repository for LocalRepository {
         Ok(all)
     }
 
+    async fn unfinished(&self, _ctx: &Context) -> Result<Vec<String>> {
+        let doing = || format!("look for unfinished files of repository {}", self.name);
+        let entries = std::fs::read_dir(self.root.join(UNFINISHED)).doing_with(doing)?;
+        let named = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.map(|entry| format!("{UNFINISHED}/{}", entry.file_name().to_string_lossy()))
+        };
+        entries
+            .map(named)
+            .collect::<std::io::Result<_>>()
+            .doing_with(doing)
+    }
+
     fn place(&self) -> Result<Place> {
         Ok(Place::Directory(self.root.clone()))
     }

@@ -75,6 +75,11 @@ pub trait Repository: Send + Sync {
     async fn head(&self, ctx: &Context, key: &str) -> Result<Option<Stored>>;
     /// Every object whose key starts with `prefix`, on every page, in key order.
     async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>>;
+    /// What was begun and never became whole, by name: uploads whose parts were not put together, files without their
+    /// names. No listing shows it and no pruner sees it. What is only read has none.
+    async fn unfinished(&self, _ctx: &Context) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// Where it is.
     fn place(&self) -> Result<Place> {
         Err(Error::unavailable(format!(

@@ -124,6 +124,12 @@ impl Repository for S3Repository {
         Ok(all)
     }
 
+    async fn unfinished(&self, ctx: &Context) -> Result<Vec<String>> {
+        let uploads = self.client.uploads(ctx, &self.bucket).await;
+        let uploads = uploads.doing_with(|| self.doing())?.into_iter();
+        Ok(uploads.map(|(key, _)| key).collect())
+    }
+
     fn place(&self) -> Result<Place> {
         let Some((endpoint, tls)) = self.over_tls.clone() else {
             return Err(Error::unavailable(format!(

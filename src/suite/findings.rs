@@ -343,6 +343,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "data of the source stands readable where it must not",
     ),
     (
+        "upload-unfinished",
+        "an upload in parts, or a file, was begun in a repository and never finished: no listing shows it, no pruner removes it",
+    ),
+    (
         "does-not-open",
         "the key that is left does not open the artifact",
     ),

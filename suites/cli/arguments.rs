@@ -1,8 +1,10 @@
-//! What everybody on the machine may read of a run while it runs: the argument lists of its processes.
+//! What others may read of a run: the argument lists of its processes while it runs, and everything that it leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
+
+use libtest_mimic::Failed;
 
 use crate::{Outcome, Place, exits, pids};
 
@@ -13,6 +15,10 @@ seed = "seed.sql"
 [component.cache]
 kind = "redis"
 seed = { keys = 300 }
+[component.media]
+kind = "bucket"
+bucket = "media"
+seed = { objects = 30 }
 [repository.offsite]
 kind = "s3"
 bucket = "backups"
@@ -26,8 +32,17 @@ component = "cache"
 method = "redis-rdb"
 schedule = "*/15 * * * *"
 encrypt = "age"
+[backup.mirror]
+component = "media"
+method = "bucket-sync"
+schedule = "0 * * * *"
+encrypt = "age"
 [scenario.lost]
-strike = [{ component = "db", fault = "server-lost" }, { component = "cache", fault = "server-lost" }]
+strike = [
+  { component = "db", fault = "server-lost" },
+  { component = "cache", fault = "server-lost" },
+  { component = "media", fault = "bucket-deleted" },
+]
 at = "58m after hourly"
 "#;
 
@@ -111,7 +126,31 @@ fn telltale(line: &str) -> Option<&str> {
     })
 }
 
-pub fn no_secret_of_a_run_is_in_an_argument_list_while_it_runs() -> Outcome {
+/// The files below a folder that hold a secret or what has the form of one, and how many there are in all.
+fn tell(seen: &Seen, folder: &Path) -> Result<(Vec<String>, usize), Failed> {
+    let (mut telling, mut files, mut dirs) = (Vec::new(), 0, vec![folder.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            files += 1;
+            let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+            let known = seen
+                .secrets
+                .iter()
+                .find(|(secret, _)| text.contains(*secret));
+            let known = known.map(|(_, from)| from.as_str());
+            let what = known.or_else(|| text.lines().find_map(telltale));
+            telling.extend(what.map(|what| format!("{what} in {}", path.display())));
+        }
+    }
+    Ok((telling, files))
+}
+
+pub fn no_secret_of_a_run_is_in_an_argument_list_or_in_what_it_leaves() -> Outcome {
     let place = Place::new();
     std::fs::write(place.path("seed.sql"), SEED)?;
     let mut run = place
@@ -161,6 +200,27 @@ pub fn no_secret_of_a_run_is_in_an_argument_list_while_it_runs() -> Outcome {
         let mut found = seen.secrets.iter().filter(|(_, from)| *from == name);
         if !found.any(|(secret, _)| has_the_form_of_a_password(secret)) {
             return Err(format!("no secret was learned from {name}").into());
+        }
+    }
+
+    // Everything is written by now: logs, record and reports in every form.
+    let reports = place.path("reports");
+    let (telling, files) = tell(&seen, &reports)?;
+    if !telling.is_empty() || files < 20 {
+        return Err(format!("of {files} files these tell: {telling:#?}").into());
+    }
+    for name in ["record.json", "report.md", "report.html", "junit.xml"] {
+        let mut runs = std::fs::read_dir(&reports)?.flatten();
+        if !runs.any(|run| run.path().join(name).is_file()) {
+            return Err(format!("{name} is not there to be searched").into());
+        }
+    }
+    // What is planted is found.
+    let secret = seen.secrets.keys().next().ok_or("no secret")?.clone();
+    for planted in [secret, format!("canary{}", "0f".repeat(12))] {
+        std::fs::write(reports.join("planted"), format!("<b>{planted}</b>"))?;
+        if tell(&seen, &reports)?.0.len() != 1 {
+            return Err("a planted secret is not found".into());
         }
     }
     Ok(())

@@ -185,11 +185,11 @@ pub async fn a_full_disk_at_the_target_is_said(lab: &Lab) -> Result<(), Failed> 
         .fetch(&lab.reader(copy.repository(), None), &target)
         .await?;
     let place = server.data_dir().with_file_name("recovered");
-    let small = crate::lab::SmallDisk::mount(&lab.ctx, &*server, &place).await?;
+    let small = crate::lab::small_disk(&lab.ctx, &*server, &place).await?;
     let said = lab
         .replay(&fetched, &target, RecoveryTarget::EndOfWal)
         .await;
-    small.unmount(&lab.ctx).await?;
+    drop(small);
     let said = said.err().ok_or("it fitted")?.to_string();
     has(&said, &["No space left on device"])
 }

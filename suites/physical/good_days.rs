@@ -10,6 +10,7 @@ use redrill::repository::manifest::Manifest;
 use redrill::repository::retention::prune;
 use redrill::repository::{Repository, S3Repository};
 use redrill::service::Service;
+use redrill::service::postgres::session::Session;
 use redrill::service::s3::S3Client;
 use redrill::suite::{Engine, Keep, RecoveryTarget};
 
@@ -268,6 +269,17 @@ pub async fn damage_that_no_query_shows_is_found_page_by_page(lab: &Lab) -> Resu
             "{what}: {sound:?}"
         );
         lab.clear().await?;
+    }
+    Ok(())
+}
+
+pub async fn a_provisioned_server_waits_for_its_disk(lab: &Lab) -> Result<(), Failed> {
+    for service in [&lab.source, &lab.target().await?] {
+        let session = Session::open(&lab.ctx, &*service.server(), "postgres").await?;
+        for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+            let found = session.value(&lab.ctx, &format!("show {setting}")).await?;
+            assert_eq!(found.as_deref(), Some("on"), "{setting}");
+        }
     }
     Ok(())
 }

@@ -22,6 +22,8 @@ use redrill::service::{Running, Service};
 use redrill::suite::{BaseCompression, Engine, RecoveryTarget, RestoreOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::mounts::Mounted;
+
 /// The backup's name.
 pub const BACKUP: &str = "base";
 /// The database that is looked at.
@@ -347,10 +349,8 @@ impl Copy {
     }
 }
 
-/// A disk with room for next to nothing, in the place of a directory. Only root can have one, on this machine.
-pub struct SmallDisk(PathBuf);
-
-/// Why there can be none. In containers that is so wherever the tests run; on this machine it is a lack of it.
+/// Why there can be no disk with room for next to nothing. In containers that is so wherever the tests run; on this
+/// machine it is a lack of it.
 pub enum NoSmallDisks {
     Never(&'static str),
     Lacking(String),
@@ -364,43 +364,18 @@ pub fn no_small_disks(dir: &Path) -> Option<NoSmallDisks> {
     }
     let place = dir.join("small");
     std::fs::create_dir(&place).expect("a directory");
-    let run = |program: &str, arguments: &[&str]| {
-        let mut command = std::process::Command::new(program);
-        let output = command.args(arguments).arg(&place).output();
-        let output = output.map_err(|error| format!("{program}: {error}"))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        }
-    };
-    let mounted =
-        run("mount", &["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).and_then(|()| run("umount", &[]));
-    let why = mounted.err()?;
-    let why = format!("no small disk can be mounted, which takes root: {why}");
+    let why = Mounted::new(&place, "size=64k").err()?;
     Some(NoSmallDisks::Lacking(why))
 }
 
-impl SmallDisk {
-    pub async fn mount(ctx: &Context, server: &dyn Running, place: &Path) -> Result<Self> {
-        let id = |what: &str| server.tool("id").arg(what).run(ctx);
-        let (uid, gid) = (id("-u").await?.ok()?.text(), id("-g").await?.ok()?.text());
-        let made = server.tool("mkdir").arg("-p").arg(place).run(ctx).await?;
-        made.ok()?;
-        let mount = redrill::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o"])
-            .arg(format!("size=64k,mode=700,uid={uid},gid={gid}"))
-            .arg("tmpfs")
-            .arg(place);
-        mount.run(ctx).await?.ok()?;
-        Ok(Self(place.to_owned()))
-    }
-
-    pub async fn unmount(self, ctx: &Context) -> Result<()> {
-        let unmount = redrill::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.0);
-        unmount.run(ctx).await?.ok().map(drop)
-    }
+/// Mounts one that belongs to the user of a server, in the place of a directory.
+pub async fn small_disk(ctx: &Context, server: &dyn Running, place: &Path) -> Result<Mounted> {
+    let id = |what: &str| server.tool("id").arg(what).run(ctx);
+    let (uid, gid) = (id("-u").await?.ok()?.text(), id("-g").await?.ok()?.text());
+    let made = server.tool("mkdir").arg("-p").arg(place).run(ctx).await?;
+    made.ok()?;
+    let options = format!("size=64k,mode=700,uid={uid},gid={gid}");
+    Mounted::new(place, &options).map_err(Error::failed)
 }
 
 fn copy_all(from: &Path, to: &Path) {

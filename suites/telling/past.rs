@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use super::place::{Outcome, Place, all, contains, exits, says, text};
+use redrill::process::quoted;
+
+use super::place::{Outcome, Place, all, contains, exits, says};
+use crate::mounts;
 
 pub fn a_history_of_nothing_exits_4() -> Outcome {
     let place = Place::new();
@@ -75,20 +78,13 @@ pub fn a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code() -> Out
     let place = Place::new();
     let reports = place.path("reports");
     std::fs::create_dir(&reports)?;
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
-        .arg(&reports)
-        .output()?;
-    if !mounted.status.success() {
-        return Err(format!(
-            "this test mounts a small file system, which needs root: {}",
-            text(&mounted.stderr)
-        )
-        .into());
-    }
-    std::fs::write(reports.join("filler"), vec![0; 48 << 10])?;
-    let output = place.redrill(&["drill", "shop.toml", "--services", "local"]);
-    Command::new("umount").arg("-l").arg(&reports).status()?;
+    let drill = place.command(&["drill", "shop.toml", "--services", "local"]);
+    let filler = quoted(&reports.join("filler").display().to_string());
+    let mounts = [
+        mounts::small_disk("64k", &reports)?,
+        format!("head -c 48k /dev/zero > {filler}"),
+    ];
+    let output = mounts::around(&drill, &mounts, ":")?.output()?;
     // The facts of the drill could not be kept either, and so not everything was established.
     exits(&output, 3)?;
     says(

@@ -15,6 +15,7 @@ use redrill::suite::Engine;
 use super::lab::{Lab, block_on, context, start};
 use super::places::bucket;
 use super::runs::{command, failed_by, is_clean, last, plainly};
+use crate::mounts;
 use crate::place::{Outcome, Place, all, exits, says, text};
 use crate::server::endpoint;
 
@@ -403,15 +404,15 @@ pub fn where_it_is_not_installed_a_verification_and_a_drill_name_its_package() -
     let root = root.to_str().unwrap_or_default();
     for asked in [["verify", root], ["drill", suite]] {
         // In a file system of its own, where the program is no file.
-        let redrill = place.command(&[&asked[..], &["--services", "local"]].concat());
-        let hidden = "mount --bind /dev/null \"$1\" || exit 99; shift; exec \"$@\"";
-        let output = std::process::Command::new("unshare")
-            .args(["--mount", "sh", "-c", hidden, "sh", &program])
-            .arg(redrill.get_program())
-            .args(redrill.get_args())
+        let mut redrill = place.command(&[&asked[..], &["--services", "local"]].concat());
+        redrill
             .current_dir(place.path(""))
-            .env("TMPDIR", place.path("tmp"))
-            .output()?;
+            .env("TMPDIR", place.path("tmp"));
+        let hidden = [mounts::in_place_of(
+            Path::new("/dev/null"),
+            Path::new(&program),
+        )];
+        let output = mounts::around(&redrill, &hidden, ":")?.output()?;
         exits(&output, 3)?;
         says(
             &output,

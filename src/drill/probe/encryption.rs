@@ -1,40 +1,53 @@
 //! Whether what is stored is encrypted: searched for the canary, and tried with everything that must not open it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::Read;
+use super::{Read, Temporary};
+use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::drill::backup::stop_or_note;
 use crate::drill::world::{World, pipeline};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::evidence::{AttemptFact, BackupFact, EncryptionFact, Evidence};
 use crate::fault::damaged::{Damage, Damaged, damaged};
 use crate::pipeline::artifact::{ArtifactReader, Keys};
 use crate::pipeline::pgbackrest;
 use crate::pipeline::stream::Sums;
-use crate::pipeline::verify::read_object;
+use crate::pipeline::verify::{SeenObject, read_object};
 use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest, ManifestFile};
-use crate::suite::{Backup, Encryption, Engine};
+use crate::suite::{Backup, Encryption};
 
 /// How many objects are searched at once.
 const AT_ONCE: usize = 8;
+/// How long what is being stored may take to become whole.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Searches what is stored and left lying for the canary, and tries to read the newest artifact as nobody should be
-/// able to.
+/// able to. `temporary` was found before the disaster.
 pub(in crate::drill) async fn encryption(
     ctx: &Context,
     world: &World<'_>,
     backups: &[&Backup],
     canary: &str,
     read: &Read,
+    mut temporary: Temporary,
     evidence: &mut Evidence,
 ) -> Result<()> {
-    let taken = &evidence.backups;
+    temporary.search(ctx, world, backups, canary).await?;
+    let (taken, temporary) = (&evidence.backups, &temporary);
     let encrypted = backups.iter().filter(|backup| backup.encrypt.is_some());
-    let searches = encrypted.map(|backup| one(ctx, world, backup, canary, read, taken));
+    let searches = encrypted.map(|backup| async move {
+        let mut fact = one(ctx, world, backup, canary, read, taken).await?;
+        temporary.tell(&backup.component, &mut fact);
+        Ok::<_, Error>(fact)
+    });
     let facts = futures::future::try_join_all(searches).await?;
     evidence.encryption.extend(facts);
     Ok(())
@@ -49,46 +62,47 @@ async fn one(
     taken: &[BackupFact],
 ) -> Result<EncryptionFact> {
     let ctx = ctx.within(Phase::Observe, &backup.component);
+    let own = || taken.iter().filter(|taken| taken.backup == backup.name);
     let mut fact = EncryptionFact {
         backup: backup.name.clone(),
-        canary_planted: taken
-            .iter()
-            .any(|taken| taken.backup == backup.name && taken.source.is_some()),
+        canary_planted: own()
+            .filter_map(|taken| taken.source.as_ref())
+            .any(|source| source.canary.as_deref() == Some(canary)),
+        declared: true,
         ..EncryptionFact::default()
     };
+    let last_read = own().next_back().and_then(|taken| taken.readable.as_ref());
+    let read_whole = last_read.is_some_and(|read| read.error.is_none());
     for repository in world.repositories(backup) {
         search(&ctx, &repository, backup, canary, read, &mut fact).await?;
-    }
-    search_staging(&ctx, world, &backup.component, canary, &mut fact).await?;
-    let newest = match world.repositories(backup).pop() {
-        Some(repository) => Manifest::newest(&ctx, &repository, &backup.name)
-            .await?
-            .0
-            .map(|manifest| (repository, Arc::new(manifest))),
-        None => None,
-    };
-    if let (Some((repository, manifest)), Some(keys)) = (newest, world.keys_of(backup)) {
-        if backup.encrypt == Some(Encryption::Aes256Cbc) {
-            by_itself(&ctx, world, backup, (repository, manifest), keys, &mut fact).await?;
-            return Ok(fact);
-        }
-        fact.declared = manifest.recipients == [keys.recipient()];
-        let read_whole = taken
-            .iter()
-            .rev()
-            .find(|taken| taken.backup == backup.name)
-            .and_then(|taken| taken.readable.as_ref())
-            .is_some_and(|read| read.error.is_none());
-        fact.opens_with_key = Some(
+        unfinished(&ctx, &repository, &mut fact).await?;
+        let place = repository.name().to_owned();
+        let newest = Manifest::newest(&ctx, &repository, &backup.name).await?.0;
+        // The disaster may have taken what lay here; that nothing is left anywhere shows in that nothing was opened.
+        let (Some(manifest), Some(keys)) = (newest, world.keys_of(backup)) else {
+            continue;
+        };
+        let manifest = Arc::new(manifest);
+        let opened = if backup.encrypt == Some(Encryption::Aes256Cbc) {
+            by_itself(&ctx, world, backup, (repository, manifest), keys, &mut fact).await?
+        } else {
+            fact.declared &= manifest.recipients == [keys.recipient()];
+            let tried = attempts(&ctx, &repository, &manifest, &keys).await?;
+            if tried.is_empty() {
+                let words = format!("the artifact in {place} has no file to try keys on");
+                fact.unobserved.push(words);
+            }
+            fact.attempts.extend(tried);
             opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
-                && (read_whole || !manifest.files.iter().any(|file| file.shared)),
-        );
-        fact.attempts = attempts(&ctx, &repository, &manifest, &keys).await?;
+                && (read_whole || !manifest.files.iter().any(|file| file.shared))
+        };
+        fact.opens_with_key = Some(fact.opens_with_key.unwrap_or(true) && opened);
     }
     Ok(fact)
 }
 
-/// What pgBackRest encrypts it reads by itself: with the key that is left, and with what must not open anything.
+/// What pgBackRest encrypts it reads by itself: with the key that is left, and with what must not open anything. Says
+/// whether the first one opens it.
 async fn by_itself(
     ctx: &Context,
     world: &World<'_>,
@@ -96,34 +110,59 @@ async fn by_itself(
     (repository, manifest): (Arc<dyn Repository>, Arc<Manifest>),
     keys: Keys,
     fact: &mut EncryptionFact,
-) -> Result<()> {
+) -> Result<bool> {
     let cipher = manifest.files.iter();
-    let cipher = cipher.filter_map(|file| file.metadata.get(pgbackrest::CIPHER));
-    fact.declared = cipher.into_iter().any(|cipher| cipher != "none");
+    let mut cipher = cipher.filter_map(|file| file.metadata.get(pgbackrest::CIPHER));
+    fact.declared &= cipher.any(|cipher| cipher != "none");
     let service = world.service(&backup.component)?;
     let tool = pipeline(backup, world.component(&backup.component)?, world.fault)?;
     let reads = async |keys: Option<Keys>| {
         let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
         let read = tool.read_through(ctx, &reader, service.as_ref()).await?;
-        Ok::<_, crate::error::Error>(read.error.is_none())
+        Ok::<_, Error>(read.error.is_none())
     };
-    fact.opens_with_key = Some(reads(world.keys_left(ctx, backup)).await?);
+    let opened = reads(world.keys_left(ctx, backup)).await?;
     let wrong = Keys::generate(ctx);
     for (what, keys) in [
         ("a wrong key", keys.with_identity_of(Some(&wrong))),
         ("no key", keys.with_identity_of(None)),
     ] {
         fact.attempts.push(AttemptFact {
-            what: what.to_owned(),
+            what: format!("{what}, in {}", repository.name()),
             failed: !reads(Some(keys)).await?,
             left_output: false,
         });
     }
-    Ok(())
+    Ok(opened)
+}
+
+/// Looks for what was begun in a repository and never became whole. What is just being stored (pgBackRest archives
+/// whenever it wants) is given the time to end.
+async fn unfinished(
+    ctx: &Context,
+    repository: &Arc<dyn Repository>,
+    fact: &mut EncryptionFact,
+) -> Result<()> {
+    let watch = Stopwatch::start();
+    loop {
+        let found = match repository.unfinished(ctx).await {
+            Ok(found) => found,
+            Err(error) => {
+                fact.unobserved.push(stop_or_note(error)?);
+                return Ok(());
+            }
+        };
+        if found.is_empty() || watch.elapsed() > PATIENCE {
+            let place = |name| format!("{name} in {}", repository.name());
+            fact.unfinished.extend(found.into_iter().map(place));
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Searches every object of a backup, its name and its metadata. What was read before, and has not been written
-/// since, was searched then.
+/// since, was searched then; so was what the disaster has taken.
 async fn search(
     ctx: &Context,
     repository: &Arc<dyn Repository>,
@@ -134,7 +173,13 @@ async fn search(
 ) -> Result<()> {
     let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
     let read = read.get(&(backup.name.clone(), repository.name().to_owned()));
-    let mut searched = futures::stream::iter(listing)
+    let listed: BTreeSet<&str> = listing.iter().map(|stored| stored.key.as_str()).collect();
+    let seen = read.into_iter().flatten();
+    let gone = seen.filter(|(key, _)| !listed.contains(&***key));
+    for (key, seen) in gone {
+        note(backup, repository, key, seen, fact);
+    }
+    let mut searched = futures::stream::iter(&listing)
         .map(|stored| async move {
             let known = read
                 .and_then(|read| read.get(stored.key.as_str()))
@@ -145,60 +190,38 @@ async fn search(
                     read_object(ctx, repository.as_ref(), &stored.key, canary.as_bytes()).await?
                 }
             };
-            Ok::<_, crate::error::Error>((stored.key, seen))
+            Ok::<_, Error>((&stored.key, seen))
         })
         .buffer_unordered(AT_ONCE);
     while let Some((key, seen)) = searched.try_next().await? {
-        let place = format!("{key} in {}", repository.name());
-        let (names, in_names) = seen.names;
-        fact.searched_bytes += seen.found.bytes;
-        fact.searched_names += u64::from(names);
-        let is_manifest = key.ends_with(&format!("/{}", manifest::FILE_NAME));
-        let sealed = match backup.encrypt {
-            Some(Encryption::Aes256Cbc) => seen.found.begins_salted,
-            Some(Encryption::Age) | None => seen.found.begins_as_age,
-        };
-        if !is_manifest && !sealed {
-            fact.plaintext_files.push(place.clone());
-        }
-        if seen.found.needle || in_names {
-            fact.canary_found.push(place);
-        }
+        note(backup, repository, key, &seen, fact);
     }
     Ok(())
 }
 
-/// Searches the directories that dumps pass through on every server that is still there.
-async fn search_staging(
-    ctx: &Context,
-    world: &World<'_>,
-    component: &str,
-    canary: &str,
+/// Takes in what the search of one stored object came to.
+fn note(
+    backup: &Backup,
+    repository: &Arc<dyn Repository>,
+    key: &str,
+    seen: &SeenObject,
     fact: &mut EncryptionFact,
-) -> Result<()> {
-    for (name, server) in world.servers() {
-        if server.engine() == Engine::Bucket || !name.starts_with(component) {
-            continue;
-        }
-        // The canary goes in by standard input: as an argument it would stand in the log that is searched later.
-        let grep = server
-            .tool("grep")
-            .args(["-r", "-l", "-F", "-f", "-"])
-            .arg(server.staging());
-        let searched = grep
-            .feed(ctx, std::io::Cursor::new(format!("{canary}\n")))
-            .await;
-        match searched {
-            Ok(finished) if finished.exit == Some(0) => {
-                fact.canary_found
-                    .push(format!("a temporary file of {name}: {}", finished.text()));
-            }
-            Ok(_) => {}
-            // A server that the scenario destroyed has no temporary files left.
-            Err(error) => drop(stop_or_note(error)?),
-        }
+) {
+    let place = format!("{key} in {}", repository.name());
+    let (names, in_names) = seen.names;
+    fact.searched_bytes += seen.found.bytes;
+    fact.searched_names += u64::from(names);
+    let is_manifest = key.ends_with(&format!("/{}", manifest::FILE_NAME));
+    let sealed = match backup.encrypt {
+        Some(Encryption::Aes256Cbc) => seen.found.begins_salted,
+        Some(Encryption::Age) | None => seen.found.begins_as_age,
+    };
+    if !is_manifest && !sealed {
+        fact.plaintext_files.push(place.clone());
     }
-    Ok(())
+    if seen.found.needle || in_names {
+        fact.canary_found.push(place);
+    }
 }
 
 async fn opens(
@@ -223,54 +246,53 @@ async fn opens(
     Ok(true)
 }
 
-/// Reads the artifact's smallest file with a wrong key, with none, with a bit flipped and cut short.
+/// Reads the artifact's smallest and its largest file with a wrong key, with none, with a bit flipped and cut short.
 async fn attempts(
     ctx: &Context,
     repository: &Arc<dyn Repository>,
     manifest: &Arc<Manifest>,
     keys: &Keys,
 ) -> Result<Vec<AttemptFact>> {
-    let Some(file) = manifest
-        .files
-        .iter()
-        .filter(|file| file.plain_bytes > 0)
-        .min_by_key(|file| file.bytes)
-    else {
-        return Ok(Vec::new());
-    };
+    let tried = || manifest.files.iter().filter(|file| file.plain_bytes > 0);
+    let smallest = tried().min_by_key(|file| file.bytes);
+    let largest = tried().max_by_key(|file| file.bytes);
+    let another = largest.filter(|largest| smallest.is_some_and(|it| it.key != largest.key));
     let wrong = Keys::generate(ctx);
     let mut facts = Vec::new();
-    for (what, keys) in [
-        ("a wrong key", keys.with_identity_of(Some(&wrong))),
-        ("no key", keys.with_identity_of(None)),
-    ] {
-        let reader = ArtifactReader::new(manifest.clone(), repository.clone(), Some(keys));
-        facts.push(attempt(ctx, what, &reader, &file.name).await?);
-    }
-    let damages = [
-        ("one bit flipped", Damage::FlipBit(file.bytes / 2)),
-        ("its last byte missing", Damage::CutAt(file.bytes - 1)),
-    ];
-    for (what, damage) in damages {
-        // The manifest is made to agree with the damage, so that the cipher itself has to notice.
-        let body = damaged(repository.get(ctx, &file.key).await?, damage);
-        let (bytes, sha256) = Sums::of(body).await.doing("hash a damaged file")?;
-        let agreeing = manifest.with_files(vec![ManifestFile {
-            bytes,
-            sha256,
-            ..file.clone()
-        }]);
-        let view: Arc<dyn Repository> =
-            Arc::new(Damaged::new(repository.clone(), &file.key, damage));
-        let reader = ArtifactReader::new(agreeing, view, Some(keys.clone()));
-        facts.push(attempt(ctx, what, &reader, &file.name).await?);
+    for file in smallest.into_iter().chain(another) {
+        let on = format!("{} in {}", file.name, repository.name());
+        for (what, keys) in [
+            ("a wrong key", keys.with_identity_of(Some(&wrong))),
+            ("no key", keys.with_identity_of(None)),
+        ] {
+            let reader = ArtifactReader::new(manifest.clone(), repository.clone(), Some(keys));
+            facts.push(attempt(ctx, format!("{what}, {on}"), &reader, &file.name).await?);
+        }
+        let damages = [
+            ("one bit flipped", Damage::FlipBit(file.bytes / 2)),
+            ("its last byte missing", Damage::CutAt(file.bytes - 1)),
+        ];
+        for (what, damage) in damages {
+            // The manifest is made to agree with the damage, so that the cipher itself has to notice.
+            let body = damaged(repository.get(ctx, &file.key).await?, damage);
+            let (bytes, sha256) = Sums::of(body).await.doing("hash a damaged file")?;
+            let agreeing = manifest.with_files(vec![ManifestFile {
+                bytes,
+                sha256,
+                ..file.clone()
+            }]);
+            let view: Arc<dyn Repository> =
+                Arc::new(Damaged::new(repository.clone(), &file.key, damage));
+            let reader = ArtifactReader::new(agreeing, view, Some(keys.clone()));
+            facts.push(attempt(ctx, format!("{what}, {on}"), &reader, &file.name).await?);
+        }
     }
     Ok(facts)
 }
 
 async fn attempt(
     ctx: &Context,
-    what: &str,
+    what: String,
     reader: &ArtifactReader,
     name: &str,
 ) -> Result<AttemptFact> {
@@ -289,7 +311,7 @@ async fn attempt(
         .is_some();
     std::fs::remove_dir_all(&dir).doing("remove the attempt's directory")?;
     Ok(AttemptFact {
-        what: what.to_owned(),
+        what,
         failed,
         left_output: failed && left,
     })

@@ -12,7 +12,7 @@ use crate::suite::Fault;
 pub(in crate::drill) fn leaks(ctx: &Context, canary: &str) -> Result<LeakSearch> {
     let mut wanted = ctx.secrets.all();
     wanted.push(("the canary in the data".to_owned(), canary.to_owned()));
-    search_files(&ctx.logs, &wanted, true)
+    search_files(&ctx.logs, &wanted, |_| true)
 }
 
 /// Searches the record and the reports of a run. Its logs were searched drill by drill, and judged.
@@ -20,10 +20,15 @@ pub(in crate::drill) fn search_reports(
     folder: &Path,
     wanted: &[(String, String)],
 ) -> Result<LeakSearch> {
-    search_files(folder, wanted, false)
+    search_files(folder, wanted, |_| false)
 }
 
-fn search_files(dir: &Path, wanted: &[(String, String)], deep: bool) -> Result<LeakSearch> {
+/// Searches the files of a directory, and of those below it that are to be entered.
+pub(super) fn search_files(
+    dir: &Path,
+    wanted: &[(String, String)],
+    enter: impl Fn(&Path) -> bool,
+) -> Result<LeakSearch> {
     let mut search = LeakSearch {
         secrets: wanted.len() as u64,
         ..LeakSearch::default()
@@ -33,7 +38,7 @@ fn search_files(dir: &Path, wanted: &[(String, String)], deep: bool) -> Result<L
         for entry in std::fs::read_dir(&dir).doing_with(|| format!("list {}", dir.display()))? {
             let path = entry.doing("list a directory")?.path();
             if path.is_dir() {
-                dirs.extend(Some(path).filter(|_| deep));
+                dirs.extend(Some(path).filter(|path| enter(path)));
                 continue;
             }
             search.places += 1;

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::Fetched;
 use crate::pipeline::artifact::ArtifactWriter;
-use crate::pipeline::redis::{idle, noted, store, until};
+use crate::pipeline::redis::{idle, store, until};
 use crate::service::redis::client::{Client, cmd};
 use crate::service::{Running, Stop};
 
@@ -171,7 +171,7 @@ printf 'appendonly yes\naof-load-truncated no\n' >> "$4"
         .ok()
         .doing("place the append-only directory")?;
     let restarting = server.restart(ctx, Stop::Kill);
-    noted(ctx, "restart redis-server", restarting)
+    ctx.noting("restart redis-server", restarting)
         .await
         .doing("start redis on its append-only directory")
 }

@@ -148,8 +148,22 @@ async fn start_redis(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<
 }
 
 async fn start_s3(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn Running>> {
-    let (name, tag) = images::split(image);
     let secret = fresh_secret(ctx, &format!("secret key of {}", wanted.name));
+    let (request, port) = s3_request(image, &secret)?;
+    let inside = Inside {
+        engine: Engine::Bucket,
+        port,
+        user: "root",
+        data: "/data",
+        login: ACCESS_KEY.to_owned(),
+        password: secret,
+    };
+    launch(ctx, request, inside).await
+}
+
+/// What an S3 server of each kind is started with, and the port it answers on.
+fn s3_request(image: &str, secret: &str) -> Result<(ContainerRequest<GenericImage>, u16)> {
+    let (name, tag) = images::split(image);
     let flavour = S3Flavour::of(image)?;
     let port = match flavour {
         S3Flavour::Rgw => 8000,
@@ -160,32 +174,24 @@ async fn start_s3(ctx: &Context, wanted: &Wanted, image: &str) -> Result<Arc<dyn
     let request = match flavour {
         S3Flavour::Rgw => generic
             .with_env_var("RGW_ACCESS_KEY", ACCESS_KEY)
-            .with_env_var("RGW_SECRET_KEY", &secret)
+            .with_env_var("RGW_SECRET_KEY", secret)
             .with_env_var(
                 "RGW_READY",
                 ready::deadline_or(STARTUP).as_secs().to_string(),
             ),
         S3Flavour::Minio => generic
             .with_env_var("MINIO_ROOT_USER", ACCESS_KEY)
-            .with_env_var("MINIO_ROOT_PASSWORD", &secret)
+            .with_env_var("MINIO_ROOT_PASSWORD", secret)
             .with_cmd(["server", "/data"]),
         S3Flavour::RustFs => generic
             .with_env_var("RUSTFS_ACCESS_KEY", ACCESS_KEY)
-            .with_env_var("RUSTFS_SECRET_KEY", &secret),
+            .with_env_var("RUSTFS_SECRET_KEY", secret),
         S3Flavour::SeaweedFs => generic
             .with_env_var("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .with_env_var("AWS_SECRET_ACCESS_KEY", &secret)
+            .with_env_var("AWS_SECRET_ACCESS_KEY", secret)
             .with_cmd(["server", "-s3"]),
     };
-    let inside = Inside {
-        engine: Engine::Bucket,
-        port,
-        user: "root",
-        data: "/data",
-        login: ACCESS_KEY.to_owned(),
-        password: secret,
-    };
-    launch(ctx, request, inside).await
+    Ok((request, port))
 }
 
 /// What redrill knows of the inside of a container.
@@ -467,5 +473,76 @@ impl<I: Image + 'static> Running for Contained<I> {
             Some(container) => container.rm().await.map_err(|error| trouble(&error)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_s3_server_is_started_with_its_own_variables_command_and_port_and_no_secret_in_the_command()
+     {
+        let cases: [(&str, u16, &[&str], &[(&str, &str)]); 4] = [
+            (
+                "quay.io/minio/minio:RELEASE.1",
+                9000,
+                &["server", "/data"],
+                &[
+                    ("MINIO_ROOT_USER", ACCESS_KEY),
+                    ("MINIO_ROOT_PASSWORD", "s3cret"),
+                ],
+            ),
+            (
+                "rustfs/rustfs:1.0",
+                9000,
+                &[],
+                &[
+                    ("RUSTFS_ACCESS_KEY", ACCESS_KEY),
+                    ("RUSTFS_SECRET_KEY", "s3cret"),
+                ],
+            ),
+            (
+                "registry:5000/chrislusf/seaweedfs:3",
+                8333,
+                &["server", "-s3"],
+                &[
+                    ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+                    ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+                ],
+            ),
+            (
+                "redrill/rgw:16",
+                8000,
+                &[],
+                &[("RGW_ACCESS_KEY", ACCESS_KEY), ("RGW_SECRET_KEY", "s3cret")],
+            ),
+        ];
+        for (image, port, command, variables) in cases {
+            let (request, found) = s3_request(image, "s3cret").expect("a request");
+            assert_eq!(found, port, "{image}");
+            assert_eq!(request.descriptor(), image);
+            assert_eq!(
+                request.expose_ports(),
+                [ContainerPort::Tcp(port)],
+                "{image}"
+            );
+            let words: Vec<String> = request.cmd().map(|word| word.into_owned()).collect();
+            assert_eq!(words, command, "{image}");
+            let set: Vec<(String, String)> = request
+                .env_vars()
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .filter(|(name, _)| name != "RGW_READY")
+                .collect();
+            let mut set: Vec<(&str, &str)> = set
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            set.sort_unstable();
+            let mut wanted = variables.to_vec();
+            wanted.sort_unstable();
+            assert_eq!(set, wanted, "{image}");
+        }
+        assert!(s3_request("nginx:1", "s3cret").is_err());
     }
 }

@@ -17,7 +17,7 @@ use super::{badge, class, section, sentence};
 
 /// How many findings and steps are shown; the record has them all.
 const FINDINGS_SHOWN: usize = 200;
-const STEPS_SHOWN: usize = 60;
+const STEPS_SHOWN: usize = 120;
 
 pub(super) fn tests(record: &Record) -> Markup {
     let lines = record.lines();

@@ -10,7 +10,7 @@ use super::super::{steps, view};
 use super::table;
 
 /// How many steps of one recovery are shown; the record has them all.
-const STEPS_SHOWN: usize = 60;
+const STEPS_SHOWN: usize = 120;
 
 /// How every recovery went, and how fast.
 pub(super) fn render(out: &mut String, record: &Record) {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
+use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::{Digest, Observation, Part, SmokeFact};
@@ -104,7 +106,11 @@ impl Service for BucketService {
     }
 
     async fn create(&self, ctx: &Context) -> Result<()> {
-        self.client.create_bucket(ctx, &self.bucket).await
+        let watch = Stopwatch::start();
+        self.client.create_bucket(ctx, &self.bucket).await?;
+        let what = format!("create bucket {}", self.bucket);
+        ctx.note(what, None, watch.seconds(), Path::new(""));
+        Ok(())
     }
 
     async fn seed(&self, ctx: &Context, scale: f64, seed: u64) -> Result<()> {
@@ -187,7 +193,13 @@ impl Service for BucketService {
     async fn smoke(&self, ctx: &Context, questions: &[Smoke]) -> Result<Vec<SmokeFact>> {
         let mut facts = Vec::new();
         for question in questions {
+            let watch = Stopwatch::start();
             let answer = self.answer(ctx, &question.ask).await;
+            let what = match question.ask.as_str() {
+                COUNT => format!("count the objects of bucket {}", self.bucket),
+                key => format!("read {key} of bucket {} to its end", self.bucket),
+            };
+            ctx.note(what, None, watch.seconds(), Path::new(""));
             ctx.go_on()?;
             let answer = answer.map_err(|error| error.message());
             facts.push(SmokeFact::of(question, answer));
@@ -320,8 +332,9 @@ async fn read(ctx: &Context, client: &S3Client, bucket: &str, listed: Listed) ->
 fn note(seen: &mut Observation, key: String, read: Read) {
     if key == RUN_KEY {
         let text = String::from_utf8_lossy(&read.text);
-        let nonce = text.lines().next().unwrap_or_default();
-        seen.nonce = Some(nonce.to_owned()).filter(|nonce| !nonce.is_empty());
+        let mut marks = text.lines().map(str::to_owned);
+        let mut mark = || marks.next().filter(|mark| !mark.is_empty());
+        (seen.nonce, seen.canary) = (mark(), mark());
     }
     let number = key.strip_prefix(LEDGER_PREFIX);
     seen.ledger

@@ -265,8 +265,8 @@ pub async fn first_complaint(ctx: &Context, session: &Session) -> Result<Option<
     Ok(None)
 }
 
-/// The nonce found in the database; `None` when there is none that can be read.
-pub async fn nonce(ctx: &Context, session: &Session) -> Result<Option<String>> {
+/// A mark of the run (`nonce`, `canary`) found in the database; `None` when there is none that can be read.
+pub async fn mark(ctx: &Context, session: &Session, mark: &str) -> Result<Option<String>> {
     if session
         .value(ctx, "select to_regclass('redrill.run')")
         .await?
@@ -275,7 +275,7 @@ pub async fn nonce(ctx: &Context, session: &Session) -> Result<Option<String>> {
         return Ok(None);
     }
     let rows = session
-        .attempt(ctx, "select min(nonce) from redrill.run")
+        .attempt(ctx, &format!("select min({mark}) from redrill.run"))
         .await?;
     Ok(rows
         .unwrap_or_default()

@@ -15,6 +15,7 @@ use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::evidence::{Observation, SmokeFact};
+use crate::process::quoted;
 use crate::service::postgres::content::Reading;
 use crate::service::postgres::script::Origins;
 use crate::service::postgres::session::{Session, identifier, literal};
@@ -83,7 +84,7 @@ impl PostgresService {
     /// Swaps by rename, in one transaction: this database becomes `aside`, and `with` takes its name. Sessions of either are
     /// ended, as a database in use cannot be renamed.
     pub async fn swap(&self, ctx: &Context, with: &str, aside: &str) -> Result<()> {
-        let watch = Stopwatch::start();
+        let (watch, typed) = (Stopwatch::start(), self.elsewhere_name());
         let rename = |from: &str, to: &str| {
             format!(
                 "alter database {} rename to {}",
@@ -121,23 +122,21 @@ impl PostgresService {
                 Err(complaint) => return Err(Error::failed(complaint.words).doing(doing())),
             }
         }
-        let shown = statements.join("; ");
+        let shown = as_typed(typed, &statements.join("; "));
         ctx.note(shown, Some(0), watch.seconds(), std::path::Path::new(""));
         Ok(())
     }
 
     /// Drops this database, ending every session of it; one that is not there is no error.
     pub async fn drop_database(&self, ctx: &Context) -> Result<()> {
-        let watch = Stopwatch::start();
         *self.writer.lock().await = None;
         let session = self.elsewhere(ctx).await?;
         let drop = format!(
             "drop database if exists {} with (force)",
             identifier(&self.database)
         );
-        session.run(ctx, &drop).await?;
-        ctx.note(drop, Some(0), watch.seconds(), std::path::Path::new(""));
-        Ok(())
+        let typed = as_typed(self.elsewhere_name(), &drop);
+        ctx.noting(typed, session.run(ctx, &drop)).await
     }
 
     async fn open(&self, ctx: &Context) -> Result<Session> {
@@ -146,12 +145,14 @@ impl PostgresService {
 
     /// A session in a database other than this one.
     async fn elsewhere(&self, ctx: &Context) -> Result<Session> {
-        let other = if self.database == "postgres" {
-            "template1"
-        } else {
-            "postgres"
-        };
-        Session::open(ctx, &*self.server, other).await
+        Session::open(ctx, &*self.server, self.elsewhere_name()).await
+    }
+
+    fn elsewhere_name(&self) -> &'static str {
+        match self.database.as_str() {
+            "postgres" => "template1",
+            _ => "postgres",
+        }
     }
 
     /// A session that reads what another one sees (its exported snapshot), or what there is now.
@@ -215,12 +216,18 @@ impl Service for PostgresService {
             "create database {} template template0",
             identifier(&self.database)
         );
+        let watch = Stopwatch::start();
         match session.ask(ctx, &create).await? {
-            Err(complaint) if complaint.state != "42P04" => {
+            Ok(_) => {
+                let typed = as_typed(self.elsewhere_name(), &create);
+                ctx.note(typed, Some(0), watch.seconds(), std::path::Path::new(""));
+                Ok(())
+            }
+            Err(complaint) if complaint.state == "42P04" => Ok(()),
+            Err(complaint) => {
                 Err(Error::failed(complaint.words)
                     .doing(format!("create database {}", self.database)))
             }
-            _ => Ok(()),
         }
     }
 
@@ -332,7 +339,8 @@ commit"
             found.sequences = facts;
             found.unreadable.extend(refused);
             found.ledger = content::ledger(ctx, &first).await?;
-            found.nonce = content::nonce(ctx, &first).await?;
+            found.nonce = content::mark(ctx, &first, "nonce").await?;
+            found.canary = content::mark(ctx, &first, "canary").await?;
             found.identity = first
                 .value(ctx, "select system_identifier from pg_control_system()")
                 .await?
@@ -360,10 +368,17 @@ commit"
         let mut facts = Vec::with_capacity(questions.len());
         let mut session = self.open(ctx).await;
         for question in questions {
+            let watch = Stopwatch::start();
             let answer = match &session {
                 Ok(open) => smoke::ask(ctx, open, question).await,
                 Err(error) => Ok(SmokeFact::of(question, Err(error.message()))),
             };
+            let answered = answer.as_ref().is_ok_and(|fact| fact.answer.is_ok());
+            let (typed, exit) = (
+                as_typed(&self.database, &question.ask),
+                answered.then_some(0),
+            );
+            ctx.note(typed, exit, watch.seconds(), std::path::Path::new(""));
             match answer {
                 Ok(fact) => facts.push(fact),
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
@@ -386,6 +401,15 @@ commit"
             Err(error) => Some(error.message()),
         }
     }
+}
+
+/// A statement that is sent over a connection, as an operator types it.
+fn as_typed(database: &str, statement: &str) -> String {
+    let database = quoted(&format!("--dbname={database}"));
+    format!(
+        "psql {database} {}",
+        quoted(&format!("--command={statement}"))
+    )
 }
 
 /// A script and what it includes, as a stream.

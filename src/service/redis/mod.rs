@@ -171,7 +171,7 @@ impl Service for RedisService {
 
     async fn smoke(&self, ctx: &Context, questions: &[Smoke]) -> Result<Vec<SmokeFact>> {
         Ok(match self.connect(ctx).await {
-            Ok(mut client) => smoke::ask(&mut client, questions).await,
+            Ok(mut client) => smoke::ask(ctx, &mut client, questions).await,
             Err(error) => smoke::unanswered(questions, &error),
         })
     }

@@ -40,14 +40,8 @@ pub async fn observe(ctx: &Context, client: &mut Client) -> Result<Observation> 
         tally.enter(database, &mut seen);
     }
     client.select(0).await?;
-    let nonce = client.raw(cmd("HGET").arg(RUN).arg("nonce")).await?;
-    seen.nonce = match complaint(&nonce) {
-        Some(words) => {
-            seen.unreadable.insert(RUN.to_owned(), words);
-            None
-        }
-        None => maybe_bytes(nonce)?.map(|nonce| String::from_utf8_lossy(&nonce).into_owned()),
-    };
+    seen.nonce = mark(client, "nonce", &mut seen.unreadable).await?;
+    seen.canary = mark(client, "canary", &mut seen.unreadable).await?;
     // The server's run id changes with every start: only what is planted tells a data set from another.
     seen.identity = seen.nonce.clone().unwrap_or_default();
     let catalogue = catalogue::read(client).await?.into_iter();
@@ -61,6 +55,20 @@ pub async fn observe(ctx: &Context, client: &mut Client) -> Result<Observation> 
         .unwrap_or(0);
     seen.taken_at = SystemClock.now();
     Ok(seen)
+}
+
+/// A mark of the run, as it is found.
+async fn mark(
+    client: &mut Client,
+    mark: &str,
+    unreadable: &mut BTreeMap<String, String>,
+) -> Result<Option<String>> {
+    let found = client.raw(cmd("HGET").arg(RUN).arg(mark)).await?;
+    if let Some(words) = complaint(&found) {
+        unreadable.insert(RUN.to_owned(), words);
+        return Ok(None);
+    }
+    Ok(maybe_bytes(found)?.map(|found| String::from_utf8_lossy(&found).into_owned()))
 }
 
 /// Reads a database until its keys agree with the server's counts.

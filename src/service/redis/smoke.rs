@@ -2,16 +2,18 @@
 //!
 //! `GET "some key"` asks database 0, `-n 2 GET key` database 2. Not here: which questions are asked.
 
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::evidence::SmokeFact;
 use crate::service::redis::client::{Client, Reply, cmd, complaint, text};
 use crate::suite::Smoke;
 
 /// Asks every question.
-pub async fn ask(client: &mut Client, questions: &[Smoke]) -> Vec<SmokeFact> {
+pub async fn ask(ctx: &Context, client: &mut Client, questions: &[Smoke]) -> Vec<SmokeFact> {
     let mut facts = Vec::with_capacity(questions.len());
     for question in questions {
-        let answer = answer(client, &question.ask).await;
+        let typed = format!("redis-cli {}", question.ask);
+        let answer = ctx.noting(typed, answer(client, &question.ask)).await;
         let answer = answer.map_err(|error| error.message());
         facts.push(SmokeFact::of(question, answer));
     }

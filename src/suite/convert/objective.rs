@@ -18,6 +18,11 @@ pub(super) fn objective(
         .iter()
         .filter_map(|backup| Some(known.backups.get(backup)?.component.as_str()))
         .collect();
+    // What is not drilled yet names no backup: its objective is one for everything.
+    let limited = match recovered.is_empty() {
+        true => known.components.names().collect(),
+        false => recovered.clone(),
+    };
     let rowless = |component: &str, value: &Value<'_>| {
         let of = recover.iter().filter_map(|name| known.backups.get(name));
         let of: Vec<&Backup> = of.filter(|b| b.component == component).collect();
@@ -28,12 +33,12 @@ pub(super) fn objective(
         }
     };
     if !value.is_table() {
-        for name in recovered.iter().collect::<BTreeSet<_>>() {
+        for name in limited.iter().collect::<BTreeSet<_>>() {
             rowless(name, value);
         }
         // A wrong one was noted; a placeholder keeps tests of it from being reported on top.
         let limit = value.duration_or_zero().unwrap_or_default();
-        return recovered
+        return limited
             .iter()
             .map(|name| ((*name).to_owned(), limit))
             .collect();
