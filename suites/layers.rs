@@ -65,9 +65,17 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ureq", &["http", "announce/http", "pipeline/given/place"]),
     (
         "rustls",
-        &["http", "provision/local/tls", "service/postgres/live"],
+        &[
+            "http",
+            "provision/local/tls",
+            "service/live",
+            "service/redis/live",
+        ],
     ),
-    ("tokio_rustls", &["provision/local/tls"]),
+    (
+        "tokio_rustls",
+        &["provision/local/tls", "service/redis/live"],
+    ),
     ("rcgen", &["provision/local/tls"]),
     ("lettre", &["announce/email"]),
     ("maud", &["report/html"]),

@@ -59,6 +59,7 @@ fn main() -> std::process::ExitCode {
         gate::fresh_evidence_opens_and_json_says_so,
         gate::a_passing_record_of_another_commit_closes,
         gate::a_policy_of_the_suite_is_held_to,
+        gate::a_detection_suite_that_is_asked_for_must_have_caught_its_faults_lately,
         gate::a_gate_that_runs_what_is_missing_opens,
         gate::evidence_that_is_signed_verifies_with_openssl_too_and_opens_a_strict_gate,
         gate::an_edited_record_closes,
@@ -82,13 +83,30 @@ fn main() -> std::process::ExitCode {
         sealed::what_is_told_over_tls_arrives,
         sealed::a_certificate_that_is_not_trusted_is_reported_and_changes_no_verdict,
         examples::the_deploy_script_stops_at_a_closed_gate_and_goes_on_at_an_open_one,
+        examples::the_nightly_script_drills_signs_and_keeps_the_runbook,
     ]);
     trials.extend(trials![|| place::no_postgres().or_else(mounts::lacking);
         past::a_full_disk_while_reporting_leaves_the_verdict_and_its_exit_code,
     ]);
     trials.extend(trials![browser::missing;
-        browser::the_page_shows_the_numbers_of_the_record_and_no_error,
-        browser::the_page_reads_at_two_widths,
+        browser::what_the_page_shows_is_what_the_record_says,
+        browser::no_page_is_wider_than_a_phone_and_every_word_can_be_read_by_day_and_by_night,
+    ]);
+    trials.extend(trials![browser::no_poppler;
+        browser::on_paper_every_step_is_there_and_nothing_of_the_night,
+    ]);
+    trials.extend(trials![schedule::no_systemd;
+        schedule::units_hold_before_systemd_itself,
+    ]);
+    trials.extend(trials![schedule::no_cron;
+        schedule::the_crontab_holds_before_cron_itself,
+    ]);
+    trials.extend(trials![schedule::no_validators;
+        schedule::manifests_hold_before_the_schemas_of_those_who_read_them,
+    ]);
+    trials.extend(trials![examples::no_validators_or_postgres;
+        examples::the_workflow_of_github_deploys_what_was_drilled_and_nothing_else,
+        examples::the_pipeline_of_gitlab_deploys_what_was_drilled_and_nothing_else,
     ]);
     trials.extend(trials![examples::no_promtool;
         examples::the_alert_rules_hold_before_promtool,

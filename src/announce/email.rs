@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
+use lettre::message::header::ContentType;
 use lettre::{Message, SmtpTransport, Transport as _};
 
 use super::message::Mail;
@@ -31,7 +32,9 @@ fn message(from: &str, to: &[String], mail: &Mail) -> Result<Message, String> {
     for address in to {
         builder = builder.to(mailbox(address)?);
     }
+    // It has signs that are not ASCII.
     builder
+        .header(ContentType::TEXT_PLAIN)
         .body(mail.body.clone())
         .map_err(|error| format!("the message cannot be made: {error}"))
 }

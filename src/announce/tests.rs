@@ -160,6 +160,9 @@ fn an_email_goes_out_over_smtp() {
         "{sent}"
     );
     assert!(sent.contains("To: ops@example.org"), "{sent}");
+    let kind = "Content-Type: text/plain; charset=utf-8";
+    assert!(sent.lines().any(|line| line == kind), "{sent}");
+    assert!(!mail.body.is_ascii(), "{}", mail.body);
     let error = email::deliver(&url, "no address", &to, &mail, soon()).expect_err("refused");
     assert!(error.contains("not an e-mail address"), "{error}");
 }

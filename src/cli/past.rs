@@ -43,18 +43,29 @@ enum Verb {
         /// The later run; the latest when not given
         #[arg(value_name = "B", default_value = "latest")]
         later: String,
+        /// Exit with 1 where anything got worse
+        #[arg(long)]
+        fail: bool,
     },
 }
 
 /// The verb.
 pub(super) fn run(flags: &Flags) -> Result<Exit> {
     let screen = terminal::Screen::stdout();
-    if let Some(Verb::Compare { earlier, later }) = &flags.verb {
+    if let Some(Verb::Compare {
+        earlier,
+        later,
+        fail,
+    }) = &flags.verb
+    {
         let earlier = Record::read(&record_path(earlier, &flags.out)?)?;
         let later = Record::read(&record_path(later, &flags.out)?)?;
         let comparison = history::compare(&earlier, &later);
         super::say(&past::comparison(&earlier, &later, &comparison, screen))?;
-        return Ok(Exit::Passed);
+        return Ok(match *fail && comparison.got_worse() {
+            true => Exit::Failed,
+            false => Exit::Passed,
+        });
     }
     let history = History::read(&flags.out)?;
     let patterns = flags

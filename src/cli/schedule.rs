@@ -58,9 +58,10 @@ enum Verb {
         /// Write files into this folder instead of printing them
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
-        /// The program, as the scheduler finds it
-        #[arg(long, default_value = "redrill")]
-        program: String,
+        /// The program, as the scheduler finds it; when not given, this one by its path for cron and systemd, and `redrill` in
+        /// the image for the others
+        #[arg(long)]
+        program: Option<String>,
         /// The directory that drills run in; the current one when not given
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -70,7 +71,7 @@ enum Verb {
         /// The container image with redrill and the suites
         #[arg(long, default_value = "redrill:latest")]
         image: String,
-        /// How many parts the drills of a suite are divided into
+        /// How many parts the drills of suites that are due together are divided into
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
         shards: u32,
     },
@@ -170,6 +171,15 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
         } => {
             let suites = scheduled(&suites)?;
             let here = std::env::current_dir().doing("find the current directory")?;
+            // cron looks for programs in /usr/bin and /bin alone.
+            let program = match (program, form) {
+                (Some(program), _) => program,
+                (None, Word::Cron | Word::Systemd) => {
+                    let this = std::env::current_exe().doing("find this program")?;
+                    this.display().to_string()
+                }
+                (None, _) => "redrill".to_owned(),
+            };
             let target = Target {
                 program: &program,
                 dir: dir.as_deref().unwrap_or(&here),

@@ -17,15 +17,15 @@ use crate::error::{Doing, Error, Result};
 use crate::evidence::{Baseline, Held};
 use crate::exit::Exit;
 use crate::history::History;
-use crate::pipeline::given::place::{Place, Source};
+use crate::pipeline::given::place::{Place, Source, no_account};
 use crate::pipeline::given::{self, Given, Identities, Options};
 use crate::plan::Asked;
 use crate::provision::reap::RunHome;
 use crate::record::Verdict;
 use crate::report::terminal;
-use crate::service::postgres::live::Live;
+use crate::service::live::Live;
 use crate::service::s3::Account;
-use crate::suite::{Ask, Engine, Method, Zone};
+use crate::suite::{Ask, Method, Zone};
 
 /// The suite that the drills of given artifacts stand under in records and history.
 const SUITE: &str = "verify";
@@ -42,7 +42,8 @@ restored, and what came back is held against what there is: the last artifact of
 questions with known answers, a manifest of its own. Where nothing says what it should hold, the verdict is undetermined, and the \
 report says what to ask.
 
-Of a folder, or of all below an S3 prefix, the newest whole artifact is taken, by the time in its content. Of a repository of \
+Of a folder with the folders in it, or of all below an S3 prefix, the newest whole artifact is taken, by the time in its content; where \
+there are backups of several things, --lineage says of which. Of a repository of \
 pgBackRest it is the newest complete backup of the stanza, recovered to the end of its archived WAL.";
 
 const AFTER_HELP: &str = "\
@@ -81,7 +82,8 @@ pub(super) struct Flags {
     /// The age that its content may have, such as 26h or 7d
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
-    /// The environment variable with the connection string of the live source, which is only read
+    /// The environment variable with the connection string of the live source, which is only read: postgresql://…,
+    /// redis://… (rediss:// by TLS), or s3://bucket/prefix
     #[arg(long, value_name = "NAME", conflicts_with = "live_file")]
     live_env: Option<String>,
     /// The file with the connection string of the live source, which is only read
@@ -105,7 +107,7 @@ pub(super) struct Flags {
     /// Restore without grants
     #[arg(long)]
     no_acl: bool,
-    /// The folder of WAL that continues a base backup
+    /// The folder of WAL that continues a base backup; its segments as they are, or compressed, encrypted, .partial
     #[arg(long, value_name = "DIR")]
     wal: Option<PathBuf>,
     /// The database of a base backup that is looked at; the largest when not given
@@ -124,7 +126,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     zone: Zone,
     /// What it is a backup of, in a word; when not given, the database or cluster that its content names, else its engine,
-    /// folder and name
+    /// folder and name. Of a folder with backups of several things, those that are meant
     #[arg(long, value_name = "NAME")]
     lineage: Option<String>,
     /// Compare it with no earlier run
@@ -166,12 +168,14 @@ async fn verify(
     let live = live(flags, secrets)?;
     let passphrase = passphrase(flags, secrets)?;
     let given = find(flags, home, secrets, passphrase.clone(), &cancel).await?;
-    if live.is_some() && given.engine != Engine::Postgres {
+    if let Some(live) = live.as_ref().filter(|live| live.engine() != given.engine) {
         return Err(Error::usage(format!(
-            "{} is {}, and a live source is a PostgreSQL database so far",
-            given.shown, given.what
+            "{} is {}, and the live source is of another kind: {}",
+            given.shown,
+            given.what,
+            live.engine()
         ))
-        .hint("leave the live source out, and ask questions with known answers (--ask FILE)"));
+        .hint("a live source is postgresql://… of a dump or base backup, redis://… of Redis, s3://… of files"));
     }
     let lineage = match &flags.lineage {
         Some(name) => given::slug(name),
@@ -261,6 +265,11 @@ async fn find(
         wal: flags.wal.clone(),
         stanza: flags.stanza.clone(),
         passphrase,
+        of: [&flags.lineage, &flags.database]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
         dir,
     };
     given::find(&ctx, &source, &options).await
@@ -323,7 +332,11 @@ fn live(flags: &Flags, secrets: &Secrets) -> Result<Option<Live>> {
         })?,
         (None, None) => return Ok(None),
     };
-    Live::parse(&dsn, secrets).map(Some)
+    let account = |address: Option<String>| {
+        let found = account(address.or(flags.endpoint.clone()), secrets);
+        found.ok_or_else(|| no_account("the live source"))
+    };
+    Live::parse(&dsn, secrets, account).map(Some)
 }
 
 /// What the last artifact of a lineage held that was verified; why that is not known, where there is one.

@@ -379,3 +379,39 @@ fn a_record_that_is_cut_edited_gone_or_of_another_version_closes() {
     fs::write(&path, text).expect("written");
     assert!(scene.decide_in(dir.path()).open);
 }
+
+/// The least of a few times that reading so many lines, and deciding on them, takes.
+fn time_for(lines: i64) -> Duration {
+    let scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    put(dir.path(), &scene.record);
+    let path = dir.path().join(crate::history::HISTORY);
+    let own = fs::read_to_string(&path).expect("lines");
+    let entry = Entry::of(own.lines().next().expect("a line").as_bytes()).expect("an entry");
+    let mut text = String::new();
+    for number in 0..lines {
+        let mut entry = entry.clone();
+        entry.at -= TimeDelta::minutes(number + 1);
+        entry.run = format!("20250112-150000-{number:08x}");
+        text += &(serde_json::to_string(&entry).expect("json") + "\n");
+    }
+    fs::write(&path, text + &own).expect("written");
+    let times = (0..3).map(|_| {
+        let began = std::time::Instant::now();
+        let decision = scene.decide_in(dir.path());
+        let took = began.elapsed();
+        assert!(decision.open, "{:?}", decision.suites[0].reasons);
+        took
+    });
+    times.min().expect("a time")
+}
+
+#[test]
+fn deciding_takes_no_longer_than_in_proportion_to_what_is_known() {
+    // `cargo bench --bench history` holds the time itself to what is promised.
+    let (few, many) = (time_for(10_000), time_for(100_000));
+    assert!(
+        many < few * 25,
+        "{few:?} for 10,000 lines, {many:?} for 100,000"
+    );
+}

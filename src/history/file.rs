@@ -4,10 +4,11 @@
 //! the run it belonged to is found again by its folder.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -20,6 +21,11 @@ pub const HISTORY: &str = "history.jsonl";
 
 /// The name of a run's record in its folder.
 const RECORD: &str = "record.json";
+
+/// How long another process may hold the history.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait before the lock is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How many unusable lines or runs are told one by one.
 const TOLD: usize = 5;
@@ -66,6 +72,10 @@ pub(super) fn read(folder: &Path) -> Result<History> {
 /// Takes every run of a reports folder into its history that has ended and is not in it yet. Several may do so at
 /// once; returns what could not be taken, and why.
 pub fn update(folder: &Path) -> Result<Vec<String>> {
+    update_within(folder, PATIENCE)
+}
+
+pub(super) fn update_within(folder: &Path, patience: Duration) -> Result<Vec<String>> {
     let path = folder.join(HISTORY);
     let what = || format!("append to {}", path.display());
     let mut file = OpenOptions::new()
@@ -74,7 +84,20 @@ pub fn update(folder: &Path) -> Result<Vec<String>> {
         .create(true)
         .open(&path)
         .doing_with(what)?;
-    file.lock().doing_with(what)?;
+    let until = Instant::now() + patience;
+    while let Err(error) = file.try_lock() {
+        match error {
+            TryLockError::WouldBlock if Instant::now() < until => std::thread::sleep(PAUSE),
+            TryLockError::WouldBlock => {
+                return Ok(vec![format!(
+                    "{} was held by another process for {}: the next run takes this one into it too",
+                    path.display(),
+                    humantime::format_duration(patience)
+                )]);
+            }
+            TryLockError::Error(error) => return Err(error).doing_with(what),
+        }
+    }
     let mut text = Vec::new();
     file.read_to_end(&mut text).doing_with(what)?;
     let mut scanned = Scanned::of(&text, folders(folder)?);

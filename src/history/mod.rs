@@ -130,6 +130,11 @@ impl History {
         Ok(record)
     }
 
+    /// Why an entry cannot be relied on: its record was changed since its run ended, or cannot be read.
+    pub fn doubt(&self, entry: &Entry) -> Option<String> {
+        self.sealed(entry).err().map(|error| error.message())
+    }
+
     /// The path of a run's record.
     pub fn record_path(&self, run: &str) -> Result<PathBuf> {
         file::record_path(&self.folder, run)

@@ -12,7 +12,7 @@ use age::x25519::{Identity, Recipient};
 use bytes::BytesMut;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use tokio_util::task::AbortOnDropHandle;
@@ -322,7 +322,7 @@ async fn encrypt(
 
 /// Decrypts a stream on the way. The bytes that come before an error are not to be trusted: whoever writes them
 /// somewhere removes them when the stream ends in an error.
-pub fn decrypted(stored: Checked, identity: Identity) -> Reading {
+pub fn decrypted(stored: impl AsyncRead + Send + Unpin + 'static, identity: Identity) -> Reading {
     let (feeder, reading) = channel(PIPE / CHUNK);
     // Ends by itself when its reader is gone.
     tokio::spawn(async move {
@@ -334,7 +334,11 @@ pub fn decrypted(stored: Checked, identity: Identity) -> Reading {
     reading
 }
 
-async fn decrypt(stored: Checked, identity: &Identity, feeder: &Feeder) -> io::Result<()> {
+async fn decrypt(
+    stored: impl AsyncRead + Send + Unpin,
+    identity: &Identity,
+    feeder: &Feeder,
+) -> io::Result<()> {
     let mut stored = tokio::io::BufReader::with_capacity(2 * CHUNK, stored).compat();
     let decryptor = age::Decryptor::new_async_buffered(&mut stored).await;
     let identities = iter::once(identity as &dyn age::Identity);

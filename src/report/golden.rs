@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::record::{Record, sample};
+use crate::history::{self, Entry};
+use crate::record::{DrillKind, Record, sample};
 
 use super::terminal::{self, Screen};
-use super::{DEFINITIONS, markdown, view};
+use super::{DEFINITIONS, html, markdown, view};
 
 fn runs() -> [(&'static str, Record); 5] {
     [
@@ -72,6 +73,26 @@ fn every_report_opens_with_the_verdict_and_defines_its_words() {
         }
         assert!(report.contains(&record.command), "{name}");
     }
+}
+
+#[test]
+fn a_verified_artifact_shows_its_steps_its_times_and_its_trend() {
+    let mut record = sample::green();
+    record.drills.truncate(1);
+    record.drills[0].kind = DrillKind::Verify;
+    let mut before = record.clone();
+    before.started_at -= chrono::TimeDelta::days(1);
+    let runs = [before, record.clone()];
+    let entries = runs.iter().flat_map(|run| Entry::of_run(run, "0"));
+    let page = html::render(&record, &history::series(entries.collect()));
+    for section in ["phases", "trends", "recoveries"] {
+        assert!(
+            page.contains(&format!("<section id=\"{section}\">")),
+            "{section}"
+        );
+    }
+    let command = "pg_restore --dbname=deltacrown_new --jobs=4";
+    assert!(page.contains(command) && markdown::render(&record).contains(command));
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub fn render(suite: &Suite, measured: &Measured) -> String {
             (None, found) => {
                 symptoms(&mut out, scenario, found.map(|(_, drill)| drill));
                 match found {
-                    Some((record, drill)) => steps(&mut out, record, drill),
+                    Some((record, drill)) => steps(&mut out, suite, record, drill),
                     None => {
                         say!(
                             out,
@@ -183,7 +183,7 @@ fn symptoms(out: &mut String, scenario: &Scenario, drill: Option<&DrillRecord>) 
     say!(out);
 }
 
-fn steps(out: &mut String, record: &Record, drill: &DrillRecord) {
+fn steps(out: &mut String, suite: &Suite, record: &Record, drill: &DrillRecord) {
     say!(out, "### Steps");
     say!(out);
     let total = drill
@@ -209,6 +209,15 @@ fn steps(out: &mut String, record: &Record, drill: &DrillRecord) {
         projected.unwrap_or_default()
     );
     say!(out);
+    let drilled = record.suites.iter().find(|it| it.name == suite.name);
+    if drilled.is_none_or(|it| it.sha256 != suite.sha256) {
+        say!(
+            out,
+            "**The suite was changed since**: drill it again before you rely on these steps, with {}.",
+            code(&format!("redrill drill {}", suite.path.display()))
+        );
+        say!(out);
+    }
     let own = steps::of(drill);
     let place = format!("/redrill-{}/{}", record.run_id, drill.id.replace('/', "-"));
     for (at, step) in own.iter().enumerate() {
@@ -339,8 +348,23 @@ mod tests {
             "**Not covered**",
             "**No drill of this has passed yet**",
             "SELECT count(*) FROM arena.tournaments",
+            // The made-up record is of another file.
+            "**The suite was changed since**",
         ] {
             assert!(runbook.contains(word), "{word}: {runbook}");
+        }
+        let drill = &record.drills[0];
+        let own = steps::of(drill);
+        assert!(!own.is_empty());
+        for (at, step) in own.iter().enumerate() {
+            let took = text::duration(step.seconds);
+            let line = format!(
+                "{}. **{}** `{}` ({took})",
+                at + 1,
+                step.phase,
+                step.component
+            );
+            assert!(runbook.contains(&line), "{line}: {runbook}");
         }
     }
 }

@@ -90,7 +90,9 @@ fn page(path: &str, folder: &Path) -> Result<String> {
         .ok_or_else(|| Error::usage("there is no such page"))?;
     let record = history.record(run)?;
     let series = history.of_drills(&record);
-    Ok(html::render(&record, &series))
+    let mut own = series.values().flatten().filter(|entry| entry.run == run);
+    let changed = own.next().and_then(|entry| history.doubt(entry));
+    Ok(html::noted(&record, &series, changed.as_deref()))
 }
 
 fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {

@@ -169,6 +169,19 @@ pub fn is_scenario(drill: &DrillRecord) -> bool {
     matches!(drill.kind, DrillKind::Scenario | DrillKind::WorstMoment)
 }
 
+/// Whether a drill recovers an undamaged system or artifact: its steps and times are worth showing.
+pub fn recovers(drill: &DrillRecord) -> bool {
+    is_recovery(drill.kind)
+}
+
+/// The same, of a kind of drill.
+pub fn is_recovery(kind: DrillKind) -> bool {
+    matches!(
+        kind,
+        DrillKind::Scenario | DrillKind::WorstMoment | DrillKind::Verify
+    )
+}
+
 /// Whether a drill is about noticing damage: its figures are those of a small, damaged system.
 pub fn is_detection(drill: &DrillRecord) -> bool {
     matches!(drill.kind, DrillKind::Detection | DrillKind::HealthyTwin)

@@ -21,7 +21,23 @@ pub(super) fn fields(cron: &str) -> Option<[String; 5]> {
     let fields: Vec<String> = spelled.split_whitespace().map(str::to_uppercase).collect();
     let mut fields: [String; 5] = fields.try_into().ok()?;
     fields[4] = sunday_first(&fields[4]);
+    // Where both are restricted, a drill is due on either. For cron a field that begins with a star restricts nothing, and
+    // it would run on both: what such a field means is spelled out.
+    if fields[2] != "*" && fields[4] != "*" {
+        fields[2] = starless(&fields[2], "1-31");
+        fields[4] = starless(&fields[4], "0-6");
+    }
     Some(fields)
+}
+
+/// A field with all that a star stands for in its place.
+fn starless(field: &str, all: &str) -> String {
+    let one = |item: &str| match item.strip_prefix('*') {
+        Some(step) => format!("{all}{step}"),
+        None => item.to_owned(),
+    };
+    let items: Vec<String> = field.split(',').map(one).collect();
+    items.join(",")
 }
 
 /// Days of the week without a 7, which not every scheduler takes for Sunday.

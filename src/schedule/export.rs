@@ -4,10 +4,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::Planned;
 use super::calendar;
 use crate::error::{Error, Result};
 use crate::process::quoted;
+use crate::suite::{Due, Suite};
 
 /// Who is to keep the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub enum Form {
 /// What the files are written for.
 #[derive(Debug, Clone)]
 pub struct Target<'a> {
-    /// The program, by its path or its name.
+    /// The program, by its path, or by a name that those find who keep the schedule.
     pub program: &'a str,
     /// The directory that drills run in.
     pub dir: &'a Path,
@@ -35,8 +38,76 @@ pub struct Target<'a> {
     pub out: &'a Path,
     /// The container image with redrill and the suites.
     pub image: &'a str,
-    /// How many parts the drills of a suite are divided into.
+    /// How many parts the drills of suites that are due together are divided into.
     pub shards: u32,
+}
+
+/// Suites that are due at the same times: one job, whose drills are divided among its shards.
+struct Group<'a> {
+    due: &'a Due,
+    /// The fields of the expression, as every scheduler reads them.
+    fields: String,
+    suites: Vec<&'a Suite>,
+}
+
+impl<'a> Group<'a> {
+    /// All suites, those with the same times together, in the order in which they come.
+    fn all(planned: &[Planned<'a>]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for it in planned {
+            let fields = spelled(&it.due.cron);
+            let mut known = all.iter_mut();
+            match known.find(|group| group.fields == fields && group.due.zone == it.due.zone) {
+                Some(group) => group.suites.push(it.suite),
+                None => all.push(Self {
+                    due: it.due,
+                    fields,
+                    suites: vec![it.suite],
+                }),
+            }
+        }
+        all
+    }
+
+    /// Its name, as Kubernetes takes it: the suite's, or that of the times of several.
+    fn name(&self) -> String {
+        let [suite] = self.suites.as_slice() else {
+            let times = self.fields.replace('*', "x");
+            return dns(&format!("{times} {}", self.due.zone));
+        };
+        dns(&suite.name)
+    }
+
+    fn paths(&self) -> String {
+        let path = |suite: &&Suite| quoted(&suite.path.display().to_string());
+        let paths: Vec<String> = self.suites.iter().map(path).collect();
+        paths.join(" ")
+    }
+
+    /// The command that drills its suites.
+    fn drill(&self, target: &Target<'_>) -> String {
+        let out = quoted(&target.out.display().to_string());
+        format!(
+            "{} drill {} --out {out}",
+            quoted(target.program),
+            self.paths()
+        )
+    }
+
+    /// The command that decides on their records.
+    fn gate(&self, target: &Target<'_>) -> String {
+        let out = quoted(&target.out.display().to_string());
+        format!(
+            "{} gate {} --out {out}",
+            quoted(target.program),
+            self.paths()
+        )
+    }
+}
+
+/// A cron expression as every scheduler reads it.
+fn spelled(cron: &str) -> String {
+    calendar::fields(cron).map_or(cron.to_owned(), |it| it.join(" "))
 }
 
 /// The files, by name. One that cannot say what a suite asks for is an error.
@@ -60,6 +131,7 @@ pub fn export(
                 .hint("leave --shards out; GitHub, GitLab and Kubernetes run shards side by side"),
         );
     }
+    let groups = Group::all(planned);
     match form {
         Form::Cron => Ok(vec![("redrill.crontab".to_owned(), cron(planned, target))]),
         Form::Systemd => {
@@ -68,17 +140,17 @@ pub fn export(
         }
         Form::Github => Ok(vec![(
             "redrill-drill.yml".to_owned(),
-            github(planned, target)?,
+            github(&groups, target)?,
         )]),
         Form::Gitlab => Ok(vec![(
             "redrill.gitlab-ci.yml".to_owned(),
-            gitlab(planned, target),
+            gitlab(&groups, target),
         )]),
-        Form::Kubernetes => Ok(planned
+        Form::Kubernetes => Ok(groups
             .iter()
             .map(|it| {
                 (
-                    format!("redrill-{}.yaml", dns(&it.suite.name)),
+                    format!("redrill-{}.yaml", it.name()),
                     kubernetes(it, target),
                 )
             })
@@ -86,14 +158,15 @@ pub fn export(
     }
 }
 
-/// The command that drills a suite.
-fn command(it: &Planned<'_>, target: &Target<'_>) -> String {
-    format!(
-        "{} drill {} --out {}",
-        quoted(target.program),
-        quoted(&it.suite.path.display().to_string()),
-        quoted(&target.out.display().to_string())
-    )
+/// The arguments that drill a suite, the program first.
+fn words(it: &Planned<'_>, target: &Target<'_>) -> [String; 5] {
+    [
+        target.program.to_owned(),
+        "drill".to_owned(),
+        it.suite.path.display().to_string(),
+        "--out".to_owned(),
+        target.out.display().to_string(),
+    ]
 }
 
 fn cron(planned: &[Planned<'_>], target: &Target<'_>) -> String {
@@ -102,19 +175,17 @@ fn cron(planned: &[Planned<'_>], target: &Target<'_>) -> String {
         "# CRON_TZ is read by cronie. Debian's cron does not know it, and keeps the zone of its machine: where that is another\n\
          # one, use systemd timers.\n",
     );
-    let dir = quoted(&target.dir.display().to_string());
     for it in planned {
-        // A percent sign ends a command in a crontab.
-        let command = command(it, target).replace('%', "\\%");
-        let fields = calendar::fields(&it.due.cron).map_or(it.due.cron.clone(), |it| it.join(" "));
-        writeln!(out, "\nCRON_TZ={}", it.due.zone).ok();
+        let command = words(it, target).map(|word| quoted(&word)).join(" ");
         // No drill begins while the one before is still at work.
-        writeln!(
-            out,
-            "{fields} cd {dir} && flock --nonblock /tmp/redrill-{}.lock {command} --quiet",
+        let line = format!(
+            "cd {} && flock --nonblock /tmp/redrill-{}.lock {command} --quiet",
+            quoted(&target.dir.display().to_string()),
             it.suite.name
-        )
-        .ok();
+        );
+        // A percent sign ends a command in a crontab.
+        let (fields, line) = (spelled(&it.due.cron), line.replace('%', "\\%"));
+        writeln!(out, "\nCRON_TZ={}\n{fields} {line}", it.due.zone).ok();
     }
     out
 }
@@ -132,14 +203,15 @@ fn systemd(it: &Planned<'_>, target: &Target<'_>) -> Result<Vec<(String, String)
         .map(|line| format!("OnCalendar={line} {}\n", it.due.zone))
         .collect();
     let unit = format!("redrill-{}", it.suite.name);
-    let title = it.suite.title.replace(['\n', '\\'], " ");
+    // A percent sign begins a specifier, wherever it stands.
+    let title = it.suite.title.replace(['\n', '\\'], " ").replace('%', "%%");
     let service = format!(
         "# /etc/systemd/system/{unit}.service\n\
          [Unit]\nDescription=redrill: backup drill of {title}\nAfter=network-online.target\nWants=network-online.target\n\n\
          [Service]\nType=oneshot\nWorkingDirectory={}\nExecStart={}\n\
          # It tears down what it started when it is asked to end.\nKillMode=mixed\nTimeoutStopSec=120\n",
-        target.dir.display(),
-        command(it, target).replace('%', "%%")
+        target.dir.display().to_string().replace('%', "%%"),
+        words(it, target).map(|word| unit_word(&word)).join(" ")
     );
     let timer = format!(
         "# /etc/systemd/system/{unit}.timer; start it with: systemctl enable --now {unit}.timer\n\
@@ -153,11 +225,23 @@ fn systemd(it: &Planned<'_>, target: &Target<'_>) -> Result<Vec<(String, String)
     ])
 }
 
-fn github(planned: &[Planned<'_>], target: &Target<'_>) -> Result<String> {
-    if let Some(it) = planned.iter().find(|it| !it.due.is_in_utc()) {
+/// A word of a command line as systemd reads it: it knows quotes, and its own escapes also within them.
+fn unit_word(word: &str) -> String {
+    let word = word.replace('%', "%%").replace('$', "$$");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+$".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
+fn github(groups: &[Group<'_>], target: &Target<'_>) -> Result<String> {
+    if let Some(it) = groups.iter().find(|it| !it.due.is_in_utc()) {
+        let names: Vec<&str> = it.suites.iter().map(|suite| suite.name.as_str()).collect();
         return Err(Error::usage(format!(
             "{} is due in the zone {}, and GitHub runs schedules in UTC only",
-            it.suite.name, it.due.zone
+            names.join(", "),
+            it.due.zone
         ))
         .hint(
             "give it a schedule in UTC, or keep it elsewhere: systemd and Kubernetes know zones",
@@ -166,53 +250,57 @@ fn github(planned: &[Planned<'_>], target: &Target<'_>) -> Result<String> {
     let mut out = String::from(
         "# .github/workflows/redrill-drill.yml\nname: Backup drills\non:\n  workflow_dispatch:\n  schedule:\n",
     );
-    let mut times: Vec<&str> = planned.iter().map(|it| it.due.cron.as_str()).collect();
-    times.sort_unstable();
-    times.dedup();
-    for time in &times {
-        let fields = calendar::fields(time).map_or((*time).to_owned(), |it| it.join(" "));
-        writeln!(out, "    - cron: {}", yaml(&fields)).ok();
+    for it in groups {
+        writeln!(out, "    - cron: {}", yaml(&it.fields)).ok();
     }
     out.push_str("permissions:\n  contents: read\nconcurrency:\n  group: redrill-drills\njobs:\n");
-    for it in planned {
-        let name = dns(&it.suite.name);
-        let fields = calendar::fields(&it.due.cron).map_or(it.due.cron.clone(), |it| it.join(" "));
+    for it in groups {
+        let (name, fields) = (it.name(), &it.fields);
         let when = format!(
             "github.event_name == 'workflow_dispatch' || github.event.schedule == '{fields}'"
         );
         let numbers: Vec<String> = (1..=target.shards).map(|it| it.to_string()).collect();
         let (shards, of) = (numbers.join(", "), target.shards);
-        let command = command(it, target);
+        let (image, reports) = (yaml(target.image), yaml(&target.out.display().to_string()));
+        let drill = yaml(&format!(
+            "{} --shard ${{{{ matrix.shard }}}}/{of}",
+            it.drill(target)
+        ));
         write!(
             out,
-            "  {name}:\n    if: {}\n    runs-on: ubuntu-latest\n    container: {}\n    strategy:\n      fail-fast: false\n      matrix:\n        shard: [{shards}]\n    steps:\n      - uses: actions/checkout@v4\n      - run: {}\n      - if: always()\n        uses: actions/upload-artifact@v4\n        with:\n          name: redrill-{name}-${{{{ matrix.shard }}}}\n          path: {}\n",
+            "  {name}:\n    if: {}\n    runs-on: ubuntu-latest\n    container: {image}\n    strategy:\n      fail-fast: false\n      matrix:\n        shard: [{shards}]\n    steps:\n      - uses: actions/checkout@v4\n      - run: {drill}\n      - if: always()\n        uses: actions/upload-artifact@v4\n        with:\n          name: redrill-{name}-${{{{ matrix.shard }}}}\n          path: {reports}\n",
             yaml(&when),
-            yaml(target.image),
-            yaml(&format!("{command} --shard ${{{{ matrix.shard }}}}/{of}")),
-            yaml(&target.out.display().to_string()),
+        )
+        .ok();
+        // A failed drill is for the gate to explain, which has the records of all shards.
+        write!(
+            out,
+            "  {name}-gate:\n    needs: {name}\n    if: {}\n    runs-on: ubuntu-latest\n    container: {image}\n    steps:\n      - uses: actions/checkout@v4\n      - uses: actions/download-artifact@v4\n        with:\n          pattern: redrill-{name}-*\n          path: {reports}\n          merge-multiple: true\n      - run: {}\n",
+            yaml(&format!("always() && ({when})")),
+            yaml(&it.gate(target)),
         )
         .ok();
     }
     Ok(out)
 }
 
-fn gitlab(planned: &[Planned<'_>], target: &Target<'_>) -> String {
+fn gitlab(groups: &[Group<'_>], target: &Target<'_>) -> String {
     let mut out = String::from(
-        "# Include this in .gitlab-ci.yml. GitLab keeps schedules outside of it; make one for each suite:\n",
+        "# Include this in .gitlab-ci.yml. GitLab keeps schedules outside of it; make these:\n",
     );
-    for it in planned {
-        let fields = calendar::fields(&it.due.cron).map_or(it.due.cron.clone(), |it| it.join(" "));
+    for it in groups {
+        let (name, fields, zone) = (it.name(), &it.fields, it.due.zone);
         writeln!(
             out,
-            "#   glab schedule create --ref main --description 'redrill {0}' --cron '{fields}' --cronTimeZone '{1}' --variable 'REDRILL_SUITE:{0}'",
-            it.suite.name, it.due.zone
+            "#   glab schedule create --ref main --description 'redrill {name}' --cron '{fields}' --cronTimeZone '{zone}' --variable 'REDRILL_DRILL:{name}'",
         )
         .ok();
     }
-    for it in planned {
-        let name = &it.suite.name;
-        let command = command(it, target);
-        let rule = format!("$CI_PIPELINE_SOURCE == \"schedule\" && $REDRILL_SUITE == \"{name}\"");
+    for it in groups {
+        let name = it.name();
+        let rule = yaml(&format!(
+            "$CI_PIPELINE_SOURCE == \"schedule\" && $REDRILL_DRILL == \"{name}\""
+        ));
         let (parallel, shard) = match target.shards {
             // One job is no parallel job, and has no number.
             1 => (String::new(), String::new()),
@@ -221,27 +309,30 @@ fn gitlab(planned: &[Planned<'_>], target: &Target<'_>) -> String {
                 " --shard $CI_NODE_INDEX/$CI_NODE_TOTAL".to_owned(),
             ),
         };
+        let (image, out_dir) = (yaml(target.image), target.out.display());
+        // A failed drill is for the gate to explain, which has the records of all shards.
         write!(
             out,
-            "\nredrill-{name}:\n  image: {}\n{parallel}  rules:\n    - if: {}\n  script:\n    - {}\n  artifacts:\n    when: always\n    paths: [{}]\n    reports:\n      junit: {}\n",
-            yaml(target.image),
-            yaml(&rule),
-            yaml(&format!("{command}{shard}")),
-            yaml(&target.out.display().to_string()),
-            yaml(&format!("{}/*/junit.xml", target.out.display())),
+            "\nredrill-{name}:\n  image: {image}\n{parallel}  allow_failure: true\n  rules:\n    - if: {rule}\n  script:\n    - {}\n  artifacts:\n    when: always\n    paths: [{}]\n    exclude: [{}]\n    reports:\n      junit: {}\n\nredrill-{name}-gate:\n  image: {image}\n  needs: [redrill-{name}]\n  rules:\n    - if: {rule}\n  script:\n    - {}\n",
+            yaml(&format!("{}{shard}", it.drill(target))),
+            yaml(&out_dir.to_string()),
+            yaml(&format!("{out_dir}/history.jsonl")),
+            yaml(&format!("{out_dir}/*/junit.xml")),
+            yaml(&it.gate(target)),
         )
         .ok();
     }
     out
 }
 
-fn kubernetes(it: &Planned<'_>, target: &Target<'_>) -> String {
-    let name = format!("redrill-{}", dns(&it.suite.name));
+fn kubernetes(it: &Group<'_>, target: &Target<'_>) -> String {
+    let name = format!("redrill-{}", it.name());
     let shards = target.shards;
-    let command = command(it, target);
     // Index 0 is the first shard.
-    let script = format!("exec {command} --shard $((JOB_COMPLETION_INDEX + 1))/{shards}");
-    let fields = calendar::fields(&it.due.cron).map_or(it.due.cron.clone(), |it| it.join(" "));
+    let script = format!(
+        "exec {} --shard $((JOB_COMPLETION_INDEX + 1))/{shards}",
+        it.drill(target)
+    );
     format!(
         "# kubectl apply -f {name}.yaml; all shards write to one reports volume, which must be ReadWriteMany where\n\
          # they run on several nodes. `redrill gate` reads the same volume.\n\
@@ -253,7 +344,7 @@ fn kubernetes(it: &Planned<'_>, target: &Target<'_>) -> String {
          \x20             env:\n                - name: REDRILL_SERVICES\n                  value: local\n\
          \x20             volumeMounts:\n                - name: reports\n                  mountPath: {}\n\
          \x20         volumes:\n            - name: reports\n              persistentVolumeClaim:\n                claimName: redrill-reports\n",
-        yaml(&fields),
+        yaml(&it.fields),
         yaml(it.due.zone.name()),
         yaml(target.image),
         yaml(&target.dir.display().to_string()),
@@ -267,7 +358,10 @@ fn yaml(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A name as Kubernetes takes it.
+/// The longest name of a CronJob, after `redrill-`.
+const NAME: usize = 52 - 8;
+
+/// A name as Kubernetes takes it. One that is cut stays its own by a part of its hash.
 fn dns(name: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {
@@ -276,6 +370,14 @@ fn dns(name: &str) -> String {
             '-'
         }
     };
-    let name: String = name.chars().map(plain).collect();
-    name.trim_matches('-').to_owned()
+    let dashed: String = name.chars().map(plain).collect();
+    let words: Vec<&str> = dashed.split('-').filter(|word| !word.is_empty()).collect();
+    let plain = words.join("-");
+    match plain.get(..NAME - 9) {
+        Some(begin) if plain.len() > NAME => {
+            let hash = hex::encode(Sha256::digest(name));
+            format!("{}-{}", begin.trim_end_matches('-'), &hash[..8])
+        }
+        _ => plain,
+    }
 }

@@ -4,6 +4,7 @@
 //! Not here: how a server is started (see [`crate::provision`]) or how it is backed up ([`crate::pipeline`]).
 
 pub mod bucket;
+pub mod live;
 pub mod postgres;
 pub mod reading;
 pub mod redis;
@@ -31,7 +32,7 @@ pub struct Endpoint {
     pub host: String,
     /// Port, as reached from this process.
     pub port: u16,
-    /// User name (Postgres), access key (S3); unused for Redis.
+    /// User name (Postgres; Redis, where it is not the default one), access key (S3).
     pub user: String,
     /// Password or secret key; registered in [`Context::secrets`].
     pub password: String,

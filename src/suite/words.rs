@@ -112,7 +112,7 @@ words! {
         Metadata = "metadata", "objects keep their content type and user metadata";
         Smoke = "smoke", "the suite's own questions get the expected answers on the recovered service";
         Baseline = "baseline", "a given artifact holds no fewer rows, bytes and objects than the last one of its lineage that was verified, but for the drop that is allowed";
-        Live = "live", "a given artifact holds the tables and rows of the live source, but for the drop that is allowed";
+        Live = "live", "a given artifact holds what the live source holds (rows, keys, files), but for the drop that is allowed";
         Proven = "proven", "at least one thing shows that a given artifact holds the data: a manifest of its own, a baseline, the live source or a question with a known answer; and all of it can be read";
         Release = "release", "the migrations of the release run on the restored copy, and the questions after them get the expected answers";
         Rpo = "rpo", "the ledger's loss window is within the objective, and the ledger has no hole";

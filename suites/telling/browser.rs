@@ -1,14 +1,26 @@
-//! The page in a real browser: headless Chromium, without any network.
+//! The page in a real browser: headless Chromium, without any network. What a reader sees is measured in the browser
+//! (see `probe.js`) and held against the record.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use libtest_mimic::Failed;
-use redrill::record::Record;
-use redrill::report::html;
+use redrill::history::{self, Entry, History, Metric};
+use redrill::record::{LineKind, Record, Verdict};
+use redrill::report::{html, text as words};
 use serde_json::Value;
 
-use super::place::{Outcome, contains, text};
+use super::place::{Outcome, text};
+
+/// The runs whose records and reports are kept as examples.
+const GOLDEN: [&str; 5] = ["green", "red", "missed", "undetermined", "interrupted"];
+/// A phone, and a desk, in pixels.
+const WIDTHS: [u32; 2] = [390, 1280];
+/// The least contrast of text with what is behind it (WCAG 2, AA).
+const CONTRAST: f64 = 4.5;
+/// How many runs a trend is made of.
+const RUNS: usize = 5;
 
 fn program() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"]
@@ -21,6 +33,12 @@ pub fn missing() -> Option<String> {
         Some(_) => None,
         None => Some("no Chromium".to_owned()),
     }
+}
+
+pub fn no_poppler() -> Option<String> {
+    let lacks = |name: &&str| Command::new(name).arg("-v").output().is_err();
+    let lacking = ["pdftotext", "pdftoppm"].into_iter().find(lacks);
+    missing().or(lacking.map(|name| format!("no {name}")))
 }
 
 fn chromium(profile: &Path, arguments: &[&str]) -> Result<Output, Failed> {
@@ -54,133 +72,422 @@ fn record(name: &str) -> Record {
     Record::read(&path).expect("a golden record")
 }
 
-pub fn the_page_shows_the_numbers_of_the_record_and_no_error() -> Outcome {
-    for name in ["green", "red", "missed", "undetermined", "interrupted"] {
-        let dir = tempfile::tempdir()?;
-        let record = record(name);
-        let page = dir.path().join("report.html");
-        std::fs::write(&page, html::render(&record, &html::Series::new()))?;
-        let url = format!("file://{}", page.display());
-        let output = chromium(&dir.path().join("profile"), &["--dump-dom", &url])?;
-        let dom = text(&output.stdout);
+/// The same run and four before it, a day apart, each a little faster than the one before.
+fn runs_of(record: &Record) -> Vec<Record> {
+    let earlier = |back: usize| {
+        let mut run = record.clone();
+        run.started_at -= chrono::TimeDelta::days(i64::try_from(back).expect("a few"));
+        if back > 0 {
+            run.run_id = format!("{}-{back}", record.run_id);
+        }
+        for rto in run.drills.iter_mut().filter_map(|it| it.rto.as_mut()) {
+            rto.total_seconds += 7.0 * back as f64;
+        }
+        run
+    };
+    (0..RUNS).rev().map(earlier).collect()
+}
+
+fn series(record: &Record) -> html::Series {
+    let runs = runs_of(record);
+    let entries = runs.iter().flat_map(|run| Entry::of_run(run, "0"));
+    history::series(entries.collect())
+}
+
+/// The folder with all pages, and their names: those of the golden runs, and the index of `report --serve`.
+struct Pages {
+    dir: tempfile::TempDir,
+}
+
+impl Pages {
+    fn write() -> Result<Self, Failed> {
+        let pages = Self {
+            dir: tempfile::tempdir()?,
+        };
+        for name in GOLDEN {
+            let record = record(name);
+            pages.put(
+                &format!("{name}.html"),
+                &html::render(&record, &series(&record)),
+            )?;
+        }
+        let reports = pages.path("reports");
+        for run in GOLDEN.iter().flat_map(|name| runs_of(&record(name))) {
+            let folder = reports.join(&run.run_id);
+            std::fs::create_dir_all(&folder)?;
+            run.write(&folder.join("record.json"))
+                .map_err(|it| it.to_string())?;
+        }
+        let history = History::read(&reports).map_err(|it| it.to_string())?;
+        pages.put("index.html", &html::index(&history))?;
+        Ok(pages)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn put(&self, name: &str, text: &str) -> Outcome {
+        Ok(std::fs::write(self.path(name), text)?)
+    }
+
+    fn names() -> Vec<String> {
+        let golden = GOLDEN.iter().map(|name| format!("{name}.html"));
+        golden.chain(["index.html".to_owned()]).collect()
+    }
+
+    /// What the browser says of every page at every width.
+    fn probed(&self, flags: &[&str]) -> Result<Vec<Value>, Failed> {
+        let frames: String = Self::names()
+            .iter()
+            .flat_map(|name| WIDTHS.map(|width| (name, width)))
+            .map(|(name, width)| {
+                format!("<iframe src=\"{name}\" style=\"width:{width}px;height:900px;border:0\"></iframe>\n")
+            })
+            .collect();
+        let script = include_str!("probe.js");
+        self.put(
+            "probe.html",
+            &format!(
+                "<!doctype html><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\">\n\
+                 <pre id=\"found\"></pre>{frames}<script>{script}</script>"
+            ),
+        )?;
+        let url = format!("file://{}", self.path("probe.html").display());
+        let mut arguments = vec![
+            "--allow-file-access-from-files",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+        ];
+        arguments.extend(flags);
+        arguments.push(&url);
+        let output = chromium(&self.path("profile"), &arguments)?;
         let console: Vec<String> = text(&output.stderr)
             .lines()
             .filter(|line| line.contains("CONSOLE"))
             .map(str::to_owned)
             .collect();
         if !console.is_empty() {
-            return Err(format!("{name}: {console:?}").into());
+            return Err(format!("{console:?}").into());
         }
-        if dom.contains("<script") || dom.contains("http://") || dom.contains("src=") {
+        let dom = text(&output.stdout);
+        let found = dom.split("<pre id=\"found\">").nth(1).unwrap_or_default();
+        let found = found.split("</pre>").next().unwrap_or_default();
+        let plain = found
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&");
+        let all: Vec<Value> = serde_json::from_str(&plain)
+            .map_err(|error| format!("{error}: {}", &plain[..plain.len().min(300)]))?;
+        match all.len() == Self::names().len() * WIDTHS.len() {
+            true => Ok(all),
+            false => Err(format!("{} pages were looked at", all.len()).into()),
+        }
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: &T) -> Outcome {
+    match found == wanted {
+        true => Ok(()),
+        false => Err(format!("{what}: the page has {found:?}, the record {wanted:?}").into()),
+    }
+}
+
+/// Words as a page breaks them.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let all = value.as_array().into_iter().flatten();
+    all.map(|it| it.as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+pub fn what_the_page_shows_is_what_the_record_says() -> Outcome {
+    let pages = Pages::write()?;
+    for page in pages.probed(&[])? {
+        let name = page["name"].as_str().unwrap_or_default();
+        let Some(name) = name
+            .strip_suffix(".html")
+            .filter(|name| GOLDEN.contains(name))
+        else {
+            continue;
+        };
+        let source = std::fs::read_to_string(pages.path(&format!("{name}.html")))?;
+        if source.contains("<script") || source.contains("http://") || source.contains("src=") {
             return Err(format!("{name}: the page reaches out").into());
         }
-        numbers(&dom, &record).map_err(|error| format!("{name}: {error:?}"))?;
+        let record = record(name);
+        let held = readable(&page, &record)
+            .and_then(|()| charts(&page, &record))
+            .and_then(|()| matrix(&page, &record))
+            .and_then(|()| calendars(&page, &record));
+        held.map_err(|error| format!("{name} at {}: {error:?}", page["width"]))?;
     }
     Ok(())
 }
 
-/// Every figure against an objective, every total and every count is on the page as the record has it.
-fn numbers(dom: &str, record: &Record) -> Outcome {
-    let json: Value = serde_json::from_str(&record.to_json().map_err(|it| it.to_string())?)?;
-    let mut wanted = Vec::new();
-    let drills = json["drills"].as_array().ok_or("no drills")?;
-    for drill in drills {
-        if !["scenario", "worst-moment"].contains(&drill["kind"].as_str().unwrap_or_default()) {
-            continue;
-        }
-        let components = drill["rpo"]["components"].as_array();
-        for it in components.into_iter().flatten() {
+/// What stands there to be read: every figure with its objective, every test with its verdict, every finding.
+fn readable(page: &Value, record: &Record) -> Outcome {
+    let shown = flat(page["text"].as_str().unwrap_or_default());
+    let mut wanted = vec![record.run_id.clone()];
+    let scenarios = record
+        .drills
+        .iter()
+        .filter(|it| redrill::report::view::is_scenario(it));
+    for drill in scenarios {
+        for it in drill.rpo.iter().flat_map(|rpo| &rpo.components) {
+            let allowed = it
+                .objective_seconds
+                .map(|most| format!(" of {}", words::duration(most)));
             wanted.push(format!(
-                "data-seconds=\"{}\"",
-                it["window_seconds"].as_f64().unwrap_or_default()
+                "{}{} {} of {} lost",
+                words::against(it.window_seconds, it.objective_seconds),
+                allowed.unwrap_or_default(),
+                words::count(it.lost_writes),
+                words::plural(it.acknowledged_writes, "write")
             ));
         }
-        for figure in [
-            &drill["rto"]["total_seconds"],
-            &drill["rto"]["projected"]["seconds"],
-        ] {
-            wanted.extend(figure.as_f64().map(|it| format!("data-seconds=\"{it}\"")));
+        if let Some(rto) = &drill.rto {
+            wanted.push(format!("RTO {}", words::duration(rto.total_seconds)));
+            let projected = rto.projected.iter();
+            wanted.extend(projected.map(|it| format!("at {}", words::size(it.bytes))));
+            let took = rto.phases.iter().filter(|(_, took)| **took > 0.0);
+            if drill.recoveries.iter().all(|it| it.phases.is_empty()) {
+                wanted.extend(
+                    took.map(|(phase, took)| format!("{phase} {}", words::duration(*took))),
+                );
+            }
         }
-        let phases = drill["rto"]["phases"].as_object();
-        for (phase, took) in phases.into_iter().flatten() {
-            let took = took.as_f64().unwrap_or_default();
-            if took > 0.0 {
-                wanted.push(format!("data-phase=\"{phase}\" data-seconds=\"{took}\""));
+        wanted.extend(drill.steps.iter().map(|step| flat(&step.command)));
+    }
+    for suite in &record.suites {
+        let lines = record.lines();
+        let own = lines
+            .iter()
+            .filter(|it| it.suite == suite.name && it.kind != LineKind::Fault);
+        let own: Vec<_> = own.collect();
+        let passed = own.iter().filter(|it| it.verdict == Some(Verdict::Passed));
+        if !own.is_empty() {
+            wanted.push(format!("{}/{}", passed.count(), own.len()));
+        }
+        wanted.extend(own.iter().map(|line| line.name.to_owned()));
+    }
+    let findings = redrill::report::view::findings(record);
+    wanted.extend(findings.iter().map(|it| flat(&it.message.replace('`', ""))));
+    // Its run, and more than that.
+    if wanted.len() < 2 {
+        return Err("nothing was looked for".into());
+    }
+    match wanted.iter().find(|it| !shown.contains(it.as_str())) {
+        None => Ok(()),
+        Some(lacking) => Err(format!("{lacking:?} cannot be read on it:\n{shown}").into()),
+    }
+}
+
+/// Every point of every trend, its value and what is said of the last.
+fn charts(page: &Value, record: &Record) -> Outcome {
+    let mut wanted = BTreeMap::new();
+    for (drill, entries) in series(record) {
+        if !entries
+            .iter()
+            .all(|it| redrill::report::view::is_recovery(it.kind))
+        {
+            continue;
+        }
+        for metric in [Metric::Rto, Metric::Rpo, Metric::Throughput, Metric::Size] {
+            let points: Vec<String> = entries
+                .iter()
+                .filter_map(|it| Some((it.at, metric.of(it)?)))
+                .map(|(at, value)| {
+                    format!("{}: {}", at.format("%Y-%m-%d %H:%M"), metric.say(value))
+                })
+                .collect();
+            if let Some((_, last)) = points.last().and_then(|it| it.split_once(": ")) {
+                let last = last.to_owned();
+                wanted.insert(format!("{drill} {}", metric.name()), (points, last));
             }
         }
     }
-    let lines = record.lines();
-    for suite in &record.suites {
-        let own: Vec<_> = lines
-            .iter()
-            .filter(|it| it.suite == suite.name && it.kind != redrill::record::LineKind::Fault)
+    let mut found = BTreeMap::new();
+    for chart in page["charts"].as_array().into_iter().flatten() {
+        let text = |key: &str| chart[key].as_str().unwrap_or_default().to_owned();
+        let name = format!("{} {}", text("drill"), text("metric"));
+        // Each point is higher the more it is, and further right the later.
+        let places: Vec<(f64, f64)> = chart["places"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|it| Some((it[0].as_f64()?, it[1].as_f64()?)))
             .collect();
-        if own.is_empty() {
-            continue;
+        let ordered = places.windows(2).all(|two| two[0].0 < two[1].0);
+        let falls = text("metric") != "RTO" || places.windows(2).all(|two| two[0].1 < two[1].1);
+        if !ordered || !falls || places.len() != RUNS {
+            return Err(format!("{name} is drawn at {places:?}").into());
         }
-        let passed = own
-            .iter()
-            .filter(|it| it.verdict == Some(redrill::record::Verdict::Passed))
-            .count();
-        wanted.push(format!(
-            "data-passed=\"{passed}\" data-counted=\"{}\"",
-            own.len()
-        ));
+        found.insert(name, (strings(&chart["points"]), text("now")));
     }
-    wanted.push(record.run_id.clone());
-    if wanted.len() < 3 && !drills.is_empty() && record.run_id.is_empty() {
-        return Err("nothing was looked for".into());
+    if record.drills.iter().any(redrill::report::view::recovers) && wanted.is_empty() {
+        return Err("no trend was looked for".into());
     }
-    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    contains(dom, &wanted)
+    same("trends", &found, &wanted)
 }
 
-pub fn the_page_reads_at_two_widths() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let page = dir.path().join("report.html");
-    std::fs::write(&page, html::render(&record("green"), &html::Series::new()))?;
-    // Nothing is wider than a phone: what is would make the page scroll sideways.
-    let frame = dir.path().join("frame.html");
-    for width in [360_u32, 1200] {
-        std::fs::write(
-            &frame,
-            format!(
-                "<!doctype html><iframe src=\"report.html\" style=\"width:{width}px;height:600px;border:0\" onload=\"\
-                 const it = this.contentDocument.documentElement; document.title = it.scrollWidth + ' of ' + it.clientWidth\"></iframe>"
-            ),
-        )?;
-        let url = format!("file://{}", frame.display());
-        let profile = dir.path().join(format!("profile-{width}"));
-        let output = chromium(
-            &profile,
-            &[
-                "--allow-file-access-from-files",
-                "--virtual-time-budget=3000",
-                "--dump-dom",
-                &url,
-            ],
-        )?;
-        let dom = text(&output.stdout);
-        if !dom.contains(&format!("<title>{width} of {width}</title>")) {
-            return Err(format!("at {width}: {}", dom.lines().next().unwrap_or_default()).into());
+/// Every planted fault against every check.
+fn matrix(page: &Value, record: &Record) -> Outcome {
+    let mut wanted = BTreeMap::new();
+    let detections = record.drills.iter().filter_map(|it| it.detection.as_ref());
+    for it in detections {
+        let mut signs: BTreeMap<String, String> = it
+            .caught_by
+            .iter()
+            .map(|check| (check.clone(), "○".to_owned()))
+            .collect();
+        let caught = it.caught_by.contains(&it.must_be_caught_by);
+        let sign = if caught { "●" } else { "✕" };
+        signs.insert(it.must_be_caught_by.clone(), sign.to_owned());
+        wanted.insert(it.fault.clone(), signs);
+    }
+    let head = strings(&page["matrix"]["head"]);
+    let mut found = BTreeMap::new();
+    for row in page["matrix"]["rows"].as_array().into_iter().flatten() {
+        let cells = strings(row);
+        let signs = head
+            .iter()
+            .zip(&cells)
+            .skip(2)
+            .take(head.len().saturating_sub(3));
+        let signs: BTreeMap<String, String> = signs
+            .filter(|(_, sign)| !sign.is_empty())
+            .map(|(check, sign)| (check.clone(), sign.clone()))
+            .collect();
+        // The healthy twin has no sign.
+        if !signs.is_empty() {
+            found.insert(cells.first().cloned().unwrap_or_default(), signs);
         }
-        let shot = dir.path().join(format!("{width}.png"));
-        let size = format!("--window-size={width},1600");
-        let url = format!("file://{}", page.display());
-        chromium(
-            &profile,
-            &[&size, &format!("--screenshot={}", shot.display()), &url],
-        )?;
-        let bytes = std::fs::metadata(&shot)?.len();
-        if bytes < 20_000 {
-            return Err(format!("the screenshot at {width} has only {bytes} bytes").into());
+    }
+    same("the matrix", &found, &wanted)?;
+    let total = page["matrix"]["total"].as_str().map(str::to_owned);
+    let planted = redrill::report::view::planted(record);
+    let good = planted
+        .iter()
+        .filter(|it| it.standing == redrill::report::view::Standing::Good);
+    let wanted = (!planted.is_empty()).then(|| format!("{}/{}", good.count(), planted.len()));
+    same("its total", &total, &wanted)
+}
+
+/// Every day of every calendar, with what was kept of it.
+fn calendars(page: &Value, record: &Record) -> Outcome {
+    let mut wanted = Vec::new();
+    for it in record.drills.iter().flat_map(|drill| &drill.retention) {
+        let mut days: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        for kept in &it.artifacts {
+            days.entry(kept.at.date_naive())
+                .or_default()
+                .push(match (kept.good, kept.kept) {
+                    (false, _) => "broken",
+                    (true, true) => "kept",
+                    (true, false) => "gone",
+                });
         }
-        if let Some(folder) = std::env::var_os("REDRILL_SCREENSHOTS") {
-            std::fs::copy(
-                &shot,
-                Path::new(&folder).join(format!("report-{width}.png")),
-            )?;
+        let kept = it.artifacts.iter().filter(|it| it.kept).count();
+        let days: Vec<String> = days
+            .iter()
+            .map(|(day, cells)| format!("{}: {}", day.format("%a %d %b"), cells.join(" ")))
+            .collect();
+        let title = format!(
+            "{} in {} {kept} of {} kept",
+            it.backup,
+            it.repository,
+            it.artifacts.len()
+        );
+        wanted.push((title, days));
+    }
+    let found = page["calendars"].as_array().into_iter().flatten();
+    let found: Vec<(String, Vec<String>)> = found
+        .map(|it| {
+            (
+                flat(it["title"].as_str().unwrap_or_default()),
+                strings(&it["days"]),
+            )
+        })
+        .collect();
+    same("the calendars", &found, &wanted)
+}
+
+pub fn no_page_is_wider_than_a_phone_and_every_word_can_be_read_by_day_and_by_night() -> Outcome {
+    let pages = Pages::write()?;
+    for (flags, dark) in [(&[][..], false), (&["--force-dark-mode"], true)] {
+        for page in pages.probed(flags)? {
+            let place = format!("{} at {}, dark: {dark}", page["name"], page["width"]);
+            same(&place, &page["dark"].as_bool(), &Some(dark))?;
+            let (wide, client) = (&page["scroll"], &page["client"]);
+            if !WIDTHS.iter().any(|width| client == width) || wide != client {
+                return Err(format!("{place}: {wide} of {client} pixels").into());
+            }
+            let light = page["background"].as_f64().ok_or("no background")?;
+            if dark != (light < 0.05) || dark == (light > 0.8) {
+                return Err(format!("{place}: its background has a luminance of {light}").into());
+            }
+            let least = page["contrast"]["ratio"].as_f64().ok_or("no text")?;
+            if least < CONTRAST {
+                return Err(format!("{place}: {}", page["contrast"]).into());
+            }
+        }
+    }
+    if let Some(folder) = std::env::var_os("REDRILL_SCREENSHOTS") {
+        for width in WIDTHS {
+            let shot = Path::new(&folder).join(format!("report-{width}.png"));
+            let (size, shot) = (
+                format!("--window-size={width},1600"),
+                format!("--screenshot={}", shot.display()),
+            );
+            let url = format!("file://{}", pages.path("green.html").display());
+            chromium(&pages.path("profile"), &[&size, &shot, &url])?;
         }
     }
     Ok(())
+}
+
+pub fn on_paper_every_step_is_there_and_nothing_of_the_night() -> Outcome {
+    let pages = Pages::write()?;
+    let record = record("green");
+    let url = format!("file://{}", pages.path("green.html").display());
+    let mut seen = Vec::new();
+    for (name, flags) in [("day", &[][..]), ("night", &["--force-dark-mode"])] {
+        let pdf = pages.path(&format!("{name}.pdf"));
+        let print = format!("--print-to-pdf={}", pdf.display());
+        let mut arguments = vec!["--no-pdf-header-footer", print.as_str()];
+        arguments.extend(flags);
+        arguments.push(&url);
+        chromium(&pages.path("profile"), &arguments)?;
+        let read = Command::new("pdftotext").arg(&pdf).arg("-").output()?;
+        // Paper breaks words where the page would not.
+        let bare = |text: &str| text.split_whitespace().collect::<String>();
+        let printed = bare(&text(&read.stdout));
+        let drill = &record.drills[0];
+        for step in &drill.steps {
+            if !printed.contains(&bare(&step.command)) {
+                return Err(format!("{name}: {:?} is not printed", step.command).into());
+            }
+        }
+        if drill.steps.is_empty() {
+            return Err("there is no step".into());
+        }
+        let image = Command::new("pdftoppm")
+            .args(["-r", "40", "-gray"])
+            .arg(&pdf)
+            .output()?;
+        seen.push(image.stdout);
+    }
+    // The same ink on the same white paper.
+    let [day, night] = seen.as_slice() else {
+        return Err("nothing was printed".into());
+    };
+    let white = day.iter().filter(|it| **it > 240).count();
+    match day == night && white * 2 > day.len() {
+        true => Ok(()),
+        false => Err(format!("{white} of {} dots are white", day.len()).into()),
+    }
 }

@@ -88,10 +88,6 @@ pub fn a_policy_of_the_suite_is_held_to() -> Outcome {
     let cases = [
         ("max_age = \"1ms\"", "stale"),
         ("versions = { postgres = \"9\" }", "other-version"),
-        (
-            "detection = { suite = \"shop.toml\", max_age = \"1ms\" }",
-            "stale",
-        ),
         ("signed_by = \"key.pub\"", "not-signed"),
     ];
     for (policy, reason) in cases {
@@ -111,6 +107,41 @@ pub fn a_policy_of_the_suite_is_held_to() -> Outcome {
     says(&output, &["other-suite"])?;
     place.write("shop.toml", &format!("{SUITE}\n[gate]\nsuite = \"any\"\ntests = [\"test_rpo\"]\nversions = {{ postgres = \"1\" }}\n"));
     says(&place.redrill(&["gate", "shop.toml"]), &["other-version"])
+}
+
+/// Another suite, in which a fault is planted.
+const PLANTED: &str = r#"
+[[detection]]
+fault = "A1"
+caught_by = "readable"
+scenario = "lost"
+"#;
+
+pub fn a_detection_suite_that_is_asked_for_must_have_caught_its_faults_lately() -> Outcome {
+    let place = Place::drilled()?;
+    place.write("planted.toml", &format!("{SUITE}{PLANTED}"));
+    let gate = |max_age: &str| {
+        let policy = format!("detection = {{ suite = \"planted.toml\", max_age = \"{max_age}\" }}");
+        place.write(
+            "shop.toml",
+            &format!("{SUITE}\n[gate]\nsuite = \"any\"\n{policy}\n"),
+        );
+        place.redrill(&["gate", "shop.toml"])
+    };
+    let output = gate("30d");
+    exits(&output, 5)?;
+    says(
+        &output,
+        &["no-record: planted/A1", "redrill drill planted.toml"],
+    )?;
+    exits(
+        &place.redrill(&["drill", "planted.toml", "--services", "local"]),
+        0,
+    )?;
+    exits(&gate("30d"), 0)?;
+    let output = gate("1ms");
+    exits(&output, 5)?;
+    says(&output, &["stale: planted/A1"])
 }
 
 pub fn an_edited_record_closes() -> Outcome {

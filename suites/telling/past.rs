@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use redrill::process::quoted;
 
-use super::place::{Outcome, Place, all, contains, exits, says};
+use super::place::{Outcome, Place, SUITE, TWO_DRILLS, all, contains, copy, exits, says, text};
 use crate::mounts;
 
 pub fn a_history_of_nothing_exits_4() -> Outcome {
@@ -61,6 +61,25 @@ pub fn history_shows_runs_and_compares_them() -> Outcome {
     let same = place.redrill(&["history", "compare", "latest"]);
     exits(&same, 0)?;
     says(&same, &["nothing got better or worse"])?;
+    exits(
+        &place.redrill(&["history", "compare", "latest", "--fail"]),
+        0,
+    )?;
+    // A later run that took much longer.
+    let (first, mut slower) = (place.run()?, place.record()?);
+    slower["run_id"] = "20990101-000000-00000001".into();
+    slower["drills"][0]["rto"]["total_seconds"] = 700.into();
+    let later = place.path("later.json");
+    std::fs::write(&later, slower.to_string())?;
+    let (first, later) = (first.join("record.json"), later);
+    let names = [&first, &later].map(|it| it.to_str().unwrap_or_default());
+    let compare = |more: &[&str]| {
+        place.redrill(&[&["history", "compare", names[0], names[1]][..], more].concat())
+    };
+    exits(&compare(&[]), 0)?;
+    let worse = compare(&["--fail"]);
+    exits(&worse, 1)?;
+    says(&worse, &["RTO", "11 m 40 s"])?;
     // A torn last line is told, and nothing is lost.
     let path = place.path("reports/history.jsonl");
     let history = std::fs::read(&path)?;
@@ -125,27 +144,53 @@ pub fn a_report_that_cannot_be_written_changes_no_verdict() -> Outcome {
 }
 
 pub fn shards_are_merged_by_putting_their_folders_together() -> Outcome {
-    let place = Place::drilled()?;
-    // As if it came from another machine, without its history.
-    std::fs::remove_file(place.path("reports/history.jsonl"))?;
-    says(&place.redrill(&["history"]), &["shop/lost"])?;
-    exits(&place.redrill(&["gate", "shop.toml"]), 0)?;
-    let ran: Vec<Option<i32>> = (1..=2)
-        .map(|shard| {
-            let shard = format!("{shard}/2");
-            let arguments = [
+    let place = Place::new();
+    // The second one is too slow for its objective, whatever it takes.
+    let slow = TWO_DRILLS
+        .replacen("rto = \"15m\"", "rto = \"1ms\"", 2)
+        .replacen("rto = \"1ms\"", "rto = \"15m\"", 1);
+    for (suite, second, code) in [(TWO_DRILLS, 0, 0), (slow.as_str(), 1, 5)] {
+        place.write("shop.toml", suite);
+        for shard in ["1/2", "2/2"] {
+            let out = format!("shard-{}", &shard[..1]);
+            let _ = std::fs::remove_dir_all(place.path(&out));
+            let output = place.redrill(&[
                 "drill",
                 "shop.toml",
                 "--services",
                 "local",
                 "--shard",
-                &shard,
-            ];
-            place.redrill(&arguments).status.code()
-        })
-        .collect();
-    if ran != [Some(0), Some(0)] || place.runs().len() != 2 {
-        return Err(format!("{ran:?}, {:?}", place.runs()).into());
+                shard,
+                "--out",
+                &out,
+            ]);
+            // `second` falls into the first shard, and `lost` into the other.
+            exits(&output, if shard == "1/2" { second } else { 0 })?;
+        }
+        let reports = place.path("reports");
+        let _ = std::fs::remove_dir_all(&reports);
+        std::fs::create_dir(&reports)?;
+        let merge = |out: &str| -> Outcome {
+            for entry in std::fs::read_dir(place.path(out))?.flatten() {
+                let target = reports.join(entry.file_name());
+                match entry.path().is_dir() {
+                    true => {
+                        std::fs::create_dir(&target)?;
+                        copy(&entry.path(), &target)?;
+                    }
+                    false => drop(std::fs::copy(entry.path(), target)?),
+                }
+            }
+            Ok(())
+        };
+        // One shard alone is not enough.
+        merge("shard-1")?;
+        let output = place.redrill(&["gate", "shop.toml"]);
+        exits(&output, 5)?;
+        says(&output, &["no-record"])?;
+        merge("shard-2")?;
+        exits(&place.redrill(&["gate", "shop.toml"]), code)?;
+        says(&place.redrill(&["history"]), &["shop/lost", "shop/second"])?;
     }
     Ok(())
 }
@@ -246,7 +291,28 @@ pub fn pages_are_served_on_loopback_to_those_who_name_it() -> Outcome {
             &["200 OK", "data-seconds=\"3480\""],
         )?;
         contains(&ask(&address, &address, "/run/../../etc/passwd")?, &["404"])?;
-        contains(&ask(&address, "evil.example", "/")?, &["403"])
+        contains(&ask(&address, "evil.example", "/")?, &["403"])?;
+        // A record that was edited is shown as what it is, on both pages; until then none is.
+        let pages = || -> Result<[String; 2], Failed> {
+            let page = ask(&address, &address, &format!("/run/{run}"))?;
+            Ok([ask(&address, &address, "/")?, page])
+        };
+        if pages()?
+            .iter()
+            .any(|page| page.contains("do not rely on this"))
+        {
+            return Err("a record that nobody touched is doubted".into());
+        }
+        let path = place.run()?.join("record.json");
+        let record = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, record.replace("\"Lost", "\"Found"))?;
+        for page in pages()? {
+            contains(
+                &page,
+                &["do not rely on this", "is not the one that was written"],
+            )?;
+        }
+        Ok(())
     })();
     Command::new("kill").arg(child.id().to_string()).status()?;
     let status = child.wait()?;
@@ -301,5 +367,33 @@ pub fn the_runbook_has_the_commands_of_the_drill() -> Outcome {
             "### Symptoms",
             "SELECT 1",
         ],
+    )?;
+    // Each step with the time that it took in the drill.
+    let record = place.record()?;
+    let steps = record["drills"][0]["steps"].as_array().ok_or("no steps")?;
+    let restored = steps.iter().filter(|step| step["phase"] == "restore");
+    let times: Vec<String> = restored
+        .filter_map(|step| step["seconds"].as_f64())
+        .map(|seconds| {
+            format!(
+                "**restore** `db` ({})",
+                redrill::report::text::duration(seconds)
+            )
+        })
+        .collect();
+    if times.is_empty() {
+        return Err("nothing was restored".into());
+    }
+    says(
+        &output,
+        &times.iter().map(String::as_str).collect::<Vec<_>>(),
+    )?;
+    if text(&output.stdout).contains("was changed since") {
+        return Err("nobody changed the suite".into());
+    }
+    place.write("shop.toml", &format!("{SUITE}\n# changed\n"));
+    says(
+        &place.redrill(&["runbook", "shop.toml"]),
+        &["The suite was changed since"],
     )
 }

@@ -33,6 +33,36 @@ check = "rpo"
 scenario = "lost"
 "#;
 
+/// The same with two drills, one for each of two shards.
+pub const TWO_DRILLS: &str = r#"
+title = "Shop"
+[component.db]
+kind = "postgres"
+[[component.db.smoke]]
+name = "answers"
+ask = "SELECT 1"
+expect = "1"
+[backup.hourly]
+schedule = "0 * * * *"
+[scenario.lost]
+strike = { fault = "server-lost" }
+at = "58m after hourly"
+rpo = "1h"
+rto = "15m"
+[scenario.second]
+strike = { fault = "server-lost" }
+at = "20m after hourly"
+rpo = "1h"
+rto = "15m"
+[schedule]
+cron = "0 4 * * *"
+zone = "Europe/Berlin"
+[[test]]
+name = "test_rpo"
+check = "rpo"
+scenario = "lost"
+"#;
+
 /// The one place that was drilled, which others are copies of.
 static DRILLED: Mutex<Option<Result<Place, String>>> = Mutex::new(None);
 

@@ -1,5 +1,7 @@
 //! `redrill gate --run` of a suite with a release: its migrations on the restored copy, good ones and bad ones.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::place::{Outcome, Place, SUITE, all, exits, says};
@@ -129,13 +131,46 @@ pub fn a_command_migrates_too_and_its_failure_is_told_without_the_password() -> 
         "test \"$1\" = up && {psql} -c 'create table public.made (id int)'"
     ));
     exits(&gate(&place, &["--run", "--services", "local"]), 0)?;
-    script("echo no such luck >&2; exit 7");
+    // It says what it was told, as scripts do under set -x, and keeps a copy for this test alone.
+    script(
+        "printf %s \"$DATABASE_URL\" > tmp/told; echo \"no such luck at $DATABASE_URL\" >&2; exit 7",
+    );
     let output = gate(&place, &["--run", "--services", "local"]);
     exits(&output, 5)?;
     says(
         &output,
-        &["./migrate.sh up failed on the restored copy: exit code 7"],
-    )
+        &[
+            "./migrate.sh up failed on the restored copy: exit code 7",
+            "no such luck at",
+        ],
+    )?;
+    let url = std::fs::read_to_string(place.path("tmp/told"))?;
+    let password = url
+        .split_once("//")
+        .and_then(|(_, rest)| rest.split_once('@'));
+    let password = password.and_then(|(login, _)| login.split_once(':'));
+    let (_, password) = password
+        .filter(|(_, it)| it.len() >= 8)
+        .ok_or(url.clone())?;
+    if all(&output).contains(password) {
+        return Err("the password is printed".into());
+    }
+    std::fs::remove_file(place.path("tmp/told"))?;
+    let found = Command::new("grep")
+        .args([
+            "--recursive",
+            "--files-with-matches",
+            "--fixed-strings",
+            password,
+            "reports",
+            "tmp",
+        ])
+        .current_dir(place.path(""))
+        .output()?;
+    match found.status.code() {
+        Some(1) => Ok(()),
+        _ => Err(format!("the password stands in {}", all(&found)).into()),
+    }
 }
 
 pub fn a_release_with_mistakes_starts_nothing() -> Outcome {

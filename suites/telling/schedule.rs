@@ -1,6 +1,7 @@
 //! `redrill schedule`.
 
 use std::io::{BufRead, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,35 +28,195 @@ pub fn a_suite_without_a_schedule_exits_4_and_says_what_to_add() -> Outcome {
     says(&output, &["[schedule] cron ="])
 }
 
+/// The files that are exported for suites with these schedules, by name.
+fn exported(
+    place: &Place,
+    form: &str,
+    schedules: &[(&str, &str, &str)],
+    more: &[&str],
+) -> Result<Vec<(String, String)>, Failed> {
+    let mut arguments = vec!["schedule", "export", form, "--to", "out"];
+    let _ = std::fs::remove_dir_all(place.path("out"));
+    let mut names = Vec::new();
+    for (name, cron, zone) in schedules {
+        let suite = SUITE
+            .replace("0 4 * * *", cron)
+            .replace("Europe/Berlin", zone);
+        place.write(&format!("{name}.toml"), &suite);
+        names.push(format!("{name}.toml"));
+    }
+    arguments.extend(names.iter().map(String::as_str));
+    arguments.extend(more);
+    exits(&place.redrill(&arguments), 0)?;
+    let files = std::fs::read_dir(place.path("out"))?.flatten();
+    let mut files: Vec<(String, String)> = files
+        .map(|it| {
+            let text = std::fs::read_to_string(it.path()).expect("a text");
+            (it.file_name().to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
 pub fn export_writes_files_that_name_the_suite() -> Outcome {
     let place = Place::new();
-    for (form, file, word) in [
-        ("cron", "redrill.crontab", "CRON_TZ=Europe/Berlin"),
+    let program = env!("CARGO_BIN_EXE_redrill");
+    for (form, file, wanted) in [
+        (
+            "cron",
+            "redrill.crontab",
+            ["shop.toml", "CRON_TZ=Europe/Berlin", program],
+        ),
         (
             "systemd",
             "redrill-shop.timer",
-            "OnCalendar=*-*-* 4:0:00 Europe/Berlin",
+            [
+                "shop",
+                "OnCalendar=*-*-* 4:0:00 Europe/Berlin",
+                "Persistent=false",
+            ],
+        ),
+        (
+            "systemd",
+            "redrill-shop.service",
+            ["shop.toml", "WorkingDirectory=/", program],
         ),
         (
             "gitlab",
             "redrill.gitlab-ci.yml",
-            "--cronTimeZone 'Europe/Berlin'",
+            [
+                "redrill drill shop.toml",
+                "--cronTimeZone 'Europe/Berlin'",
+                "redrill gate shop.toml",
+            ],
         ),
         (
             "kubernetes",
             "redrill-shop.yaml",
-            "timeZone: \"Europe/Berlin\"",
+            [
+                "redrill drill shop.toml",
+                "timeZone: \"Europe/Berlin\"",
+                "completionMode: Indexed",
+            ],
         ),
     ] {
-        let output = place.redrill(&["schedule", "export", form, "shop.toml", "--to", "out"]);
-        exits(&output, 0)?;
-        let written = std::fs::read_to_string(place.path("out").join(file))?;
-        contains(&written, &["shop.toml", word])
-            .or_else(|_| contains(&written, &["shop", word]))?;
+        let files = exported(&place, form, &[("shop", "0 4 * * *", "Europe/Berlin")], &[])?;
+        let written = files
+            .iter()
+            .find(|(name, _)| name == file)
+            .ok_or("is not written")?;
+        contains(&written.1, &wanted)?;
     }
     let output = place.redrill(&["schedule", "export", "github", "shop.toml"]);
     exits(&output, 2)?;
     says(&output, &["in UTC only"])
+}
+
+/// A program, when it is not here.
+fn without(program: &str) -> Option<String> {
+    // Whatever it says of this flag, it runs.
+    let asked = Command::new(program).arg("--version").output();
+    asked.err().map(|_| format!("no {program}"))
+}
+
+pub fn no_systemd() -> Option<String> {
+    without("systemd-analyze")
+}
+
+pub fn no_cron() -> Option<String> {
+    without("crontab")
+}
+
+pub fn no_validators() -> Option<String> {
+    without("check-jsonschema").or(without("kubernetes-validate"))
+}
+
+pub fn units_hold_before_systemd_itself() -> Outcome {
+    let place = Place::new();
+    let schedules = [
+        ("shop", "0 4 * * 1-5", "Europe/Berlin"),
+        ("till", "*/15 8-18 1,15 * mon-fri/2", "UTC"),
+        ("hall", "0 0 */2 * 1", "Asia/Tokyo"),
+    ];
+    let dir = place.path("50% off");
+    let more = ["--dir", dir.to_str().ok_or("no path")?];
+    let units = exported(&place, "systemd", &schedules, &more)?;
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify");
+    for (name, text) in &units {
+        verify.arg(place.path("out").join(name));
+        for line in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("OnCalendar="))
+        {
+            let asked = Command::new("systemd-analyze")
+                .args(["calendar", line])
+                .output()?;
+            exits(&asked, 0)?;
+        }
+    }
+    let said = verify.output()?;
+    exits(&said, 0)?;
+    let stderr = String::from_utf8_lossy(&said.stderr).into_owned();
+    match stderr.lines().any(|line| line.contains("redrill-")) || units.len() != 6 {
+        true => Err(stderr.into()),
+        false => Ok(()),
+    }
+}
+
+pub fn the_crontab_holds_before_cron_itself() -> Outcome {
+    let place = Place::new();
+    let schedules = [
+        ("shop", "@daily", "Europe/Berlin"),
+        ("till", "0 0 */2 * 1", "UTC"),
+        ("hall", "*/15 8-18 1,15 jan mon-fri/2", "UTC"),
+    ];
+    exported(&place, "cron", &schedules, &["--dir", "/srv/50% off"])?;
+    let read = |path: &Path| Command::new("crontab").arg("-n").arg(path).output();
+    let path = place.path("out/redrill.crontab");
+    exits(&read(&path)?, 0)?;
+    // It would have said so.
+    let broken = std::fs::read_to_string(&path)?.replace("1-31/2", "1-32/2");
+    std::fs::write(&path, broken)?;
+    exits(&read(&path)?, 1)
+}
+
+pub fn manifests_hold_before_the_schemas_of_those_who_read_them() -> Outcome {
+    let place = Place::new();
+    let schedules = [
+        ("shop", "@daily", "UTC"),
+        ("till_2", "0 5 * * *", "UTC"),
+        ("hall", "0 5 * * *", "UTC"),
+    ];
+    for form in ["github", "gitlab", "kubernetes"] {
+        let files = exported(&place, form, &schedules, &["--shards", "3"])?;
+        for (name, _) in &files {
+            schema_holds(form, &place.path("out").join(name))?;
+        }
+        if files.len() != if form == "kubernetes" { 2 } else { 1 } {
+            return Err(format!("{form}: {} files", files.len()).into());
+        }
+    }
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    schema_holds("github", &examples.join("github-actions.yml"))?;
+    schema_holds("gitlab", &examples.join("gitlab-ci.yml"))
+}
+
+fn schema_holds(form: &str, path: &Path) -> Outcome {
+    let mut validate = match form {
+        "kubernetes" => Command::new("kubernetes-validate"),
+        _ => Command::new("check-jsonschema"),
+    };
+    match form {
+        "github" => validate.args(["--builtin-schema", "vendor.github-workflows"]),
+        "gitlab" => {
+            validate.args(["--builtin-schema", "vendor.gitlab-ci"]);
+            validate.args(["--data-transform", "gitlab-ci"])
+        }
+        _ => &mut validate,
+    };
+    exits(&validate.arg(path).output()?, 0)
 }
 
 /// A suite that cannot start its server: the drill ends at once, which is all that a service needs.

@@ -1,7 +1,7 @@
 //! Artifacts that are damaged, of another kind, or cannot be opened.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret as _;
 
@@ -24,6 +24,29 @@ impl Key {
             name,
             &format!("# created: now\n{}\n", secret.expose_secret()),
         );
+    }
+
+    /// What `age --armor` makes of it.
+    pub fn armor(&self, bytes: &[u8]) -> Vec<u8> {
+        let recipient = self.0.to_public();
+        let sealed = age::encrypt_and_armor(&recipient, bytes).expect("sealed");
+        sealed.into_bytes()
+    }
+
+    /// A copy of a folder in which every file is encrypted, as `name.age`.
+    pub fn seal_all(&self, from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("a directory");
+        for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+            let name = entry.file_name().into_string().expect("utf-8");
+            match entry.path().is_dir() {
+                true => self.seal_all(&entry.path(), &to.join(name)),
+                false => {
+                    let bytes = std::fs::read(entry.path()).expect("is read");
+                    std::fs::write(to.join(format!("{name}.age")), self.seal(&bytes))
+                        .expect("written");
+                }
+            }
+        }
     }
 
     pub fn seal(&self, bytes: &[u8]) -> Vec<u8> {
@@ -179,6 +202,34 @@ pub fn what_is_encrypted_is_not_opened_without_its_key() -> Outcome {
     )?;
     exits(&output, 2)?;
     says(&output, &["no identity file", "age-keygen"])
+}
+
+pub fn what_is_encrypted_and_was_cut_is_refused_before_any_server_starts() -> Outcome {
+    let lab = Lab::get()?;
+    let key = Key::new();
+    for (name, file) in [
+        ("directory", "toc.dat.age"),
+        ("base", "global/pg_control.age"),
+        ("base-tar", "base.tar.gz.age"),
+        ("appendonlydir", "appendonly.aof.1.incr.aof.age"),
+    ] {
+        let place = Place::new();
+        key.write(&place, "key.txt");
+        let sealed = place.path("sealed");
+        key.seal_all(&lab.path(name), &sealed);
+        let bytes = std::fs::read(sealed.join(file))?;
+        std::fs::write(sealed.join(file), &bytes[..bytes.len() - 5])?;
+        let output = verify(
+            &place,
+            &sealed,
+            &["--create-roles", "--identity", "key.txt"],
+        )?;
+        failed_by(&place, &output, "readable").map_err(|error| format!("{name}: {error:?}"))?;
+        if last(&place)?["services"]["versions"] != serde_json::json!([]) {
+            return Err(format!("{name}: a server was started\n{}", all(&output)).into());
+        }
+    }
+    Ok(())
 }
 
 pub fn a_flipped_bit_in_the_rows_fails_the_restore() -> Outcome {

@@ -2,13 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
 
 use chrono::Datelike as _;
+use redrill::context::Context;
+use redrill::provision::local::tls::TlsFront;
+use redrill::service::Running;
 use redrill::suite::Engine;
 
 use super::lab::{Lab, block_on, context, in_year, start};
+use super::places::bucket;
 use super::runs::{checks, command, failed_by, is_clean, plainly, verify};
 use crate::place::{Outcome, Place, all, exits, says};
+use crate::server::endpoint;
 
 /// A place with the run of a whole dump that passed.
 fn verified() -> Result<(&'static Lab, Place), libtest_mimic::Failed> {
@@ -203,6 +210,140 @@ pub fn the_live_source_is_counted_and_its_password_shown_nowhere() -> Outcome {
         true => Err("the password stands there".into()),
         false => Ok(()),
     }
+}
+
+/// A Redis in use, with more keys than the snapshot of the lab has, as URLs: of a user who can only read, and the same by TLS.
+struct Cache {
+    server: Arc<dyn Running>,
+    ctx: Context,
+    front: TlsFront,
+}
+
+const READER: &str = "reader:Lese-nur-7";
+
+impl Cache {
+    async fn start(lab: &Lab, keys: u32) -> redrill::error::Result<Self> {
+        let ctx = context(&lab.room(&format!("cache-{keys}")));
+        let server = start(&ctx, Engine::Redis, &[]).await?;
+        let mut script: String = (0..keys).map(|n| format!("SET key:{n} {n}\n")).collect();
+        // Keys that expire come and go, and are not held against a backup.
+        script += "SET session:1 x EX 9000\nSET session:2 x EX 9000\n";
+        script += "ACL SETUSER reader on >Lese-nur-7 ~* +@read +@connection +info\n";
+        let front = TlsFront::start(Arc::new(server.endpoint().port.into())).await?;
+        let cache = Self { server, ctx, front };
+        cache.run(script).await?;
+        Ok(cache)
+    }
+
+    async fn run(&self, script: String) -> redrill::error::Result<String> {
+        let cli = self.server.tool("redis-cli");
+        let done = cli
+            .feed(&self.ctx, std::io::Cursor::new(script))
+            .await?
+            .ok()?;
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{READER}@127.0.0.1:{}", self.server.endpoint().port)
+    }
+}
+
+/// Verifies the lab's snapshot against a live source and nothing else.
+fn against(place: &Place, artifact: &str, url: &str) -> Result<Output, libtest_mimic::Failed> {
+    let lab = Lab::get()?;
+    let arguments = ["--no-baseline", "--live-env", "LIVE"];
+    let server = endpoint();
+    let output = command(place, &lab.path(artifact), &arguments)
+        .env("LIVE", url)
+        .env("AWS_ACCESS_KEY_ID", &server.user)
+        .env("AWS_SECRET_ACCESS_KEY", &server.password)
+        .env_remove("SSL_CERT_DIR")
+        .env("SSL_CERT_FILE", place.path("trusted.pem"))
+        .output()?;
+    is_clean(place, &output)?;
+    Ok(output)
+}
+
+pub fn a_live_redis_is_counted_by_a_user_who_can_only_read() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let twin = block_on(Cache::start(lab, 300)).map_err(|error| error.to_string())?;
+    let grown = block_on(Cache::start(lab, 400)).map_err(|error| error.to_string())?;
+    place.write("trusted.pem", &twin.front.tls.certificate);
+    let by_tls = format!("rediss://{READER}@localhost:{}", twin.front.tls.port);
+    for url in [twin.url(), by_tls.clone()] {
+        exits(&against(&place, "dump.rdb", &url)?, 0)?;
+    }
+    let output = against(&place, "dump.rdb", &grown.url())?;
+    failed_by(&place, &output, "live")?;
+    says(
+        &output,
+        &["rows-dropped", "db0 string has 300, and had 400"],
+    )?;
+    let told = all(&output)
+        + &std::fs::read_to_string(place.runs().pop().ok_or("no run")?.join("record.json"))?;
+    if told.contains("Lese-nur-7") {
+        return Err("the password stands there".into());
+    }
+    // Only reading was tried: what the server refused would stand in its log, and what was written in its counts.
+    let said = block_on(grown.run("ACL LOG\nINFO persistence\n".to_owned()))
+        .map_err(|error| error.to_string())?;
+    if said.contains("reader") || !said.contains("rdb_changes_since_last_save:403") {
+        return Err(said.into());
+    }
+    place.write("trusted.pem", "");
+    let untrusted = against(&place, "dump.rdb", &by_tls)?;
+    exits(&untrusted, 3)?;
+    says(&untrusted, &["certificate", "SSL_CERT_FILE"])
+}
+
+pub fn a_live_bucket_is_counted() -> Outcome {
+    let place = Place::new();
+    let pages = |count: usize| -> Vec<(String, Vec<u8>)> {
+        let page = |n: usize| (format!("www/{n}.html"), format!("page {n}").into_bytes());
+        (0..count)
+            .map(page)
+            .chain([("www/".to_owned(), Vec::new())])
+            .collect()
+    };
+    for (name, count) in [("live-twin", 21), ("live-grown", 25)] {
+        let pages = pages(count);
+        let objects: Vec<_> = pages
+            .iter()
+            .map(|(key, bytes)| (key.as_str(), bytes.clone()))
+            .collect();
+        bucket(name, &objects)?;
+    }
+    let server = endpoint();
+    let url = |name: &str| {
+        format!(
+            "s3://{name}/www?endpoint=http://{}:{}",
+            server.host, server.port
+        )
+    };
+    exits(&against(&place, "www.tar.gz", &url("live-twin"))?, 0)?;
+    let output = against(&place, "www.tar.gz", &url("live-grown"))?;
+    failed_by(&place, &output, "live")?;
+    says(&output, &["objects-dropped", "21 objects", "had 25"])
+}
+
+pub fn a_live_source_that_does_not_answer_leaves_it_undetermined() -> Outcome {
+    let place = Place::new();
+    for (artifact, url) in [
+        ("dump.rdb", "redis://127.0.0.1:9"),
+        ("www.tar.gz", "s3://nowhere/www?endpoint=http://127.0.0.1:9"),
+    ] {
+        let output = against(&place, artifact, url)?;
+        exits(&output, 3)?;
+        says(
+            &output,
+            &["not-compared", "the live source could not be read"],
+        )?;
+    }
+    // And one of another kind is refused before anything is started.
+    let output = against(&place, "dump.rdb", "postgresql://reader@127.0.0.1/shop")?;
+    exits(&output, 2)?;
+    says(&output, &["the live source is of another kind", "redis://"])
 }
 
 /// A server that lets its reader in by TLS alone, with a certificate of its own making.

@@ -265,7 +265,7 @@ pub async fn start(
 }
 
 /// A custom dump of one database as one of another.
-fn renamed(dump: &[u8], from: &str, to: &str) -> Vec<u8> {
+pub fn renamed(dump: &[u8], from: &str, to: &str) -> Vec<u8> {
     let text = |name: &str| [&[0, name.len() as u8, 0, 0, 0][..], name.as_bytes()].concat();
     let (from, to) = (text(from), text(to));
     let at = dump

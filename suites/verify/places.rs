@@ -1,14 +1,17 @@
 //! Where artifacts lie: folders, buckets, addresses; and runs that end before their time.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redrill::context::{Context, RunId};
 use redrill::service::s3::{Headers, S3Client};
 use serde_json::Value;
 
-use super::lab::{Lab, block_on, in_year};
+use super::lab::{Lab, block_on, in_year, renamed};
 use super::runs::{ASK, command, is_clean, last, plainly, verify};
 use crate::place::{Outcome, Place, exits, says, text};
 use crate::server::endpoint;
@@ -43,12 +46,12 @@ pub fn of_a_folder_the_newest_whole_one_by_its_content_is_taken() -> Outcome {
 pub fn a_folder_without_times_asks_for_a_name() -> Outcome {
     let (lab, place) = (Lab::get()?, Place::new());
     std::fs::create_dir(place.path("backups"))?;
-    std::fs::copy(lab.path("shop.sql"), place.path("backups/one.sql"))?;
+    std::fs::copy(lab.path("shop.sql"), place.path("backups/shop-1.sql"))?;
     exits(
         &verify(&place, &place.path("backups"), &["--create-roles"])?,
         0,
     )?;
-    std::fs::copy(lab.path("shop.sql"), place.path("backups/two.sql"))?;
+    std::fs::copy(lab.path("shop.sql"), place.path("backups/shop-2.sql"))?;
     let output = verify(&place, &place.path("backups"), &["--create-roles"])?;
     exits(&output, 2)?;
     says(
@@ -58,6 +61,48 @@ pub fn a_folder_without_times_asks_for_a_name() -> Outcome {
             "name the artifact",
         ],
     )
+}
+
+pub fn of_nightly_folders_with_several_databases_the_newest_of_the_one_that_is_named_is_taken()
+-> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let shop = lab.bytes("shop.dump");
+    for (night, year) in [("2025-11-26", 2025), ("2024-11-27", 2024)] {
+        let folder = place.path("backups").join(night);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("shop.dump"), in_year(&shop, year))?;
+        std::fs::write(
+            folder.join("stock.dump"),
+            in_year(&renamed(&shop, "shop", "stock"), year),
+        )?;
+    }
+    let backups = place.path("backups");
+    let output = verify(&place, &backups, &["--create-roles"])?;
+    exits(&output, 2)?;
+    says(
+        &output,
+        &[
+            "holds backups of several things",
+            "shop (2025-",
+            "2025-11-26/shop.dump",
+            "stock (2025-",
+            "--lineage",
+        ],
+    )?;
+    for (flag, wanted) in [("--lineage", "shop"), ("--database", "stock")] {
+        let output = verify(&place, &backups, &["--create-roles", flag, wanted])?;
+        exits(&output, 0)?;
+        let drill = &last(&place)?["drills"][0];
+        let title = drill["title"].as_str().unwrap_or_default();
+        if drill["id"] != format!("verify/{wanted}")
+            || !title.contains(&format!("2025-11-26/{wanted}.dump"))
+        {
+            return Err(format!("{wanted}: took {title} as {}", drill["id"]).into());
+        }
+    }
+    let output = verify(&place, &backups, &["--create-roles", "--lineage", "sales"])?;
+    exits(&output, 2)?;
+    says(&output, &["stock (2025-"])
 }
 
 /// A bucket with these objects.
@@ -131,11 +176,100 @@ pub fn an_object_and_the_newest_below_a_prefix_are_fetched_from_s3() -> Outcome 
     let nothing = on("s3://verify-s3/nothing").output()?;
     exits(&nothing, 2)?;
     says(&nothing, &["no object of this name"])?;
+    // What only begins so is found as well, and called what it is.
+    let begins = on("s3://verify-s3/daily/ne").output()?;
+    exits(&begins, 0)?;
+    says(&begins, &["s3://verify-s3/daily/new.dump"])?;
     let keyless = on("s3://verify-s3/daily")
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .output()?;
     exits(&keyless, 2)?;
-    says(&keyless, &["AWS_ACCESS_KEY_ID"])
+    says(
+        &keyless,
+        &[
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SESSION_TOKEN",
+            "AWS_DEFAULT_REGION",
+            "AWS_ENDPOINT_URL",
+            "no other variable is read",
+        ],
+    )
+}
+
+/// A way to the S3 server on which all that is asked of it is written down.
+fn listened() -> std::io::Result<(u16, Arc<Mutex<Vec<u8>>>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (port, asked) = (listener.local_addr()?.port(), Arc::default());
+    let written: Arc<Mutex<Vec<u8>>> = Arc::clone(&asked);
+    let server = endpoint();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.expect("a connection");
+            let mut there =
+                TcpStream::connect((server.host.as_str(), server.port)).expect("answers");
+            let mut back = (
+                there.try_clone().expect("cloned"),
+                client.try_clone().expect("cloned"),
+            );
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut back.0, &mut back.1);
+                let _ = back.1.shutdown(std::net::Shutdown::Both);
+            });
+            let written = Arc::clone(&written);
+            std::thread::spawn(move || {
+                let mut part = [0; 16 << 10];
+                while let Ok(read @ 1..) = client.read(&mut part) {
+                    written.lock().expect("not poisoned").extend(&part[..read]);
+                    if there.write_all(&part[..read]).is_err() {
+                        break;
+                    }
+                }
+                let _ = there.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    Ok((port, asked))
+}
+
+pub fn of_those_that_are_not_taken_only_the_beginning_is_fetched() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let whole = lab.bytes("shop.dump");
+    let objects: Vec<(String, Vec<u8>)> = (2020..2025)
+        .map(|year| (format!("shop-{year}.dump"), in_year(&whole, year)))
+        .collect();
+    let objects: Vec<(&str, Vec<u8>)> = objects
+        .iter()
+        .map(|(key, bytes)| (key.as_str(), bytes.clone()))
+        .collect();
+    bucket(
+        "verify-ranges",
+        &[&objects[..], &[("empty.dump", Vec::new())]].concat(),
+    )?;
+    let (port, asked) = listened()?;
+    place.write("ask.toml", ASK);
+    let address = format!("http://127.0.0.1:{port}");
+    let arguments = [
+        "--create-roles",
+        "--ask",
+        "ask.toml",
+        "--endpoint",
+        &address,
+    ];
+    let server = endpoint();
+    let output = command(&place, Path::new("s3://verify-ranges"), &arguments)
+        .env("AWS_ACCESS_KEY_ID", &server.user)
+        .env("AWS_SECRET_ACCESS_KEY", &server.password)
+        .output()?;
+    exits(&output, 0)?;
+    says(&output, &["shop-2024.dump"])?;
+    let asked = text(&asked.lock().expect("not poisoned")).to_lowercase();
+    let ranges = asked.matches("range: bytes=0-262143\r\n").count();
+    let objects = asked.matches("get /verify-ranges/shop-").count();
+    // The dump is small: its beginning is all of it.
+    match (ranges, objects) {
+        (5, 5) => Ok(()),
+        other => Err(format!("{other:?} ranges and objects: {asked}").into()),
+    }
 }
 
 /// An address that holds for a while.

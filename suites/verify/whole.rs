@@ -1,7 +1,10 @@
 //! Whole artifacts of every kind: the healthy twins of all that is damaged.
 
+use std::path::Path;
+
+use super::damaged::Key;
 use super::lab::{Lab, ROWS};
-use super::runs::{last, plainly, verify};
+use super::runs::{failed_by, last, plainly, verify};
 use crate::place::{Outcome, Place, exits, says};
 
 /// A backup of the shop is verified, with its roles created.
@@ -101,21 +104,118 @@ pub fn a_tar_file_of_files_is_verified() -> Outcome {
     }
 }
 
-pub fn what_is_encrypted_is_verified_with_its_identity() -> Outcome {
+/// Verifies one that is encrypted, with a question that only the whole of it answers.
+fn sealed(place: &Place, artifact: &Path, ask: &str) -> Outcome {
+    place.write("ask.toml", &format!("[[smoke]]\n{ask}\n"));
+    let arguments = [
+        "--ask",
+        "ask.toml",
+        "--create-roles",
+        "--identity",
+        "key.txt",
+    ];
+    let output = plainly(place, artifact, &arguments)?;
+    exits(&output, 0).map_err(|error| format!("{}: {error:?}", artifact.display()).into())
+}
+
+const ORDERS: &str = "ask = \"select count(*) from public.orders\"\nexpect = 1000";
+const KEYS: &str = "ask = \"DBSIZE\"\nexpect = 300";
+const PAGES: &str = "ask = \"count\"\nexpect = 21";
+
+pub fn files_that_are_encrypted_are_verified_with_their_identity() -> Outcome {
     let (lab, place) = (Lab::get()?, Place::new());
-    let key = super::damaged::Key::new();
+    let key = Key::new();
     key.write(&place, "key.txt");
-    for name in ["shop.dump", "shop.sql.gz"] {
-        let sealed = place.path(&format!("{name}.age"));
-        std::fs::write(&sealed, key.seal(&lab.bytes(name)))?;
-        let output = verify(
-            &place,
-            &sealed,
-            &["--create-roles", "--identity", "key.txt"],
-        )?;
-        exits(&output, 0)?;
+    for (name, ask) in [
+        ("shop.dump", ORDERS),
+        ("shop.tar", ORDERS),
+        ("shop.sql.gz", ORDERS),
+        ("dump.rdb", KEYS),
+        ("www.tar.gz", PAGES),
+    ] {
+        let path = place.path(&format!("{name}.age"));
+        std::fs::write(&path, key.seal(&lab.bytes(name)))?;
+        sealed(&place, &path, ask)?;
     }
-    Ok(())
+    // And as a text, by age --armor.
+    let path = place.path("armored.age");
+    std::fs::write(&path, key.armor(&lab.bytes("shop.dump")))?;
+    sealed(&place, &path, ORDERS)
+}
+
+pub fn folders_of_encrypted_files_are_verified_with_their_identity() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let key = Key::new();
+    key.write(&place, "key.txt");
+    for (name, ask) in [
+        ("directory", ORDERS),
+        ("base", ORDERS),
+        ("base-tar", ORDERS),
+        ("appendonlydir", KEYS),
+    ] {
+        let path = place.path(name);
+        key.seal_all(&lab.path(name), &path);
+        sealed(&place, &path, ask)?;
+    }
+    // Of a folder too, where its time must be found first.
+    let folder = place.path("redis");
+    key.seal_all(&lab.path("appendonlydir"), &folder.join("appendonlydir"));
+    sealed(&place, &folder, KEYS)
+}
+
+pub fn wal_is_taken_as_it_is_packed_encrypted_or_not_finished() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let key = Key::new();
+    key.write(&place, "key.txt");
+    let mut names: Vec<_> = std::fs::read_dir(lab.path("wal"))?
+        .flatten()
+        .map(|it| it.file_name().into_string().expect("utf-8"))
+        .collect();
+    names.sort();
+    let pack = |program: &str, name: &str| {
+        let packed = std::process::Command::new(program)
+            .args(["-q", "-c"])
+            .arg(lab.path("wal").join(name))
+            .output()
+            .expect("it is packed");
+        packed.stdout
+    };
+    let plain = |name: &str| lab.bytes(&format!("wal/{name}"));
+    for ending in ["gz", "zst", "age", "gz.age", "partial", "gz.partial"] {
+        let wal = place.path(ending);
+        std::fs::create_dir(&wal)?;
+        for name in &names {
+            let bytes = match ending {
+                "gz" | "gz.partial" => pack("gzip", name),
+                "zst" => pack("zstd", name),
+                "age" => key.seal(&plain(name)),
+                "gz.age" => key.seal(&pack("gzip", name)),
+                _ => plain(name),
+            };
+            std::fs::write(wal.join(format!("{name}.{ending}")), bytes)?;
+        }
+        // One that is being written has no end yet, and hinders nobody.
+        let cut = pack("gzip", &names[0]);
+        std::fs::write(
+            wal.join("0000000100000000000000FF.gz.partial"),
+            &cut[..cut.len() / 2],
+        )?;
+        let wal = wal.to_str().unwrap_or_default();
+        let arguments = ["--wal", wal, "--identity", "key.txt"];
+        let output = verify(&place, &lab.path("base-without-wal"), &arguments)?;
+        exits(&output, 0).map_err(|error| format!("{ending}: {error:?}"))?;
+    }
+    // Of one that should be whole, that is damage.
+    let wal = place.path("gz");
+    for name in &names {
+        let path = wal.join(format!("{name}.gz"));
+        let bytes = std::fs::read(&path)?;
+        std::fs::write(path, &bytes[..bytes.len() - 9])?;
+    }
+    let arguments = ["--wal", wal.to_str().unwrap_or_default()];
+    let output = verify(&place, &lab.path("base-without-wal"), &arguments)?;
+    failed_by(&place, &output, "readable")?;
+    says(&output, &["unpack WAL segment"])
 }
 
 pub fn roles_come_with_the_globals() -> Outcome {

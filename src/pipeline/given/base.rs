@@ -157,6 +157,11 @@ impl Found {
         (self.text(VERSION), began)
     }
 
+    /// Where its recovery begins.
+    pub fn start(&self) -> Option<(Segment, Lsn)> {
+        start_of(&self.text(LABEL)?)
+    }
+
     /// The base backup, or why it is none that can be restored.
     pub fn understood(&self, zone: Zone) -> Result<Base, String> {
         let (version, began) = self.label(zone);
@@ -165,15 +170,8 @@ impl Found {
         let label = self.text(LABEL).ok_or(
             "it has no backup_label: it is a copy of a data directory and no base backup, or was cut; nothing says where its recovery begins",
         )?;
-        let line = |word: &str| label.lines().find_map(|line| line.strip_prefix(word));
-        let place = line("START WAL LOCATION: ").unwrap_or_default();
-        let name = place
-            .split_once("(file ")
-            .and_then(|(_, rest)| rest.split(')').next());
-        let start = place.split_whitespace().next().and_then(Lsn::parse);
-        let (Some(Name::Segment(first)), Some(start)) = (name.and_then(Name::parse), start) else {
-            return Err("its backup_label does not say where its recovery begins".to_owned());
-        };
+        let (first, start) =
+            start_of(&label).ok_or("its backup_label does not say where its recovery begins")?;
         let control = self.small.get(CONTROL).filter(|bytes| bytes.len() >= 8);
         let control = control.ok_or("it has no global/pg_control: it was cut")?;
         let mut cluster = [0; 8];
@@ -229,6 +227,17 @@ impl Found {
                 "{path} has {found} bytes, and its manifest says {size}"
             )),
         }
+    }
+}
+
+/// Where a recovery begins, by the label.
+fn start_of(label: &str) -> Option<(Segment, Lsn)> {
+    let mut lines = label.lines();
+    let place = lines.find_map(|line| line.strip_prefix("START WAL LOCATION: "))?;
+    let (_, named) = place.split_once("(file ")?;
+    match Name::parse(named.split(')').next()?)? {
+        Name::Segment(first) => Some((first, Lsn::parse(place.split_whitespace().next()?)?)),
+        _ => None,
     }
 }
 

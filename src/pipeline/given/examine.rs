@@ -30,17 +30,35 @@ const NO_ARCHIVING: Duration = Duration::from_secs(3600);
 /// How many files a program is given at once.
 const AT_ONCE: usize = 500;
 
-/// The time of an artifact, by its beginning; no time where it does not say one, and nothing at all where it only goes with
-/// another.
+/// What the beginning of an artifact tells.
+pub struct Began {
+    /// The time of its content, where it says one.
+    pub at: Option<DateTime<Utc>>,
+    /// What it is a backup of, as [`Given::lineage`]; of a base backup only that it is one of a cluster, where its
+    /// beginning does not say of which.
+    pub lineage: String,
+}
+
+/// What an artifact is, by its beginning; nothing where it only goes with another.
 pub async fn began(
     ctx: &Context,
     shape: &Shape,
+    shown: String,
     options: &Options,
-) -> Result<Option<Option<DateTime<Utc>>>> {
-    let of_toc = |head: &[u8]| {
-        let mut head = head;
-        let header = Header::read(&mut head).ok();
-        header.and_then(|header| in_zone(&header, options.zone))
+) -> Result<Option<Began>> {
+    let exam = Exam {
+        ctx,
+        shown,
+        options,
+    };
+    let of_toc = |mut head: &[u8]| match Header::read(&mut head) {
+        Ok(header) => (in_zone(&header, options.zone), slug(&header.database)),
+        Err(_) => (None, slug("")),
+    };
+    let of_rdb = |head: Vec<u8>, path: &Path| {
+        let known = rdb::Head::read(&mut head.as_slice()).ok();
+        let at = known.and_then(|it| it.saved_at);
+        (at, slug(&exam.by_name(Engine::Redis, path)))
     };
     let head = |path: PathBuf| async move {
         let head = open::inner_head(ctx, &path, &options.identities).await?;
@@ -49,7 +67,8 @@ pub async fn began(
             false => Ok(head),
         }
     };
-    Ok(Some(match shape {
+    let cluster = || "cluster".to_owned();
+    let (at, lineage) = match shape {
         Shape::DumpDirectory(dir) => of_toc(&head(member(dir, "toc.dat")).await?),
         Shape::BaseDirectory(dir) => {
             let mut found = Found::default();
@@ -58,17 +77,18 @@ pub async fn began(
             found
                 .file("backup_label", size, &mut label.as_slice())
                 .doing("read its label")?;
-            found.label(options.zone).1
+            (found.label(options.zone).1, cluster())
         }
-        Shape::AppendOnly(dir) => match redis::based_on(dir)? {
-            Some(base) => rdb::Head::read(&mut head(base).await?.as_slice())
-                .ok()
-                .and_then(|it| it.saved_at),
-            None => None,
+        Shape::AppendOnly(dir) => match redis::based_on(ctx, dir, &options.identities).await? {
+            Some(base) => of_rdb(head(base).await?, dir),
+            None => of_rdb(Vec::new(), dir),
         },
         // Which one of its backups is taken shows once it is read to its end.
-        Shape::PgBackRest(_) => None,
-        Shape::BaseTars { base, .. } => base_began(&head(base.clone()).await?, options.zone),
+        Shape::PgBackRest(_) => (None, cluster()),
+        Shape::BaseTars { base, .. } => (
+            base_began(&head(base.clone()).await?, options.zone),
+            cluster(),
+        ),
         Shape::File(path) => {
             let head = head(path.clone()).await?;
             match kind::kind(&head, &path.display().to_string())? {
@@ -76,17 +96,20 @@ pub async fn began(
                 Kind::PgTar => of_toc(head.get(512..).unwrap_or_default()),
                 Kind::PgPlain => {
                     let read = Script::read(&mut head.as_slice(), options.zone);
-                    read.doing("read its beginning")?.began
+                    let at = read.doing("read its beginning")?.began;
+                    (at, slug(&exam.by_name(Engine::Postgres, path)))
                 }
-                Kind::BaseTar => base_began(&head, options.zone),
-                Kind::Rdb => rdb::Head::read(&mut head.as_slice())
-                    .ok()
-                    .and_then(|it| it.saved_at),
-                Kind::FilesTar => members(&mut head.as_slice(), |_, _| Ok(())).1,
+                Kind::BaseTar => (base_began(&head, options.zone), cluster()),
+                Kind::Rdb => of_rdb(head, path),
+                Kind::FilesTar => {
+                    let newest = members(&mut head.as_slice(), |_, _| Ok(())).1;
+                    (newest, slug(&exam.by_name(Engine::Bucket, path)))
+                }
                 Kind::WalTar => return Ok(None),
             }
         }
-    }))
+    };
+    Ok(Some(Began { at, lineage }))
 }
 
 fn base_began(head: &[u8], zone: Zone) -> Option<DateTime<Utc>> {
@@ -191,24 +214,70 @@ pub async fn examine(
         shown,
         options,
     };
-    match shape {
-        Shape::File(path) => exam.file(path).await,
-        Shape::DumpDirectory(dir) => exam.dump_directory(&exam.plain_directory(dir).await?).await,
-        Shape::AppendOnly(dir) => {
-            exam.append_only(&exam.plain_directory(dir).await?, dir)
-                .await
-        }
-        Shape::BaseDirectory(dir) => exam.base_directory(dir).await,
-        Shape::PgBackRest(root) => exam.pgbackrest(root).await,
+    let (dir, kind) = match shape {
+        Shape::File(path) => return exam.file(path).await,
+        Shape::PgBackRest(root) => return exam.pgbackrest(root).await,
         Shape::BaseTars {
             base,
             wal,
             manifest,
         } => {
-            exam.base_tars(base, wal.as_deref(), manifest.as_deref())
-                .await
+            let read = exam.base_tars(base, wal.as_deref(), manifest.as_deref());
+            return match read.await {
+                Err(error) if error.kind() == crate::error::Kind::Failed => {
+                    let bytes = std::fs::metadata(base).doing("look at it")?.len();
+                    Ok(exam.unopened(Kind::BaseTar, base, bytes, error))
+                }
+                read => read,
+            };
+        }
+        Shape::DumpDirectory(dir) => (dir, Kind::PgCustom),
+        Shape::AppendOnly(dir) => (dir, Kind::Rdb),
+        Shape::BaseDirectory(dir) => (dir, Kind::BaseTar),
+    };
+    let bytes = below(dir)?.iter().map(|it| it.bytes).sum();
+    let plain = match exam.plain_directory(dir).await {
+        Err(error) if error.kind() == crate::error::Kind::Failed => {
+            return Ok(exam.unopened(kind, dir, bytes, error));
+        }
+        plain => plain?,
+    };
+    let given = match shape {
+        Shape::AppendOnly(_) => exam.append_only(&plain, dir).await?,
+        Shape::BaseDirectory(_) => exam.base_directory(&plain, dir).await?,
+        _ => exam.dump_directory(&plain).await?,
+    };
+    Ok(Given { bytes, ..given })
+}
+
+/// What lies somewhere below a folder.
+struct Below {
+    /// Its path from there.
+    path: PathBuf,
+    bytes: u64,
+    kind: std::fs::FileType,
+}
+
+/// All that lies below a folder, each folder before what is in it.
+fn below(root: &Path) -> Result<Vec<Below>> {
+    let (mut all, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(folder) = folders.pop() {
+        let doing = || format!("look at {}", root.join(&folder).display());
+        for entry in std::fs::read_dir(root.join(&folder)).doing_with(doing)? {
+            let entry = entry.doing_with(doing)?;
+            let path = folder.join(entry.file_name());
+            let kind = entry.file_type().doing_with(doing)?;
+            let bytes = match kind.is_file() {
+                true => entry.metadata().doing_with(doing)?.len(),
+                false => 0,
+            };
+            if kind.is_dir() {
+                folders.push(path.clone());
+            }
+            all.push(Below { path, bytes, kind });
         }
     }
+    Ok(all)
 }
 
 struct Exam<'a> {
@@ -249,7 +318,9 @@ impl Exam<'_> {
             true => shown.to_owned(),
             false => std::path::absolute(shown).unwrap_or_else(|_| shown.to_owned()),
         };
-        let folder = whole.parent().map(stem).unwrap_or_default();
+        // Folders that are named by dates alone tell nothing.
+        let mut folders = whole.ancestors().skip(1).map(stem);
+        let folder = folders.find(|stem| !stem.is_empty()).unwrap_or_default();
         let words = [engine.id().to_owned(), folder, stem(path)];
         let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
         words.join("-")
@@ -384,34 +455,47 @@ impl Exam<'_> {
         }
     }
 
-    /// A folder with every file of it decrypted; the folder itself where none is encrypted.
+    /// A folder with every file in it and below it decrypted; the folder itself where none is encrypted.
     async fn plain_directory(&self, dir: &Path) -> Result<PathBuf> {
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(dir).doing("look at it")? {
-            paths.push(entry.doing("look at it")?.path());
-        }
-        if !paths
-            .iter()
-            .any(|path| path.extension().is_some_and(|it| it == "age"))
-        {
+        let all = below(dir)?;
+        let sealed = |it: &Below| it.path.extension().is_some_and(|it| it == "age");
+        if !all.iter().any(sealed) {
             return Ok(dir.to_owned());
         }
-        let plain = self
-            .options
-            .dir
-            .join(format!("{}-plain", self.ctx.next_number()));
-        std::fs::create_dir(&plain).doing("make room for it")?;
-        for path in paths {
-            let opened = open::plain(self.ctx, &path, &self.options.identities, &plain).await?;
-            let target = plain.join(bare(&path));
-            let moved = match opened == path {
-                true => std::fs::copy(&path, &target).map(drop),
-                false => std::fs::rename(&opened, &target),
+        let number = self.ctx.next_number();
+        let plain = self.options.dir.join(format!("{number}-plain"));
+        private(&plain)?;
+        for found in &all {
+            let from = dir.join(&found.path);
+            let doing = || format!("decrypt {}", from.display());
+            if found.kind.is_dir() {
+                // A data directory has folders that nothing lies in.
+                private(&plain.join(&found.path))?;
+                continue;
+            }
+            let target = plain.join(&found.path).with_file_name(bare(&found.path));
+            if found.kind.is_symlink() {
+                let to = std::fs::read_link(&from).doing_with(doing)?;
+                std::os::unix::fs::symlink(to, &target).doing_with(doing)?;
+                continue;
+            }
+            let opened = open::plain(self.ctx, &from, &self.options.identities, &plain).await?;
+            let moved = match opened == from {
+                true => tokio::fs::copy(&from, &target).await.map(drop),
+                false => tokio::fs::rename(&opened, &target).await,
             };
-            moved.doing_with(|| format!("decrypt {}", path.display()))?;
+            moved.doing_with(doing)?;
         }
         Ok(plain)
     }
+}
+
+/// Makes a directory that only this user can look into, as a server of PostgreSQL insists on.
+fn private(path: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let made = builder.recursive(true).create(path);
+    made.doing_with(|| format!("create {}", path.display()))
 }
 
 fn base_method() -> Method {

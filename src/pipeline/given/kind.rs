@@ -30,10 +30,13 @@ pub enum Kind {
     FilesTar,
 }
 
+/// The beginning of what age encrypts as a text (`age --armor`).
+pub const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+
 /// What is around a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// Encrypted by age.
+    /// Encrypted by age, as bytes or as a text.
     Age,
     /// Compressed, as this program unpacks it, with the ending that this gives.
     Packed(&'static str, &'static str),
@@ -49,7 +52,7 @@ const PACKED: [(&[u8], &str, &str); 3] = [
 const PGP: &str = "encrypted by OpenPGP (gpg)";
 const PGP_HINT: &str = "decrypt it first: gpg --decrypt";
 /// Beginnings of what is known and cannot be verified, and what can be done about it.
-const REFUSED: [(&[u8], &str, &str); 16] = [
+const REFUSED: [(&[u8], &str, &str); 15] = [
     (
         b"Salted__",
         "encrypted by openssl",
@@ -63,11 +66,6 @@ const REFUSED: [(&[u8], &str, &str); 16] = [
     (b"\x85\x02\x0c\x03", PGP, PGP_HINT),
     (b"\x84\x5e\x03", PGP, PGP_HINT),
     (b"\x84\x4c\x03", PGP, PGP_HINT),
-    (
-        b"-----BEGIN AGE ENCRYPTED FILE-----",
-        "encrypted by age as a text (armor)",
-        "decrypt it first: age --decrypt -i KEY",
-    ),
     (b"BZh", "compressed by bzip2", "unpack it first: bunzip2"),
     (b"\xfd7zXZ\0", "compressed by xz", "unpack it first: unxz"),
     (
@@ -99,7 +97,7 @@ const REFUSED: [(&[u8], &str, &str); 16] = [
 
 /// What is around a file that begins so.
 pub fn layer(head: &[u8]) -> Option<Layer> {
-    if head.starts_with(AGE_MAGIC) {
+    if head.starts_with(AGE_MAGIC) || head.starts_with(ARMOR) {
         return Some(Layer::Age);
     }
     let mut packed = PACKED.iter();
@@ -217,6 +215,7 @@ mod tests {
         }
         assert_eq!(layer(b"\x1f\x8b\x08"), Some(Layer::Packed("gzip", "gz")));
         assert_eq!(layer(AGE_MAGIC), Some(Layer::Age));
+        assert_eq!(layer(ARMOR), Some(Layer::Age));
         assert_eq!(layer(b"PGDMP"), None);
     }
 }

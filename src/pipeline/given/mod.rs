@@ -2,7 +2,8 @@
 //! end before any server starts ([`examine`]), and handed to the pipeline of its method as if a drill had taken it
 //! ([`repository`]).
 //!
-//! Of a folder the newest whole artifact is taken, by the time that its content gives and never by a file's.
+//! Of a folder, and a few folders deep, the newest whole artifact is taken, by the time that its content gives and never by
+//! a file's; of one with backups of several things, which of them must be said.
 //! Not here: restoring it (the pipelines beside this module), or judging it ([`crate::check`]).
 
 mod base;
@@ -30,11 +31,15 @@ use crate::suite::{Engine, Method, Zone};
 pub use open::Identities;
 pub use statements::Needs;
 
+use examine::Began;
 use place::Source;
 use shape::Shape;
 
 /// The name of the repository that holds an artifact, and of its backup there.
 pub const GIVEN: &str = "given";
+
+/// How many lineages of a folder are named.
+const NAMED: usize = 50;
 
 /// What an artifact is read with.
 pub struct Options {
@@ -50,6 +55,8 @@ pub struct Options {
     pub stanza: Option<String>,
     /// What such a repository is encrypted with; a secret of the run.
     pub passphrase: Option<String>,
+    /// What it is a backup of, where a folder has those of several things: any of these words.
+    pub of: Vec<String>,
     /// Where copies go: a directory of the run.
     pub dir: PathBuf,
 }
@@ -127,29 +134,29 @@ pub async fn find(ctx: &Context, source: &Source, options: &Options) -> Result<G
 struct Candidate {
     path: PathBuf,
     shape: Shape,
-    at: Option<DateTime<Utc>>,
+    began: Began,
 }
 
-/// The newest whole artifact of a folder.
+/// The newest whole artifact of a folder, and of the folders in it.
 async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Given> {
+    let found = shape::within(&source.root)?;
     let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
-    for path in shape::within(&source.root)? {
-        let shape = match shape::of(&path) {
-            Ok(Some(shape)) => shape,
-            Ok(None) => continue,
-            Err(error) => {
-                refusals.push((path, error));
-                continue;
-            }
+    for (path, shape) in found.all {
+        let began = match &shape {
+            Ok(shape) => examine::began(ctx, shape, source.shown(&path), options).await,
+            Err(_) => Ok(None),
         };
-        match examine::began(ctx, &shape, options).await {
-            Ok(Some(at)) => candidates.push(Candidate { path, shape, at }),
+        match (shape, began) {
+            (Ok(shape), Ok(Some(began))) => candidates.push(Candidate { path, shape, began }),
             // It goes with another one, as WAL does.
-            Ok(None) => {}
-            Err(error) if error.kind() == crate::error::Kind::Interrupted => return Err(error),
-            Err(error) => refusals.push((path, error)),
+            (Ok(_), Ok(None)) => {}
+            (_, Err(error)) if error.kind() == crate::error::Kind::Interrupted => {
+                return Err(error);
+            }
+            (Err(error), _) | (_, Err(error)) => refusals.push((path, error)),
         }
     }
+    let mut candidates = of_one_lineage(source, candidates, options)?;
     let Some(count) = (!candidates.is_empty()).then_some(candidates.len()) else {
         return Err(match refusals.into_iter().next() {
             Some((_, error)) => error.doing(format!(
@@ -160,20 +167,27 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
                 .hint("name the file, or the folder that the backups are written to"),
         });
     };
-    if let (2.., Some(undated)) = (count, candidates.iter().find(|it| it.at.is_none())) {
+    if let (2.., Some(undated)) = (count, candidates.iter().find(|it| it.began.at.is_none())) {
         return Err(Error::usage(format!(
             "the newest of {count} artifacts cannot be told: {} does not say when it was made, and file dates say when it was copied",
             source.shown(&undated.path)
         ))
         .hint("name the artifact; pg_dump writes the time into custom, directory and tar dumps, and into plain ones with --verbose"));
     }
-    candidates.sort_by(|a, b| (b.at, &b.path).cmp(&(a.at, &a.path)));
+    candidates.sort_by(|a, b| (b.began.at, &b.path).cmp(&(a.began.at, &a.path)));
     // Whatever is empty or unreadable has no time: it is told beside the one that is taken.
     let mut left: Vec<(String, String)> = refusals
         .into_iter()
         .filter(|(_, error)| error.kind() == crate::error::Kind::Failed)
         .map(|(path, error)| (source.shown(&path), error.message()))
         .collect();
+    left.extend(found.deeper.map(|path| {
+        let words = format!(
+            "it lies {} folders deep, and was not looked into",
+            shape::DEPTH
+        );
+        (source.shown(&path), words)
+    }));
     let mut first = None;
     for candidate in candidates {
         source.whole(ctx, &candidate.path).await?;
@@ -190,6 +204,46 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
         first.get_or_insert(given);
     }
     first.ok_or_else(|| Error::defect("no candidate was examined"))
+}
+
+/// The artifacts of the lineage that is meant, of those of a folder.
+fn of_one_lineage(
+    source: &Source,
+    candidates: Vec<Candidate>,
+    options: &Options,
+) -> Result<Vec<Candidate>> {
+    let mut lineages: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        let lineage = candidate.began.lineage.clone();
+        lineages.entry(lineage).or_default().push(candidate);
+    }
+    if lineages.len() <= 1 {
+        return Ok(lineages.into_values().next().unwrap_or_default());
+    }
+    let mut meant = options.of.iter().map(|name| slug(name));
+    if let Some(meant) = meant.find_map(|name| lineages.remove(&name)) {
+        return Ok(meant);
+    }
+    let mut named: Vec<String> = lineages
+        .iter()
+        .take(NAMED)
+        .filter_map(|(lineage, all)| {
+            let newest = all.iter().max_by_key(|it| it.began.at)?;
+            let at = newest.began.at.map_or("undated".to_owned(), |at| {
+                at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+            });
+            Some(format!("{lineage} ({at}, {})", source.shown(&newest.path)))
+        })
+        .collect();
+    if lineages.len() > NAMED {
+        named.push(format!("and {} more", lineages.len() - NAMED));
+    }
+    Err(Error::usage(format!(
+        "{} holds backups of several things: {}",
+        source.shown(&source.root),
+        named.join("; ")
+    ))
+    .hint("say which one is meant, by the word before its time: --lineage NAME"))
 }
 
 /// The name of a file without what only says how it is stored.

@@ -7,12 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use age::armor::ArmoredReader;
 use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 use tokio::io::AsyncReadExt;
+use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::io::SyncIoBridge;
 
-use super::kind::{HEAD, Layer, layer};
+use super::kind::{ARMOR, HEAD, Layer, layer};
 use crate::context::{Context, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_dump::whole::Whole;
@@ -73,7 +75,7 @@ pub async fn inner_head(ctx: &Context, path: &Path, identities: &Identities) -> 
             let sealed = Checked::new(Box::new(io::Cursor::new(head.clone())), "head", bytes);
             let mut plain = Vec::new();
             // A beginning ends early; what came before its end is what is wanted.
-            let opened = decrypted(sealed, identity.clone())
+            let opened = opened(sealed, head.starts_with(ARMOR), identity)
                 .read_to_end(&mut plain)
                 .await;
             if opened.is_ok() || !plain.is_empty() {
@@ -99,6 +101,17 @@ pub async fn inner_head(ctx: &Context, path: &Path, identities: &Identities) -> 
         .hint("see the log of the job that wrote it, and verify an earlier one"));
     }
     Ok(finished.stdout)
+}
+
+/// Decrypts on the way, and takes what is a text out of its armor before.
+fn opened(sealed: Checked, armored: bool, identity: &Identity) -> Reading {
+    match armored {
+        true => {
+            let bare = ArmoredReader::from_async_reader(sealed.compat());
+            decrypted(bare.compat(), identity.clone())
+        }
+        false => decrypted(sealed, identity.clone()),
+    }
 }
 
 fn usable<'i>(identities: &'i Identities, path: &Path) -> Result<&'i [Identity]> {
@@ -127,7 +140,8 @@ pub async fn plain(
     identities: &Identities,
     dir: &Path,
 ) -> Result<PathBuf> {
-    if layer(&head(path).await?) != Some(Layer::Age) {
+    let head = head(path).await?;
+    if layer(&head) != Some(Layer::Age) {
         return Ok(path.to_owned());
     }
     // Which one it is shows in the head.
@@ -141,7 +155,8 @@ pub async fn plain(
         let bytes = file.metadata().await.doing("look at it")?.len();
         let file = tokio::io::BufReader::with_capacity(1 << 18, file);
         let sealed = Checked::new(Box::new(file), path.display().to_string(), bytes);
-        match save(ctx, decrypted(sealed, identity.clone()), &target).await {
+        let opened = opened(sealed, head.starts_with(ARMOR), identity);
+        match save(ctx, opened, &target).await {
             Ok(_) => return Ok(target),
             Err(error) => failure.get_or_insert(error),
         };

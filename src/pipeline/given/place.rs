@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use tokio::io::AsyncReadExt;
 
 use super::kind::HEAD;
 use super::open::save;
+use super::shape::MOST;
 use crate::context::{Context, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::http::agent;
@@ -19,8 +19,6 @@ use crate::service::s3::{Account, Listed, S3Client};
 
 /// How many objects' beginnings are read at once.
 const AT_ONCE: usize = 8;
-/// No folder of artifacts has more objects.
-const MOST: usize = 20_000;
 /// How long a server may take to begin its answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a download may take.
@@ -98,6 +96,13 @@ impl Place {
     }
 }
 
+/// What is said where a bucket takes credentials, and there are none.
+pub fn no_account(shown: &str) -> Error {
+    Error::usage(format!("{shown} takes credentials, and there are none"))
+        .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and where they apply AWS_SESSION_TOKEN, AWS_REGION or AWS_DEFAULT_REGION, and \
+               AWS_ENDPOINT_URL: no other variable is read, and neither a profile nor a role of the machine")
+}
+
 /// A place that can be looked at as files of this machine.
 pub struct Source {
     /// The file or folder to look at; of what lies elsewhere, a copy of the beginnings.
@@ -133,17 +138,25 @@ impl Source {
             }
             Place::Http(url) => (download(ctx, url, &shown, dir).await?, None),
             Place::S3 { bucket, prefix } => {
-                let account = account.ok_or_else(|| {
-                    Error::usage(format!("{shown} takes credentials, and there are none"))
-                        .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL where they apply)")
-                })?;
+                let account = account.ok_or_else(|| no_account(&shown))?;
                 let client = S3Client::of(account);
                 let listed = client.list(ctx, bucket, prefix).await;
                 let listed = listed.doing_with(|| format!("look at {shown}"))?;
-                let (root, remote) = beginnings(ctx, client, bucket, prefix, listed, dir)
+                let named = named(prefix, listed);
+                let shown = named
+                    .as_ref()
+                    .map_or(shown.clone(), |named| match &named.folder {
+                        Some(folder) => format!("s3://{bucket}/{folder}"),
+                        None => shown.clone(),
+                    });
+                let (root, remote) = beginnings(ctx, client, bucket, named, dir)
                     .await
                     .doing_with(|| format!("look at {shown}"))?;
-                (root, Some(remote))
+                return Ok(Self {
+                    root,
+                    remote: Some(remote),
+                    shown,
+                });
             }
         };
         Ok(Self {
@@ -192,43 +205,60 @@ impl Remote {
     }
 }
 
+/// The objects that a key or a prefix names.
+struct Named {
+    /// The prefix of the folder that they lie in; none of one object that is named itself.
+    folder: Option<String>,
+    /// Each by its path in that folder.
+    objects: Vec<(PathBuf, Listed)>,
+}
+
+/// What is meant: the object of this key, else all below the folder of this name, else all that begin so.
+fn named(prefix: &str, listed: Vec<Listed>) -> Option<Named> {
+    let mut exact = listed.iter();
+    if let Some(object) = exact.find(|it| it.key == prefix && !prefix.ends_with('/')) {
+        return Some(Named {
+            folder: None,
+            objects: vec![(PathBuf::new(), object.clone())],
+        });
+    }
+    let below = match prefix {
+        "" => String::new(),
+        prefix => format!("{}/", prefix.trim_end_matches('/')),
+    };
+    let beside = prefix.rfind('/').map_or("", |at| &prefix[..=at]).to_owned();
+    [below, beside].into_iter().find_map(|folder| {
+        let path = |object: &Listed| {
+            let name = PathBuf::from(object.key.strip_prefix(&folder)?);
+            let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+            let is_file = !object.key.ends_with('/') && name.components().all(plain);
+            is_file.then_some((name, object.clone()))
+        };
+        let objects: Vec<_> = listed.iter().filter_map(path).collect();
+        let folder = Some(folder.trim_end_matches('/').to_owned());
+        (!objects.is_empty()).then_some(Named { folder, objects })
+    })
+}
+
 /// Reads the beginning of every object into a copy of the folder; of an object that is named, of it alone.
 async fn beginnings(
     ctx: &Context,
     client: S3Client,
     bucket: &str,
-    prefix: &str,
-    listed: Vec<Listed>,
+    named: Option<Named>,
     dir: &Path,
 ) -> Result<(PathBuf, Remote)> {
-    let exact = listed
-        .iter()
-        .find(|object| object.key == prefix && !prefix.ends_with('/'));
-    let folder = match prefix {
-        "" => String::new(),
-        prefix => format!("{}/", prefix.trim_end_matches('/')),
+    let Named {
+        folder,
+        objects: named,
+    } = named.ok_or_else(|| {
+        Error::usage("there is no object of this name, nor any below it, nor any that begins so")
+            .hint("see whether bucket and prefix are the ones meant: aws s3 ls")
+    })?;
+    let root = match (&folder, named.as_slice()) {
+        (None, [(_, object)]) => dir.join(object.key.rsplit('/').next().unwrap_or("artifact")),
+        _ => dir.join("folder"),
     };
-    let (root, named) = match exact {
-        Some(object) => {
-            let name = object.key.rsplit('/').next().unwrap_or("artifact");
-            (dir.join(name), vec![(PathBuf::new(), object.clone())])
-        }
-        None => {
-            let below = listed.into_iter().filter_map(|object| {
-                let name = PathBuf::from(object.key.strip_prefix(&folder)?);
-                let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
-                let is_file = !object.key.ends_with('/') && name.components().all(plain);
-                is_file.then_some((name, object))
-            });
-            (dir.join("folder"), below.collect())
-        }
-    };
-    if named.is_empty() {
-        return Err(
-            Error::usage("there is no object of this name, nor any below it")
-                .hint("see whether bucket and prefix are the ones meant: aws s3 ls"),
-        );
-    }
     // One repository of pgBackRest is one artifact, however many files it has.
     let is_info = |(name, _): &(PathBuf, Listed)| name.ends_with("backup.info");
     if named.len() > MOST && !named.iter().any(is_info) {
@@ -259,13 +289,24 @@ async fn beginnings(
 }
 
 async fn begin(ctx: &Context, remote: &Remote, at: &Path, listed: &Listed) -> Result<()> {
-    let found = remote.client.get(ctx, &remote.bucket, &listed.key).await?;
-    let object = found.ok_or_else(|| Error::failed(format!("{} is gone", listed.key)))?;
     if let Some(folder) = at.parent() {
         std::fs::create_dir_all(folder).doing_with(|| format!("create {}", folder.display()))?;
     }
-    let head = Box::new(object.body.take(HEAD as u64));
-    save(ctx, head, at).await.map(drop)
+    let (bucket, key) = (&remote.bucket, &listed.key);
+    // There is no first byte of nothing to ask for.
+    let head = match listed.bytes {
+        0 => Some(Vec::new()),
+        _ => {
+            remote
+                .client
+                .beginning(ctx, bucket, key, HEAD as u64)
+                .await?
+        }
+    };
+    let head = head.ok_or_else(|| Error::failed(format!("{key} is gone")))?;
+    save(ctx, Box::new(std::io::Cursor::new(head)), at)
+        .await
+        .map(drop)
 }
 
 /// Brings what an address answers with.
@@ -350,6 +391,46 @@ mod tests {
         let place = Place::parse(&text, &secrets).expect("a place");
         assert_eq!(place.shown(), "https://host/b/db.dump");
         assert!(secrets.all().iter().any(|(_, value)| value == signature));
+    }
+
+    #[test]
+    fn a_prefix_names_an_object_else_a_folder_else_what_begins_so() {
+        let listed = |keys: &[&str]| -> Vec<Listed> {
+            let object = |key: &&str| Listed {
+                key: (*key).to_owned(),
+                ..Listed::default()
+            };
+            keys.iter().map(object).collect()
+        };
+        let all = ["d/shop-1", "d/shop-2", "d/shop", "d/shop/x/3", "d/shop/"];
+        for (prefix, keys, folder, paths) in [
+            ("d/shop", &all[..], None, &[""][..]),
+            (
+                "d/shop",
+                &["d/shop-1", "d/shop/x/3", "d/shop/"],
+                Some("d/shop"),
+                &["x/3"],
+            ),
+            (
+                "d/shop/",
+                &["d/shop/x/3", "d/shop/"],
+                Some("d/shop"),
+                &["x/3"],
+            ),
+            ("d/shop-", &all[..2], Some("d"), &["shop-1", "shop-2"]),
+            ("sho", &["shop/1", "shot"], Some(""), &["shop/1", "shot"]),
+            ("", &["d/../x", "d/shop"], Some(""), &["d/shop"]),
+        ] {
+            let named = named(prefix, listed(keys)).expect("names something");
+            assert_eq!(named.folder.as_deref(), folder, "{prefix}");
+            let found: Vec<_> = named.objects.iter().map(|(path, _)| path.clone()).collect();
+            assert_eq!(
+                found,
+                paths.iter().map(PathBuf::from).collect::<Vec<_>>(),
+                "{prefix}"
+            );
+        }
+        assert!(named("d", Vec::new()).is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::bare;
 use super::base::MANIFEST;
 use crate::error::{Doing, Error, Result};
+use crate::repository::wal::Name;
 
 /// The files of one artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,9 +115,73 @@ fn is_base(name: &str) -> bool {
     name == "base.tar" || name.starts_with("base.tar.")
 }
 
-/// What lies in a folder and may be an artifact, in the order of the names.
-pub fn within(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(names(folder)?.into_iter().map(|(_, path)| path).collect())
+/// How many folders deep artifacts are looked for.
+pub const DEPTH: usize = 5;
+/// No folder of artifacts has more files and folders in it.
+pub const MOST: usize = 20_000;
+
+/// What lies in a folder, and in the folders in it.
+pub struct Within {
+    /// What may be an artifact, or why it is none, in the order of the names.
+    pub all: Vec<(PathBuf, Result<Shape>)>,
+    /// A folder that lies too deep to be looked into, where there is one.
+    pub deeper: Option<PathBuf>,
+}
+
+/// What lies in a folder and may be an artifact. A folder that only holds others is looked into, [`DEPTH`] folders deep.
+pub fn within(root: &Path) -> Result<Within> {
+    let mut within = Within {
+        all: Vec::new(),
+        deeper: None,
+    };
+    let mut seen = 0;
+    let mut folders = vec![(0, root.to_owned())];
+    while let Some((depth, folder)) = folders.pop() {
+        let names = match names(&folder) {
+            Ok(names) => names,
+            Err(error) if depth == 0 => return Err(error),
+            Err(error) => {
+                within.all.push((folder, Err(error)));
+                continue;
+            }
+        };
+        seen += names.len();
+        if seen > MOST {
+            return Err(Error::usage(format!(
+                "{} holds more than {MOST} files and folders, too many to choose from",
+                root.display()
+            ))
+            .hint("name the folder of one kind of backup, or the artifact itself"));
+        }
+        for (name, path) in names {
+            match of(&path) {
+                // It goes with a base backup, and there may be many.
+                Ok(Some(Shape::File(_))) if wal(&name).is_some() => {}
+                Ok(Some(shape)) => within.all.push((path, Ok(shape))),
+                Ok(None) if depth + 1 < DEPTH => folders.push((depth + 1, path)),
+                Ok(None) => within.deeper = Some(path),
+                Err(error) => within.all.push((path, Err(error))),
+            }
+        }
+    }
+    within.all.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(within)
+}
+
+/// The name of a file of WAL without what only says how it is stored, and whether it is one that was not finished.
+pub fn wal(name: &str) -> Option<(&str, bool)> {
+    let (mut name, mut unfinished) = (name, false);
+    let endings = [".age", ".gz", ".zst", ".lz4", ".partial"];
+    while let Some((rest, ending)) = endings
+        .iter()
+        .find_map(|ending| Some((name.strip_suffix(ending)?, *ending)))
+    {
+        (name, unfinished) = (rest, unfinished || ending == ".partial");
+    }
+    match Name::parse(name)? {
+        Name::Segment(_) | Name::History(_) => Some((name, unfinished)),
+        Name::Backup(_) | Name::Partial(_) => None,
+    }
 }
 
 /// What lies in a folder, by bare names, without what is hidden.
@@ -132,4 +197,57 @@ fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wal_is_known_by_its_name_however_it_is_stored() {
+        let segment = "000000010000000000000002";
+        for (ending, unfinished) in [
+            ("", false),
+            (".gz", false),
+            (".zst.age", false),
+            (".lz4", false),
+            (".partial", true),
+            (".gz.partial", true),
+            (".partial.age", true),
+        ] {
+            let name = format!("{segment}{ending}");
+            assert_eq!(wal(&name), Some((segment, unfinished)), "{ending}");
+        }
+        for other in [
+            "archive_status",
+            "000000010000000000000002.00000028.backup",
+            "x.gz",
+        ] {
+            assert_eq!(wal(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn artifacts_are_looked_for_a_few_folders_deep_and_it_is_said_where_that_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |path: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+            std::fs::write(path, "x").expect("written");
+        };
+        write("a.dump");
+        write("2026/11/27/shop.dump");
+        write("2026/11/27/wal/000000010000000000000002.gz");
+        write("host/directory/toc.dat");
+        let found = within(dir.path()).expect("looked at");
+        let below = |path: &PathBuf| path.strip_prefix(dir.path()).expect("below").to_owned();
+        let all: Vec<PathBuf> = found.all.iter().map(|(path, _)| below(path)).collect();
+        let expected = ["2026/11/27/shop.dump", "a.dump", "host/directory"];
+        assert_eq!(all, expected.map(PathBuf::from));
+        assert_eq!(found.deeper, None);
+        write("1/2/3/4/5/shop.dump");
+        let found = within(dir.path()).expect("looked at");
+        assert_eq!(found.all.len(), 3);
+        assert_eq!(found.deeper.as_ref().map(below), Some("1/2/3/4/5".into()));
+    }
 }

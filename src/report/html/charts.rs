@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use crate::context::Phase;
 use crate::history::{Entry, Metric};
 use crate::record::format::{Kept, Recovery, Retention};
-use crate::record::{DrillKind, DrillRecord, Record, Verdict};
+use crate::record::{DrillRecord, Record, Verdict};
 
 use super::super::text;
 use super::super::view::{self, Standing};
@@ -135,7 +135,7 @@ pub(super) fn waterfall(record: &Record) -> Markup {
     let drills: Vec<&DrillRecord> = record
         .drills
         .iter()
-        .filter(|drill| view::is_scenario(drill) && drill.rto.is_some())
+        .filter(|drill| view::recovers(drill) && drill.rto.is_some())
         .collect();
     let longest = drills.iter().flat_map(|drill| rows(drill));
     let longest = longest
@@ -214,10 +214,9 @@ fn timeline(name: &str, phases: &BTreeMap<String, f64>, longest: f64) -> Markup 
 
 pub(super) fn trends(series: &Series) -> Markup {
     const SHOWN_OF_EACH: [Metric; 4] = [Metric::Rto, Metric::Rpo, Metric::Throughput, Metric::Size];
-    let scenario = |it: &Entry| matches!(it.kind, DrillKind::Scenario | DrillKind::WorstMoment);
     let drills: Vec<(&String, Vec<Markup>)> = series
         .iter()
-        .filter(|(_, entries)| entries.iter().all(scenario))
+        .filter(|(_, entries)| entries.iter().all(|it| view::is_recovery(it.kind)))
         .map(|(drill, entries)| {
             let entries = &entries[entries.len().saturating_sub(SHOWN)..];
             let charts = SHOWN_OF_EACH

@@ -50,7 +50,12 @@ pub fn index(history: &History) -> String {
                         td { a href={ "/run/" (run) } { (at.format("%Y-%m-%d %H:%M UTC")) } }
                         td { (suites.into_iter().collect::<Vec<_>>().join(", ")) }
                         td.number { (passed) "/" (drills.len()) }
-                        td { (badge(word, standing)) }
+                        td {
+                            (badge(word, standing))
+                            @if let Some(doubt) = drills.first().and_then(|it| history.doubt(it)) {
+                                " " (badge("do not rely on this", Standing::Bad)) p.fine { (text::line(&doubt)) }
+                            }
+                        }
                     }
                 } }
             } }

@@ -26,11 +26,17 @@ pub type Series = BTreeMap<String, Vec<Entry>>;
 
 /// The page of a run, with the figures of it and of those before it.
 pub fn render(record: &Record, series: &Series) -> String {
+    noted(record, series, None)
+}
+
+/// The same, with what casts doubt on all of it.
+pub fn noted(record: &Record, series: &Series, doubt: Option<&str>) -> String {
     let (word, standing) = view::headline(record);
     let title = format!("{word}: backup drill of {}", titles(record));
     page(
         &title,
         html! {
+            @if let Some(doubt) = doubt { p.doubt { (badge("do not rely on this", Standing::Bad)) " " (sentence(doubt)) } }
             (head(record))
             @for section in [
                 charts::objectives(record),

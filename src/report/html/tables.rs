@@ -102,10 +102,9 @@ pub(super) fn detections(record: &Record) -> Markup {
                 tfoot { tr { th colspan=(checks.len() + 2) { "Total" } td { strong data-caught=(good) { (good) "/" (planted.len()) } } } }
             } }
             p.legend { span.key { span.good { "●" } " caught by the check named for it" } span.key { "○ noticed by another one too" } span.key { span.bad { "✕" } " missed" } }
-            details {
-                summary { "What is not planted, and why" }
+            (fold("unplanted", html! { "What is not planted, and why" }, html! {
                 ul.about { @for said in Matrix::legend().iter().skip(1) { li { (text::line(said)) } } }
-            }
+            }))
         }
     });
     section(
@@ -134,22 +133,33 @@ pub(super) fn findings(record: &Record) -> Markup {
     section("findings", "Findings", "", Some(body))
 }
 
+/// What is opened and closed on a screen, and is open on paper: `details` would stay closed there in most browsers.
+fn fold(id: &str, summary: Markup, body: Markup) -> Markup {
+    let id = format!("fold-{id}");
+    html! {
+        div.fold {
+            input type="checkbox" id=(id);
+            label for=(id) { (summary) }
+            div.folded { (body) }
+        }
+    }
+}
+
 /// Every recovery with the commands that ran.
 pub(super) fn recoveries(record: &Record) -> Markup {
     let names = Phase::RECOVERY.map(Phase::name);
     let drills: Vec<_> = record
         .drills
         .iter()
-        .filter(|it| view::is_scenario(it))
+        .filter(|it| view::recovers(it))
         .collect();
     let body = (!drills.is_empty()).then(|| {
-        html! { @for drill in drills {
+        html! { @for (number, drill) in drills.into_iter().enumerate() {
             @let steps: Vec<&Step> = drill.steps.iter().filter(|it| names.contains(&it.phase.as_str())).collect();
-            details {
-                summary {
-                    (text::line(&view::scenario_title(drill)))
-                    @if let Some(rto) = &drill.rto { span.total { "RTO " (text::against(rto.total_seconds, rto.objective_seconds)) } }
-                }
+            (fold(&format!("recovery-{number}"), html! {
+                (text::line(&view::scenario_title(drill)))
+                @if let Some(rto) = &drill.rto { span.total { "RTO " (text::against(rto.total_seconds, rto.objective_seconds)) } }
+            }, html! {
                 @if let Some(strike) = &drill.strike {
                     p { "Struck at " (strike.at.format("%Y-%m-%d %H:%M:%S UTC")) " (virtual time): "
                         @for (at, it) in strike.struck.iter().enumerate() { @if at > 0 { ", " } code { (it.component) } " with " code { (it.fault) } } "." }
@@ -174,7 +184,7 @@ pub(super) fn recoveries(record: &Record) -> Markup {
                     }
                 } }
                 @if steps.len() > STEPS_SHOWN { p { "And " (steps.len() - STEPS_SHOWN) " more steps, in record.json." } }
-            }
+            }))
         } }
     });
     section(

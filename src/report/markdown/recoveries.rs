@@ -22,7 +22,7 @@ fn recoveries(out: &mut String, record: &Record) {
     let drills: Vec<&DrillRecord> = record
         .drills
         .iter()
-        .filter(|drill| view::is_scenario(drill))
+        .filter(|drill| view::recovers(drill))
         .collect();
     if drills.is_empty() {
         return;

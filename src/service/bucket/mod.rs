@@ -23,6 +23,7 @@ use crate::service::s3::{Headers, Listed, S3Client};
 use crate::service::{Running, Service};
 use crate::suite::Smoke;
 
+pub mod live;
 pub mod seed;
 
 /// How many objects are worked on at once.

@@ -1,10 +1,5 @@
-//! A database that somebody else runs: counted, table by table, and never written to. The one server that redrill asks
-//! anything of without having started it.
-//!
-//! Not here: what the counts are compared with (see [`crate::check`]).
+//! A database that somebody else runs: counted, table by table, in a transaction that cannot write.
 
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -12,6 +7,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::context::{Context, Secrets};
 use crate::error::{Error, Result};
 use crate::evidence::Held;
+use crate::service::live::{UNTRUSTED, trusting};
 use crate::service::postgres::content;
 use crate::service::postgres::session::Session;
 
@@ -81,23 +77,12 @@ impl Live {
         let connected = Session::by(ctx, self.config.clone(), tls).await;
         connected.map_err(|error| {
             let hint = match error.message().contains("certificate") {
-                true => "trust its certificate (SSL_CERT_FILE names a file of those that are trusted); sslmode=disable does without TLS",
-                false => "see whether host, port, user, password and sslmode are right, and whether the server lets this machine in",
+                true => format!("{UNTRUSTED}; sslmode=disable does without TLS"),
+                false => "see whether host, port, user, password and sslmode are right, and whether the server lets this machine in".to_owned(),
             };
             error.doing("connect to the live source").hint(hint)
         })
     }
-}
-
-/// TLS with whom this system trusts.
-fn trusting() -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = aws_lc_rs::default_provider().into();
-    let config =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| Error::defect(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
+use ::redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 pub use ::redis::{Cmd, Pipeline as Batch, Value as Reply, cmd};
@@ -35,27 +36,40 @@ impl Client {
         let address = format!("{}:{}", endpoint.host, endpoint.port);
         let told =
             |error: &RedisError| explain(error).doing(format!("connect to redis at {address}"));
-        let mut settings = RedisConnectionInfo::default();
-        if !endpoint.password.is_empty() {
-            settings = settings.set_password(&endpoint.password);
-        }
         let info = ::redis::IntoConnectionInfo::into_connection_info((
             endpoint.host.as_str(),
             endpoint.port,
         ))
         .map_err(|error| told(&error))?
-        .set_redis_settings(settings);
+        .set_redis_settings(settings(endpoint));
         let client = ::redis::Client::open(info).map_err(|error| told(&error))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_DEADLINE))
-            .set_response_timeout(Some(ANSWER_DEADLINE))
-            .set_write_backpressure_boundary(256 << 10);
+        let config = config();
         let connection = tokio::select! {
             connection = client.get_multiplexed_async_connection_with_config(&config) => {
                 connection.map_err(|error| told(&error))?
             }
             () = ctx.cancel.cancelled() => return Err(Error::interrupted()),
         };
+        Ok(Self {
+            connection,
+            cancel: ctx.cancel.clone(),
+            address,
+        })
+    }
+
+    /// The same over a stream that was opened before, such as one by TLS.
+    pub async fn over(
+        ctx: &Context,
+        endpoint: &Endpoint,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self> {
+        let address = format!("{}:{}", endpoint.host, endpoint.port);
+        let settings = settings(endpoint);
+        let opened = MultiplexedConnection::new_with_config(&settings, stream, config()).await;
+        let (connection, driver) = opened
+            .map_err(|error| explain(&error).doing(format!("connect to redis at {address}")))?;
+        // Ends by itself when the connection is gone.
+        tokio::spawn(driver);
         Ok(Self {
             connection,
             cancel: ctx.cancel.clone(),
@@ -144,6 +158,41 @@ impl Client {
     fn told(&self, error: &RedisError) -> Error {
         explain(error).doing(format!("talk to redis at {}", self.address))
     }
+}
+
+/// Who one is there.
+fn settings(endpoint: &Endpoint) -> RedisConnectionInfo {
+    let mut settings = RedisConnectionInfo::default();
+    if !endpoint.user.is_empty() {
+        settings = settings.set_username(&endpoint.user);
+    }
+    if !endpoint.password.is_empty() {
+        settings = settings.set_password(&endpoint.password);
+    }
+    settings
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_DEADLINE))
+        .set_response_timeout(Some(ANSWER_DEADLINE))
+        .set_write_backpressure_boundary(256 << 10)
+}
+
+/// Where a URL `redis://` says that a server answers, and who one is there; `None` of what is no such URL.
+pub fn endpoint(url: &str) -> Option<Endpoint> {
+    let info = ::redis::IntoConnectionInfo::into_connection_info(url).ok()?;
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return None;
+    };
+    let settings = info.redis_settings();
+    let text = |it: Option<&str>| it.unwrap_or_default().to_owned();
+    Some(Endpoint {
+        host: host.clone(),
+        port: *port,
+        user: text(settings.username()),
+        password: text(settings.password()),
+    })
 }
 
 /// A failure of the connection, or of the handshake, in the server's or the system's words.

@@ -9,6 +9,7 @@
 pub mod catalogue;
 pub mod client;
 pub mod digest;
+pub mod live;
 pub mod observe;
 mod odd;
 mod seed;

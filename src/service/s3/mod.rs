@@ -265,6 +265,35 @@ impl S3Client {
         }))
     }
 
+    /// The first bytes of an object that has any, so many at most; `None` when it is not there.
+    pub async fn beginning(
+        &self,
+        ctx: &Context,
+        bucket: &str,
+        key: &str,
+        most: u64,
+    ) -> Result<Option<Vec<u8>>> {
+        let doing = || format!("read the beginning of {key} from bucket {bucket}");
+        let request = self.client.get_object().bucket(bucket).key(key);
+        let range = format!("bytes=0-{}", most.saturating_sub(1));
+        let answer = match until_cancelled(ctx, request.range(range).send()).await? {
+            Ok(answer) => answer,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(self.explain(&error).doing(doing())),
+        };
+        let size = size(answer.content_length());
+        let body = Box::new(answer.body.into_async_read());
+        let what = format!("{key} in bucket {bucket}");
+        let body = Checked::new(body, what, size).patience(PATIENCE);
+        // A server that does not know ranges begins at the beginning, too.
+        let mut head = Vec::new();
+        body.take(most)
+            .read_to_end(&mut head)
+            .await
+            .doing_with(doing)?;
+        Ok(Some(head))
+    }
+
     /// Size and headers; `None` when it is not there.
     pub async fn head(
         &self,

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::super::base::{Base, Found, MANIFEST};
 use super::super::kind::{self, Layer};
-use super::super::{File, Given, open};
-use super::{Exam, NO_ARCHIVING, base_method, broken, members};
+use super::super::{File, Given, open, shape};
+use super::{Exam, NO_ARCHIVING, base_method, broken, cut, members, private};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_basebackup::given as physical;
 use crate::process::Command;
+use crate::repository::wal::Name;
 use crate::suite::{BaseCompression, Engine, Method};
 
 impl Exam<'_> {
-    pub(super) async fn base_directory(&self, dir: &Path) -> Result<Given> {
+    pub(super) async fn base_directory(&self, dir: &Path, named: &Path) -> Result<Given> {
         let path = dir.to_owned();
         let found = tokio::task::spawn_blocking(move || {
             let mut found = Found::default();
@@ -28,7 +29,7 @@ impl Exam<'_> {
             .options
             .dir
             .join(format!("{}-base.tar", self.ctx.next_number()));
-        let given = self.of_base(found, BaseCompression::None, dir).await?;
+        let given = self.of_base(found, BaseCompression::None, named).await?;
         if given.read.error.is_some() {
             return Ok(given);
         }
@@ -151,10 +152,10 @@ impl Exam<'_> {
             ))
             .hint("take the backup with --tablespace-mapping, or dump the databases"));
         }
-        let mut extra = None;
-        if let Some(dir) = &self.options.wal {
-            extra = Some(self.pack_wal(dir, &mut found).await?);
-        }
+        let extra = match &self.options.wal {
+            Some(dir) => Some(self.pack_wal(dir, &mut found).await),
+            None => None,
+        };
         let method = Method::PgBasebackup {
             compress,
             archive_timeout: NO_ARCHIVING,
@@ -165,6 +166,12 @@ impl Exam<'_> {
             "a base backup".to_owned(),
             &self.by_name(Engine::Postgres, path),
         );
+        let extra = match extra.transpose() {
+            Err(error) if error.kind() == crate::error::Kind::Failed => {
+                return Ok(broken(given, &io::Error::other(error.message())));
+            }
+            extra => extra?,
+        };
         let base = match found.understood(self.options.zone) {
             Ok(base) => base,
             Err(words) => return Ok(broken(given, &io::Error::other(words))),
@@ -197,35 +204,65 @@ impl Exam<'_> {
         Ok(given)
     }
 
-    /// WAL of a folder as the tar file that goes with a base backup.
+    /// WAL of a folder as the tar file that goes with a base backup, from where that begins: decrypted and unpacked.
     async fn pack_wal(&self, dir: &Path, found: &mut Found) -> Result<PathBuf> {
         let doing = || format!("look at {}", dir.display());
-        let mut names = Vec::new();
+        let first = found.start().map(|(segment, _)| segment);
+        let mut wanted: BTreeMap<String, (bool, PathBuf)> = BTreeMap::new();
         for entry in std::fs::read_dir(dir).doing_with(doing)? {
-            let entry = entry.doing_with(doing)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_wal = name.len() == 24 && name.chars().all(|c| c.is_ascii_hexdigit());
-            if is_wal || name.ends_with(".history") {
-                found.wal(&name, entry.metadata().doing_with(doing)?.len());
-                names.push(name);
+            let path = entry.doing_with(doing)?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let Some((name, unfinished)) = shape::wal(&file) else {
+                continue;
+            };
+            let parsed = Name::parse(name);
+            let early = parsed.is_some_and(|it| first.is_some_and(|first| it.is_before(first)));
+            // A segment that was archived whole wins over what was written of it until then.
+            let known = wanted.get(name).is_some_and(|(it, _)| !it);
+            if !early && !(unfinished && known) {
+                wanted.insert(name.to_owned(), (unfinished, path.clone()));
             }
         }
-        if names.is_empty() {
-            return Err(Error::usage(format!("{} holds no segment of WAL", dir.display()))
-                .hint("segments have names of 24 hex digits, and are read as they are: unpack them first"));
+        if wanted.is_empty() {
+            return Err(Error::usage(format!(
+                "{} holds no segment of WAL that the base backup could use",
+                dir.display()
+            ))
+            .hint("segments have names of 24 hex digits; with .gz, .zst, .lz4, .age or .partial behind them they are read too"));
         }
-        names.sort();
-        let packed = self
-            .options
-            .dir
-            .join(format!("{}-wal.tar", self.ctx.next_number()));
-        let list: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let number = self.ctx.next_number();
+        let plain = self.options.dir.join(format!("{number}-wal"));
+        private(&plain)?;
+        let mut sizes = BTreeMap::new();
+        for (name, (unfinished, path)) in &wanted {
+            let (identities, dir) = (&self.options.identities, &self.options.dir);
+            let opened = open::plain(self.ctx, path, identities, dir).await?;
+            let opened = match self.without_layer(&opened, "wal").await? {
+                Ok(opened) => opened,
+                // It is still being written, and has no end yet.
+                Err(_) if *unfinished => continue,
+                Err(error) => {
+                    return Err(
+                        Error::failed(cut(&error)).doing(format!("unpack WAL segment {name}"))
+                    );
+                }
+            };
+            let opened = opened.canonicalize().doing_with(doing)?;
+            sizes.insert(name, std::fs::metadata(&opened).doing_with(doing)?.len());
+            std::os::unix::fs::symlink(opened, plain.join(name)).doing("gather the WAL")?;
+        }
+        let whole = sizes.values().copied().max().unwrap_or_default();
+        sizes.retain(|name, size| *size == whole || !wanted[*name].0);
+        for (name, size) in &sizes {
+            found.wal(name, *size);
+        }
+        let packed = self.options.dir.join(format!("{number}-wal.tar"));
+        let list: String = sizes.keys().map(|name| format!("{name}\n")).collect();
         let tar = Command::new("tar")
-            .arg("-c")
-            .arg("-f")
+            .args(["--dereference", "-c", "-f"])
             .arg(&packed)
             .arg("-C")
-            .arg(dir);
+            .arg(&plain);
         let packing = tar
             .args(["-T", "-"])
             .feed(self.ctx, io::Cursor::new(list.into_bytes()));

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{File, Given, bare, open, rdb};
+use super::super::{File, Given, Identities, bare, open, rdb};
 use super::{Exam, broken, member};
+use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_dump::gate::parts;
 use crate::pipeline::redis::{RDB, aof};
@@ -58,7 +59,7 @@ impl Exam<'_> {
     }
 
     pub(super) async fn append_only(&self, dir: &Path, named: &Path) -> Result<Given> {
-        let base = based_on(dir)?;
+        let base = based_on(self.ctx, dir, &self.options.identities).await?;
         let head = match &base {
             Some(base) if base.is_file() => open::head(base).await?,
             _ => Vec::new(),
@@ -110,8 +111,13 @@ fn manifest_of(dir: &Path) -> Result<PathBuf> {
 }
 
 /// The snapshot that an append-only directory begins with.
-pub(super) fn based_on(dir: &Path) -> Result<Option<PathBuf>> {
-    let text = std::fs::read_to_string(manifest_of(dir)?).unwrap_or_default();
+pub(super) async fn based_on(
+    ctx: &Context,
+    dir: &Path,
+    identities: &Identities,
+) -> Result<Option<PathBuf>> {
+    let text = open::inner_head(ctx, &manifest_of(dir)?, identities).await?;
+    let text = String::from_utf8_lossy(&text);
     let mut names = aof::named(&text).flatten();
     Ok(names
         .find(|name| name.ends_with(".rdb"))
