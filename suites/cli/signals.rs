@@ -111,7 +111,7 @@ at = "58m after hourly"
 const FINE: [(&str, fn(&Seen) -> bool); 5] = [
     ("provision", |seen| seen.server("-recovered-", "initdb")),
     ("fetch", |seen| seen.server("-recovered-", "dd of=")),
-    ("restore", |seen| seen.server("", "pg_restore --dbname")),
+    ("restore", |seen| seen.server("pg_restore ", "--dbname=")),
     // A backend says in its title which database it serves, and with what.
     ("verify", |seen| seen.asks("fine_phases_new")),
     ("swap", |seen| seen.renamed && seen.asks("fine_phases")),
