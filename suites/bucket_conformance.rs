@@ -326,6 +326,7 @@ async fn a_seeded_bucket_reads_back_as_it_was_planned(bench: &Bench) {
     }
     assert_eq!(observed.parts.len(), planned.len() + 5);
     assert_eq!(observed.nonce.as_deref(), Some("nonce-1"));
+    assert_eq!(observed.canary.as_deref(), Some(CANARY));
     assert_eq!(observed.ledger, BTreeSet::from([1, 2, 3]));
     assert!(observed.catalogue[RUN_KEY].contains(CANARY));
     let population = bench.service.population(&bench.ctx).await.expect("asked");

@@ -157,6 +157,114 @@ fn a_redis_that_defines_nothing_drills_green() -> Result<(), Failed> {
     Ok(())
 }
 
+/// The steps of a recovery, each as `phase component: command`.
+fn steps(drill: &Value) -> Vec<String> {
+    let all = drill["steps"].as_array().into_iter().flatten();
+    let word = |step: &Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
+    let told = all.map(|step| {
+        let of = ["phase", "component", "command"].map(|key| word(step, key));
+        format!("{} {}: {}", of[0], of[1], of[2])
+    });
+    let parts = ["provision", "fetch", "restore", "ready", "verify", "swap"];
+    told.filter(|step| {
+        parts
+            .iter()
+            .any(|part| step.starts_with(&format!("{part} ")))
+    })
+    .collect()
+}
+
+/// Every one of these is a step, in this order.
+fn in_order(steps: &[String], wanted: &[&str]) {
+    let mut rest = steps.iter();
+    for words in wanted {
+        let found = rest.any(|step| step.starts_with(words));
+        assert!(
+            found,
+            "{words} is not there, or not in its place: {steps:#?}"
+        );
+    }
+}
+
+fn a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it() -> Result<(), Failed> {
+    let beside =
+        "strike = [{ fault = \"table-dropped\" }]\nrecover = [\"dump\"]\nat = \"20m after dump\"";
+    let (code, drilled) = drill(beside)?;
+    assert_eq!(code, Some(0), "{drilled:#}");
+    let question = "--command=select max(n) - count(*) from public.numbers'";
+    in_order(
+        &steps(&drilled),
+        &[
+            "provision db: psql --dbname=postgres '--command=create database \"db_new\" template template0'",
+            "fetch db: dd of=",
+            "restore db: pg_restore ",
+            "ready db: ask db: it holds ",
+            &format!("verify db: psql --dbname=db_new '{question}"),
+            "swap db: psql --dbname=postgres '--command=alter database \"db\" rename to \"db_corrupted\"; ",
+            &format!("swap db: psql --dbname=db '{question}"),
+            "swap db: ask db: it holds ",
+        ],
+    );
+
+    let suite = r#"
+[component.cache]
+kind = "redis"
+seed = { keys = 100 }
+[[component.cache.smoke]]
+ask = "-n 5 GET odd:same-name"
+expect = "database 5"
+[component.media]
+kind = "bucket"
+bucket = "media"
+seed = { objects = 30 }
+[[component.media.smoke]]
+ask = "count"
+expect = { min = 21 }
+[[component.media.smoke]]
+ask = "empty.txt"
+expect = "0"
+[backup.snapshots]
+component = "cache"
+method = "redis-rdb"
+schedule = "0 * * * *"
+[backup.mirror]
+component = "media"
+method = "bucket-sync"
+schedule = "0 * * * *"
+[scenario.s]
+strike = [{ component = "cache", fault = "server-lost" }, { component = "media", fault = "bucket-deleted" }]
+at = "20m after snapshots"
+"#;
+    let (code, drilled) = drill_of(suite, "")?;
+    assert_eq!(code, Some(0), "{drilled:#}");
+    let steps = steps(&drilled);
+    in_order(
+        &steps,
+        &[
+            "provision cache: start Redis ",
+            "fetch cache: dd of=",
+            "restore cache: restart redis-server",
+            "ready cache: ask cache: it holds ",
+            "verify cache: redis-cli -n 5 GET odd:same-name",
+            "swap cache: redis-cli -n 5 GET odd:same-name",
+            "swap cache: ask cache: it holds ",
+        ],
+    );
+    in_order(
+        &steps,
+        &[
+            "provision media: create bucket media",
+            "restore media: ",
+            "ready media: ask media: it holds ",
+            "verify media: count the objects of bucket media",
+            "verify media: read empty.txt of bucket media to its end",
+            "swap media: count the objects of bucket media",
+            "swap media: ask media: it holds ",
+        ],
+    );
+    Ok(())
+}
+
 fn has_postgres() -> bool {
     std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut found| found.next().is_some())
 }
@@ -182,6 +290,7 @@ fn main() -> ExitCode {
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         a_redis_that_defines_nothing_drills_green,
+        a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -320,3 +320,76 @@ pub(super) fn mass_delete(facts: &Facts<'_>) -> Outcome {
     }
     Outcome::of(Check::MassDelete, guards.len() as u64, findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use chrono::DateTime;
+
+    use crate::check::{Terms, judge};
+    use crate::evidence::{BackupFact, Evidence, StoredFact};
+    use crate::outcome::Verdict;
+    use crate::plan::{Options, expand};
+    use crate::suite::{Check, parse};
+
+    /// What is said of the size of DeltaCrown's dumps and snapshots, so many bytes being stored at a scale.
+    fn said(scale: f64, backup: &str, bytes: f64) -> Verdict {
+        let path = Path::new("suites/deltacrown.toml");
+        let text = std::fs::read_to_string(path).expect("a suite");
+        let suite = parse(&text, path).expect("a suite");
+        let options = Options {
+            scale,
+            ..Options::default()
+        };
+        let plan = expand(&suite, &options).expect("a plan");
+        let id = match backup {
+            "postgres" => "deltacrown/database-corruption",
+            _ => "deltacrown/redis-failure",
+        };
+        let drill = plan.drills.iter().find(|drill| drill.id == id);
+        let terms = Terms {
+            suite: &suite,
+            drill: drill.expect("is planned"),
+        };
+        let fact = BackupFact {
+            backup: backup.to_owned(),
+            component: String::new(),
+            artifact: Some("a".to_owned()),
+            at: DateTime::UNIX_EPOCH,
+            window: (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH),
+            seconds: 1.0,
+            error: None,
+            refused: None,
+            source: None,
+            high_water: 0,
+            stored: vec![StoredFact {
+                committed: true,
+                bytes: bytes as u64,
+                ..StoredFact::default()
+            }],
+            readable: None,
+        };
+        let evidence = Evidence {
+            backups: vec![fact],
+            ..Evidence::default()
+        };
+        judge(Check::Size, &evidence, &terms, None).verdict
+    }
+
+    #[test]
+    fn a_backup_that_lost_most_of_itself_is_too_small_at_every_scale_and_a_whole_one_is_not() {
+        // As measured, but for the snapshots of scale 4.
+        for (scale, dump, snapshot) in [
+            (0.1, 1.9e6, 4.9e6),
+            (1.0, 10.5e6, 20.5e6),
+            (4.0, 39.6e6, 72.2e6),
+        ] {
+            for (backup, bytes) in [("postgres", dump), ("redis", snapshot)] {
+                let said = |share| said(scale, backup, bytes * share);
+                assert_eq!(said(1.0), Verdict::Passed, "{backup} at {scale}");
+                assert_eq!(said(0.15), Verdict::Failed, "{backup} at {scale}");
+            }
+        }
+    }
+}

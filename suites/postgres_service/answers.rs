@@ -58,6 +58,7 @@ pub async fn the_ledger_goes_on_after_a_crash_of_the_server(lab: &Lab) -> Result
         {
             return Err(format!("positions do not rise: {coordinates:?}").into());
         }
+        assert_eq!(found.canary.as_deref(), Some("the \"canary's\" name"));
         if found.ledger != (1..=6).collect() || found.nonce.as_deref() != Some("the nonce") {
             return Err(format!("found {:?} and {:?}", found.ledger, found.nonce).into());
         }

@@ -22,6 +22,7 @@ pub async fn the_same_seed_gives_the_same_content_on_another_server() {
     }
     assert!(one.expiring.len() > 50);
     assert_eq!(one.nonce.as_deref(), Some("nonce-1"));
+    assert_eq!(one.canary.as_deref(), Some("canary-0f3a9c"));
     assert!(one.catalogue.contains_key("function redrill"));
 }
 
