@@ -9,7 +9,7 @@ mod daemon;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -291,13 +291,15 @@ impl Command {
             .chars()
             .take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
             .collect();
-        let log = ctx
-            .logs
-            .join(format!("{:04}-{name}.log", ctx.next_number()));
-        // No log (the folder can no longer be written to) must not be taken for a tool that failed.
-        let nowhere = || std::fs::File::options().write(true).open("/dev/null");
-        let file = std::fs::File::create(&log).or_else(|_| nowhere());
-        let mut file = file.doing_with(|| format!("create the log {}", log.display()))?;
+        let name = format!("{:04}-{name}.log", ctx.next_number());
+        // What a program says is judged: where the reports can no longer be written to, it goes to the drill's directory.
+        let open = |dir: &Path| {
+            let log = dir.join(&name);
+            std::fs::File::create(&log).map(|file| (log, file))
+        };
+        let opened = open(&ctx.logs).or_else(|error| open(&ctx.dir).map_err(|_| error));
+        let (log, mut file) =
+            opened.doing_with(|| format!("create the log {}", ctx.logs.join(&name).display()))?;
         let _ = writeln!(file, "$ {shown}");
         Ok((log, file))
     }

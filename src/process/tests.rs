@@ -185,3 +185,15 @@ async fn a_program_that_is_not_there_is_said_with_what_to_do() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn where_no_log_can_be_written_what_a_program_says_is_kept_in_the_drills_directory() {
+    let (dir, mut ctx) = place();
+    ctx.logs = dir.path().join("gone");
+    let finished = shell(dir.path(), "echo said >&2").run(&ctx).await;
+    let finished = finished.expect("it ran");
+    assert_eq!(finished.exit, Some(0));
+    assert!(finished.log.starts_with(&ctx.dir));
+    let log = std::fs::read_to_string(&finished.log).expect("a log");
+    assert!(log.ends_with("\nsaid\n"), "{log}");
+}

@@ -233,6 +233,7 @@ fn deltacrown_unfolds_into_its_drills_in_order() {
             "deltacrown/database-corruption",
             "deltacrown/database-corruption@worst",
             "deltacrown/complete-server-failure",
+            "deltacrown/complete-server-failure@worst",
             "deltacrown/redis-failure",
             "deltacrown/redis-failure@worst",
             "deltacrown/media-bucket-deletion",
