@@ -39,7 +39,7 @@ pub struct Began {
     pub lineage: String,
 }
 
-/// What an artifact is, by its beginning; nothing where it only goes with another.
+/// What an artifact is, by its beginning; nothing where it only goes with another, or is no backup.
 pub async fn began(
     ctx: &Context,
     shape: &Shape,
@@ -91,7 +91,10 @@ pub async fn began(
         ),
         Shape::File(path) => {
             let head = head(path.clone()).await?;
-            match kind::kind(&head, &path.display().to_string())? {
+            let Some(kind) = kind::known(&head, &path.display().to_string())? else {
+                return Ok(None);
+            };
+            match kind {
                 Kind::PgCustom => of_toc(&head),
                 Kind::PgTar => of_toc(head.get(512..).unwrap_or_default()),
                 Kind::PgPlain => {
