@@ -62,7 +62,7 @@ pub async fn began(
     };
     let head = |path: PathBuf| async move {
         let head = open::inner_head(ctx, &path, &options.identities).await?;
-        match head.is_empty() {
+        match holds_nothing(&head) {
             true => Err(empty(&path.display().to_string())),
             false => Ok(head),
         }
@@ -131,6 +131,12 @@ fn member(dir: &Path, name: &str) -> PathBuf {
         true => sealed,
         false => dir.join(name),
     }
+}
+
+/// Whether there is nothing in a file that begins so: no byte, or none but zeros, as in a tar file without a member and in what
+/// was made room for and never written.
+fn holds_nothing(head: &[u8]) -> bool {
+    head.iter().all(|byte| *byte == 0)
 }
 
 fn empty(shown: &str) -> Error {
@@ -335,7 +341,7 @@ impl Exam<'_> {
             return Ok(self.empty(path, bytes));
         }
         let head = open::inner_head(self.ctx, path, &self.options.identities).await?;
-        if head.is_empty() {
+        if holds_nothing(&head) {
             return Ok(self.empty(path, bytes));
         }
         let kind = kind::kind(&head, &self.shown)?;
