@@ -39,6 +39,7 @@ const DISK_FULL: (&str, &str) = (
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What was being done, why it did not work, and what can be done about it.
+#[derive(Clone)]
 pub struct Error {
     kind: Kind,
     /// Outermost context last.
@@ -106,6 +107,13 @@ impl Error {
     #[must_use]
     pub fn doing(mut self, what: impl Into<String>) -> Self {
         self.messages.push(what.into());
+        self
+    }
+
+    /// The same, as trouble of another kind: who called knows better what it means.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
         self
     }
 

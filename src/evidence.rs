@@ -364,6 +364,8 @@ pub struct SmokeFact {
     pub answer: Result<String, String>,
     /// Whether the answer is the expected one.
     pub holds: bool,
+    /// Why even the expected answer shows nothing of the data that came back, where it does not.
+    pub void: Option<&'static str>,
 }
 
 impl SmokeFact {
@@ -376,6 +378,10 @@ impl SmokeFact {
                 .as_deref()
                 .is_ok_and(|answer| question.expect.holds(answer)),
             answer,
+            void: question
+                .expect
+                .is_any_count()
+                .then_some("no count is below what is expected"),
         }
     }
 

@@ -4,7 +4,7 @@
 //! errors and [`crate::record`] for verdicts).
 
 /// What the process reports to its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Everything asked for passed.
@@ -23,6 +23,30 @@ pub enum Exit {
     Defect = 70,
     /// Interrupted, after teardown.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// The worse of two. The numbers say nothing of that: what failed is worse than what could not be verified.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        match other.badness() > self.badness() {
+            true => other,
+            false => self,
+        }
+    }
+
+    fn badness(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::NothingRan => 1,
+            Self::Undetermined => 2,
+            Self::GateClosed => 3,
+            Self::Failed => 4,
+            Self::Usage => 5,
+            Self::Interrupted => 6,
+            Self::Defect => 7,
+        }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -49,5 +73,14 @@ mod tests {
         ]
         .map(|exit| exit as u8);
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 70, 130]);
+    }
+
+    #[test]
+    fn what_failed_stays_failed_beside_what_could_not_be_verified() {
+        let (failed, undetermined) = (Exit::Failed, Exit::Undetermined);
+        assert_eq!(failed.worse(undetermined), failed);
+        assert_eq!(undetermined.worse(failed), failed);
+        assert_eq!(Exit::Passed.worse(undetermined), undetermined);
+        assert_eq!(failed.worse(Exit::Interrupted), Exit::Interrupted);
     }
 }

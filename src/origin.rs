@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Origin {
     /// The commit, in hex; none where none is known.
     pub commit: Option<String>,
-    /// Whether tracked files differ from the commit; none where git does not say.
+    /// Whether files differ from the commit, or were added that git does not ignore; none where git does not say.
     pub dirty: Option<bool>,
     /// Who said so: the name of a variable, or `git`; empty where no commit is known.
     pub told_by: String,
@@ -39,15 +39,13 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of what runs in the current directory.
-    pub async fn here(ctx: &Context) -> Self {
+    /// The origin of what runs in the current directory. What is written into the reports folder `out` changes nothing.
+    pub async fn here(ctx: &Context, out: &Path) -> Self {
         let told = VARIABLES.into_iter().find_map(|name| {
             let commit = commit(&std::env::var(name).ok()?)?;
             Some((commit, name))
         });
-        let dirty = git(ctx, &["status", "--porcelain", "--untracked-files=no"])
-            .await
-            .map(|changed| !changed.is_empty());
+        let dirty = dirty(ctx, out).await;
         let (commit, told_by) = match told {
             Some((commit, name)) => (Some(commit), name),
             None => {
@@ -88,6 +86,28 @@ impl Origin {
             ..self
         })
     }
+}
+
+/// Whether the checkout differs from its commit.
+async fn dirty(ctx: &Context, out: &Path) -> Option<bool> {
+    let root = git(ctx, &["rev-parse", "--show-toplevel"]).await?;
+    let out = std::fs::canonicalize(out).ok();
+    let out = out.and_then(|out| {
+        let below = out.strip_prefix(root.trim_end()).ok()?;
+        Some(below.to_str()?.to_owned())
+    });
+    let except = out.filter(|out| !out.is_empty());
+    let except = except.map(|out| format!(":(top,exclude,literal){out}"));
+    let mut status = vec![
+        "status",
+        "--porcelain",
+        "--untracked-files=normal",
+        "--",
+        ":/",
+    ];
+    status.extend(except.as_deref());
+    let changed = git(ctx, &status).await?;
+    Some(!changed.is_empty())
 }
 
 /// What git answers; none where there is no git, no checkout, or git refuses.

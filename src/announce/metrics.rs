@@ -1,12 +1,15 @@
 //! Figures of a run for Prometheus (a text file, a Pushgateway) and StatsD. One file or group for each suite, replaced
-//! as a whole, so that what a suite no longer has goes away. What a run left out (a filter, another shard, another artifact)
-//! is told as it was when it last ran.
+//! as a whole, so that what a suite no longer has goes away; of a suite in shards, one for each of these. What a run left out
+//! (a filter, another artifact) is told as it was when it last ran, with that time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::UdpSocket;
 
+use chrono::{DateTime, Utc};
+
 use crate::history::History;
+use crate::plan::Shard;
 use crate::record::{DrillKind, DrillRecord, Record, SuiteRecord, Verdict, write_atomically};
 use crate::report::view;
 use crate::suite::site::Metrics;
@@ -16,17 +19,28 @@ use super::{Work, http};
 /// The content type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4";
 
-/// What has to be delivered, each with what it is called.
+/// What has to be delivered, each with what it is called. Each shard of a suite has a file and a group of its own, which
+/// another shard does not replace.
 pub(super) fn deliveries(
     metrics: &Metrics,
     record: &Record,
     before: &History,
+    shard: Option<Shard>,
 ) -> Vec<(String, Work)> {
     let mut all: Vec<(String, Work)> = Vec::new();
+    let part = shard.map(|shard| format!("{}-of-{}", shard.number, shard.of));
     for suite in &record.suites {
-        let text = prometheus(record, &earlier(record, suite, before), &suite.name);
+        let figures = Figures {
+            suite: &suite.name,
+            part: part.as_deref(),
+            record,
+            earlier: earlier(record, suite, before, shard),
+        };
+        let text = figures.prometheus();
         if let Some(folder) = &metrics.textfile {
-            let path = folder.join(format!("redrill-{}.prom", suite.name));
+            let part = part.iter().map(|part| format!("-{part}"));
+            let name = format!("redrill-{}{}.prom", suite.name, part.collect::<String>());
+            let path = folder.join(name);
             let text = text.clone();
             all.push((
                 format!("write {}", path.display()),
@@ -36,7 +50,12 @@ pub(super) fn deliveries(
             ));
         }
         if let Some(gateway) = &metrics.pushgateway {
-            let url = format!("{gateway}/metrics/job/redrill/suite/{}", suite.name);
+            let part = part.iter().map(|part| format!("/shard/{part}"));
+            let url = format!(
+                "{gateway}/metrics/job/redrill/suite/{}{}",
+                suite.name,
+                part.collect::<String>()
+            );
             all.push((
                 format!("push figures to {gateway}"),
                 Box::new(move |until| http::deliver("PUT", &url, TEXT, &text, until)),
@@ -53,19 +72,40 @@ pub(super) fn deliveries(
     all
 }
 
-/// The drills of a suite, as the same file has it, that this run left out: as they were when they last ran.
-pub(super) fn earlier(record: &Record, suite: &SuiteRecord, before: &History) -> Vec<DrillRecord> {
-    let ran = |id: &str| {
-        let drills = record.drills.iter().map(|drill| &drill.id);
-        let planned = record.not_run.iter().map(|drill| &drill.id);
-        drills.chain(planned).any(|known| known == id)
+/// A drill as it was when it last ran.
+pub(super) struct Ran {
+    pub drill: DrillRecord,
+    /// When its run began.
+    pub at: DateTime<Utc>,
+    /// How long after that the next one is overdue.
+    pub due_seconds: Option<f64>,
+}
+
+/// The drills of a suite, as the same file has it, that this run left out: as they were when they last ran. Of a shard,
+/// those that are in it.
+pub(super) fn earlier(
+    record: &Record,
+    suite: &SuiteRecord,
+    before: &History,
+    shard: Option<Shard>,
+) -> Vec<Ran> {
+    let ran = |id: &str| record.drills.iter().any(|drill| drill.id == id);
+    let in_shard = |drill: &DrillRecord| {
+        let struck = matches!(
+            drill.kind,
+            DrillKind::Scenario | DrillKind::WorstMoment | DrillKind::RandomMoment
+        );
+        let scenario = drill.scenario.as_ref().filter(|_| struck);
+        let scenario = scenario.map(|name| format!("{}/{name}", drill.suite));
+        let name = scenario.unwrap_or_else(|| drill.id.clone());
+        shard.is_none_or(|shard| shard.has_name(&name))
     };
     // Artifacts that are verified have no suite in common.
-    let mut own = record
-        .drills
-        .iter()
-        .filter(|drill| drill.suite == suite.name);
-    let verifies = own.any(|drill| drill.kind == DrillKind::Verify);
+    let own = || {
+        let drills = record.drills.iter();
+        drills.filter(|drill| drill.suite == suite.name)
+    };
+    let verifies = own().any(|drill| drill.kind == DrillKind::Verify);
     let same = |sha256: &str| verifies || sha256 == suite.sha256;
     let newest = before.newest(&suite.name, |head| {
         (!ran(head.drill) && same(head.suite_sha256)).then_some(())
@@ -74,10 +114,23 @@ pub(super) fn earlier(record: &Record, suite: &SuiteRecord, before: &History) ->
     let drills = newest.into_iter().filter_map(|(id, entry)| {
         let read = || before.sealed(&entry).ok();
         let record = records.entry(entry.run.clone()).or_insert_with(read);
-        let drills = &record.as_ref()?.drills;
-        drills.iter().find(|drill| drill.id == id).cloned()
+        let record = record.as_ref()?;
+        let mut drills = record.drills.iter();
+        let drill = drills.find(|drill| drill.id == id && in_shard(drill))?;
+        let known = record.suites.iter().find(|it| it.name == suite.name);
+        Some(Ran {
+            drill: drill.clone(),
+            at: record.started_at,
+            due_seconds: known.and_then(|suite| suite.due_seconds),
+        })
     });
-    drills.collect()
+    // What could not be read at a place is told by what is read there now.
+    let again = |ran: &Ran| {
+        let place = ran.drill.title.split(": ").next().unwrap_or_default();
+        let nothing = ran.drill.verdict != Verdict::Passed && ran.drill.recoveries.is_empty();
+        nothing && own().any(|drill| drill.lies_at(place))
+    };
+    drills.filter(|ran| !again(ran)).collect()
 }
 
 /// A figure of a drill.
@@ -139,86 +192,110 @@ const FIGURES: [Figure; 9] = [
     },
 ];
 
-/// The figures of a suite in Prometheus' text format.
-pub(super) fn prometheus(record: &Record, earlier: &[DrillRecord], suite: &str) -> String {
-    let mut out = String::new();
-    let all = || {
-        let drills = record.drills.iter().chain(earlier);
-        drills.filter(|drill| drill.suite == suite)
-    };
-    let drills: Vec<&DrillRecord> = all().filter(|drill| !view::is_detection(drill)).collect();
-    let label = label(suite);
-    let passed = all().all(|drill| drill.verdict == Verdict::Passed)
-        && !record.drills.is_empty()
-        && !record.not_run.iter().any(|drill| drill.suite == suite);
-    gauge(
-        &mut out,
-        "redrill_run_timestamp_seconds",
-        "When the last run of the suite began.",
-    );
-    writeln!(
-        out,
-        "redrill_run_timestamp_seconds{{suite=\"{label}\"}} {}",
-        record.started_at.timestamp()
-    )
-    .ok();
-    gauge(
-        &mut out,
-        "redrill_run_passed",
-        "1 when every drill of the suite passed when it last ran.",
-    );
-    writeln!(
-        out,
-        "redrill_run_passed{{suite=\"{label}\"}} {}",
-        u8::from(passed)
-    )
-    .ok();
-    for figure in &FIGURES {
-        let values: Vec<(&str, f64)> = drills
-            .iter()
-            .filter_map(|drill| Some((drill.id.as_str(), (figure.of)(drill)?)))
+/// The figures of a suite.
+pub(super) struct Figures<'a> {
+    pub suite: &'a str,
+    /// The shard of it.
+    pub part: Option<&'a str>,
+    pub record: &'a Record,
+    pub earlier: Vec<Ran>,
+}
+
+impl Figures<'_> {
+    /// In Prometheus' text format.
+    pub fn prometheus(&self) -> String {
+        let mut out = String::new();
+        let now = self.record.suites.iter().find(|it| it.name == self.suite);
+        let now = now.and_then(|suite| suite.due_seconds);
+        let drilled = self.record.drills.iter();
+        let drilled = drilled.map(|drill| (drill, self.record.started_at, now));
+        let before = self.earlier.iter();
+        let before = before.map(|ran| (&ran.drill, ran.at, ran.due_seconds));
+        let all: Vec<(&DrillRecord, DateTime<Utc>, Option<f64>)> = drilled
+            .chain(before)
+            .filter(|(drill, ..)| drill.suite == self.suite)
             .collect();
-        if values.is_empty() {
-            continue;
+        let mut label = format!("suite=\"{}\"", label(self.suite));
+        if let Some(part) = self.part {
+            write!(label, ",shard=\"{}\"", self::label(part)).ok();
         }
-        gauge(&mut out, figure.name, figure.help);
-        for (drill, value) in values {
-            let drill = self::label(drill);
+        let planned = self.record.not_run.iter();
+        let passed = all.iter().all(|(it, ..)| it.verdict == Verdict::Passed)
+            && !self.record.drills.is_empty()
+            && !planned.into_iter().any(|drill| drill.suite == self.suite);
+        gauge(
+            &mut out,
+            "redrill_run_timestamp_seconds",
+            "When the last run of the suite began.",
+        );
+        let at = self.record.started_at.timestamp();
+        writeln!(out, "redrill_run_timestamp_seconds{{{label}}} {at}").ok();
+        gauge(
+            &mut out,
+            "redrill_run_passed",
+            "1 when every drill of the suite passed when it last ran.",
+        );
+        writeln!(out, "redrill_run_passed{{{label}}} {}", u8::from(passed)).ok();
+        let mut each = |name: &str, help: &str, values: Vec<(&DrillRecord, f64)>| {
+            if !values.is_empty() {
+                gauge(&mut out, name, help);
+            }
+            for (drill, value) in values {
+                let drill = self::label(&drill.id);
+                writeln!(out, "{name}{{{label},drill=\"{drill}\"}} {value}").ok();
+            }
+        };
+        let times = all
+            .iter()
+            .map(|(drill, at, _)| (*drill, at.timestamp() as f64));
+        each(
+            "redrill_drill_timestamp_seconds",
+            "When the last run that had the drill began.",
+            times.collect(),
+        );
+        let due = all
+            .iter()
+            .filter_map(|(drill, _, due)| Some((*drill, (*due)?)));
+        each(
+            "redrill_drill_due_seconds",
+            "How long after that the next one is overdue: the longest gap of its schedule, and some.",
+            due.collect(),
+        );
+        let drills = all.iter().map(|(drill, ..)| *drill);
+        let drills: Vec<&DrillRecord> = drills.filter(|it| !view::is_detection(it)).collect();
+        for figure in &FIGURES {
+            let values = drills.iter();
+            let values = values.filter_map(|drill| Some((*drill, (figure.of)(drill)?)));
+            each(figure.name, figure.help, values.collect());
+        }
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for check in drills.iter().flat_map(|drill| &drill.checks) {
+            let verdict = match check.verdict {
+                Verdict::Passed => "passed",
+                Verdict::Failed => "failed",
+                Verdict::Undetermined => "undetermined",
+            };
+            for word in ["passed", "failed", "undetermined"] {
+                *counts.entry((&check.id, word)).or_default() += u64::from(word == verdict);
+            }
+        }
+        if !counts.is_empty() {
+            gauge(
+                &mut out,
+                "redrill_checks",
+                "Checks of the last run by what they said.",
+            );
+        }
+        for ((check, verdict), count) in counts {
+            let check = self::label(check);
             writeln!(
                 out,
-                "{}{{suite=\"{label}\",drill=\"{drill}\"}} {value}",
-                figure.name
+                "redrill_checks{{{label},check=\"{check}\",verdict=\"{verdict}\"}} {count}"
             )
             .ok();
         }
+        out
     }
-    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for check in drills.iter().flat_map(|drill| &drill.checks) {
-        let verdict = match check.verdict {
-            Verdict::Passed => "passed",
-            Verdict::Failed => "failed",
-            Verdict::Undetermined => "undetermined",
-        };
-        for word in ["passed", "failed", "undetermined"] {
-            *counts.entry((&check.id, word)).or_default() += u64::from(word == verdict);
-        }
-    }
-    if !counts.is_empty() {
-        gauge(
-            &mut out,
-            "redrill_checks",
-            "Checks of the last run by what they said.",
-        );
-    }
-    for ((check, verdict), count) in counts {
-        let check = self::label(check);
-        writeln!(
-            out,
-            "redrill_checks{{suite=\"{label}\",check=\"{check}\",verdict=\"{verdict}\"}} {count}"
-        )
-        .ok();
-    }
-    out
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {

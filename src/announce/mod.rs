@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::history::History;
+use crate::plan::Shard;
 use crate::record::{Record, Verdict};
 use crate::suite::Site;
 use crate::suite::site::{Channel, ChannelKind, When};
@@ -63,8 +64,14 @@ impl News {
     }
 }
 
-/// Tells everyone, all at once; returns what went wrong.
-pub fn all(site: &Site, record: &Record, before: &History, news: &News) -> Vec<String> {
+/// Tells everyone, all at once, of a run or of one shard of it; returns what went wrong.
+pub fn all(
+    site: &Site,
+    record: &Record,
+    before: &History,
+    shard: Option<Shard>,
+    news: &News,
+) -> Vec<String> {
     let (report, reports) = mpsc::channel();
     let mut last = Instant::now();
     let mut waiting = 0;
@@ -88,7 +95,7 @@ pub fn all(site: &Site, record: &Record, before: &History, news: &News) -> Vec<S
         let what = format!("notify {} ({})", channel.kind.id(), channel.url_env);
         start(channel.deadline, what, sender(channel, record, *news));
     }
-    for (what, work) in metrics::deliveries(&site.metrics, record, before) {
+    for (what, work) in metrics::deliveries(&site.metrics, record, before, shard) {
         start(METRICS, what, work);
     }
     while waiting > 0 {

@@ -185,7 +185,8 @@ fn only_those_are_told_who_want_to_be() {
         notify: vec![channel(&[When::Always])],
         ..Site::default()
     };
-    let errors = all(&site, &sample::green(), &History::default(), &News::Good);
+    let record = sample::green();
+    let errors = all(&site, &record, &History::default(), None, &News::Good);
     assert_eq!(errors.len(), 1);
     assert!(
         errors[0].contains("REDRILL_TEST_UNSET is not set"),
@@ -207,28 +208,139 @@ fn what_a_run_left_out_is_told_as_it_was_when_it_last_ran() {
     part.drills.truncate(1);
     let of = |part: &Record| {
         let suite = part.suites.iter().find(|suite| suite.name == "deltacrown");
-        let earlier = metrics::earlier(part, suite.expect("a suite"), &before);
-        metrics::prometheus(part, &earlier, "deltacrown")
+        metrics::Figures {
+            suite: "deltacrown",
+            part: None,
+            record: part,
+            earlier: metrics::earlier(part, suite.expect("a suite"), &before, None),
+        }
+        .prometheus()
     };
-    let figures = |text: &str| {
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("redrill_drill_passed"));
+    let figures = |text: &str, name: &str| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
         lines.map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    assert!(figures(&of(&whole)).len() > 1);
-    assert_eq!(figures(&of(&part)), figures(&of(&whole)));
+    let passed = "redrill_drill_passed{";
+    assert!(figures(&of(&whole), passed).len() > 1);
+    assert_eq!(figures(&of(&part), passed), figures(&of(&whole), passed));
+    // What is planned and did not run is told as it was, too: what an interruption left out goes stale all the same.
+    let mut planned = part.clone();
+    planned.not_run = sample::running().not_run.split_off(1);
+    assert_eq!(figures(&of(&planned), passed).len(), whole.drills.len());
+    // Each with the time of its own run, and when the next one is overdue.
+    part.started_at += chrono::TimeDelta::days(3);
+    let (now, then) = (part.started_at.timestamp(), whole.started_at.timestamp());
+    let times = figures(&of(&part), "redrill_drill_timestamp_seconds{");
+    let of_time = |at: i64| {
+        times
+            .iter()
+            .filter(|it| it.ends_with(&format!(" {at}")))
+            .count()
+    };
+    assert_eq!((of_time(now), of_time(then)), (1, whole.drills.len() - 1));
+    let due = figures(&of(&part), "redrill_drill_due_seconds{");
+    assert_eq!(due.len(), whole.drills.len());
+    assert!(due.iter().all(|line| line.ends_with(" 93600")), "{due:?}");
     // What another file of the suite said is of another suite.
     part.suites[0].sha256 = "0".repeat(64);
-    assert_eq!(figures(&of(&part)).len(), 1);
+    assert_eq!(figures(&of(&part), passed).len(), 1);
     // One that failed and was left out has not passed since.
+    let ran = |drill: &crate::record::DrillRecord| metrics::Ran {
+        drill: drill.clone(),
+        at: whole.started_at,
+        due_seconds: None,
+    };
     let mut failed = whole.clone();
     failed.drills[1].verdict = Verdict::Failed;
-    let text = metrics::prometheus(&part, &failed.drills[1..], "deltacrown");
+    let figures = metrics::Figures {
+        suite: "deltacrown",
+        part: None,
+        record: &part,
+        earlier: failed.drills[1..].iter().map(ran).collect(),
+    };
+    let text = figures.prometheus();
     assert!(
         text.contains("redrill_run_passed{suite=\"deltacrown\"} 0\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_shard_that_passes_replaces_nothing_of_one_that_failed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, served) = listener(&["202 Accepted", "202 Accepted"]);
+    let site = Site {
+        metrics: Metrics {
+            textfile: Some(dir.path().to_owned()),
+            pushgateway: Some(url.trim_end_matches("/hook").to_owned()),
+            statsd: None,
+        },
+        ..Site::default()
+    };
+    let (good, mut bad) = (sample::green(), sample::green());
+    bad.drills[0].verdict = Verdict::Failed;
+    for (record, shard) in [(&bad, "1/2"), (&good, "2/2")] {
+        let shard = Some(shard.parse().expect("a shard"));
+        let errors = all(&site, record, &History::default(), shard, &News::Good);
+        assert_eq!(errors, Vec::<String>::new());
+    }
+    let pushed = served.join().expect("served");
+    for (at, passed) in [(1, 0), (2, 1)] {
+        let part = format!("{at}-of-2");
+        let path = dir.path().join(format!("redrill-deltacrown-{part}.prom"));
+        let text = std::fs::read_to_string(path).expect("a file");
+        let line =
+            format!("redrill_run_passed{{suite=\"deltacrown\",shard=\"{part}\"}} {passed}\n");
+        assert!(text.contains(&line), "{text}");
+        let (head, body) = &pushed[at - 1];
+        let group = format!("PUT /metrics/job/redrill/suite/deltacrown/shard/{part} ");
+        assert!(head.starts_with(&group), "{head}");
+        assert_eq!(*body, text);
+    }
+}
+
+#[test]
+fn what_could_not_be_read_at_a_place_is_told_by_what_is_read_there_now() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let verify = |run: &str, id: &str, title: &str, verdict| {
+        let mut record = sample::green();
+        record.run_id = run.to_owned();
+        record.drills.truncate(1);
+        let drill = &mut record.drills[0];
+        drill.kind = crate::record::DrillKind::Verify;
+        (drill.id, drill.title) = (id.to_owned(), title.to_owned());
+        drill.checks[0].verdict = verdict;
+        drill.verdict = verdict;
+        if verdict != Verdict::Passed {
+            drill.recoveries.clear();
+        }
+        record.add("none", record.drills[0].checks[0].clone());
+        record
+    };
+    let unread = verify(
+        "20250111-150000-00000001",
+        "verify/srv-shop",
+        "/srv/shop: what could not be read",
+        Verdict::Undetermined,
+    );
+    let run = dir.path().join(&unread.run_id);
+    std::fs::create_dir_all(&run).expect("a folder");
+    unread.write(&run.join("record.json")).expect("written");
+    crate::history::update(dir.path()).expect("updated");
+    let before = History::read(dir.path()).expect("read");
+    let earlier = |title: &str| {
+        let now = verify(
+            "20250112-150000-00000002",
+            "verify/shop",
+            title,
+            Verdict::Passed,
+        );
+        let suite = now.suites.iter().find(|suite| suite.name == "deltacrown");
+        metrics::earlier(&now, suite.expect("a suite"), &before, None).len()
+    };
+    assert_eq!(earlier("/srv/shop/new.dump: a dump"), 0);
+    assert_eq!(earlier("/srv/shop: a directory"), 0);
+    assert_eq!(earlier("/srv/shopping/new.dump: a dump"), 1);
 }
 
 #[test]
@@ -248,7 +360,7 @@ fn figures_go_to_a_file_a_gateway_and_statsd() {
     };
     let record = sample::green();
     let before = History::default();
-    let errors = all(&site, &record, &before, &News::Good);
+    let errors = all(&site, &record, &before, None, &News::Good);
     assert_eq!(errors, Vec::<String>::new());
     let text = std::fs::read_to_string(dir.path().join("redrill-deltacrown.prom")).expect("a file");
     let rto = record.drills[0].rto.as_ref().expect("an RTO").total_seconds;

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 
 use super::{Facts, Terms, unobserved};
 use crate::clock::readable;
-use crate::evidence::{GivenFact, Held, NeedsFact, SmokeFact};
+use crate::evidence::{Baseline, GivenFact, Held, NeedsFact, SmokeFact};
 use crate::outcome::{Finding, Outcome};
 use crate::plan::Asked;
 use crate::suite::{Check, Drop, Engine, Method};
@@ -67,7 +67,10 @@ pub(super) fn fresh(facts: &Facts<'_>) -> Outcome {
         return Outcome::of(Check::Fresh, 0, vec![finding]);
     };
     let allowed = facts.terms.asked().and_then(|asked| asked.max_age);
-    let Some(at) = given.taken_at else {
+    // What is replayed onto a base backup is newer than that.
+    let replayed = facts.recoveries().filter_map(|it| it.replay.as_ref());
+    let last_commit = replayed.filter_map(|replay| replay.last_commit).max();
+    let Some(at) = given.taken_at.max(last_commit) else {
         let message =
             "the content does not say when it was made, and file dates only say when it was copied"
                 .to_owned();
@@ -158,12 +161,61 @@ pub(super) fn needs(facts: &Facts<'_>) -> Outcome {
 }
 
 pub(super) fn baseline(facts: &Facts<'_>) -> Outcome {
+    let what = "the last verified one";
     let known = given(facts).and_then(|given| given.baseline.as_ref());
-    let known = known.map(|it| {
+    if let (Some(given), Some(Ok(baseline))) = (given(facts), known)
+        && let Some(folder) = elsewhere(given, baseline)
+    {
+        let finding = Finding::unknown(
+            "not-compared",
+            format!(
+                "{what} of this name (run {}) lay in {folder}, and this one lies in {}: they may be of two systems",
+                baseline.run, given.folder
+            ),
+            "say what each is a backup of, with --lineage NAME; if it only moved, leave the comparison out once, with --no-baseline",
+        );
+        return Outcome::of(Check::Baseline, 1, vec![finding]);
+    }
+    let held = known.map(|it| {
         it.as_ref()
             .map(|baseline| (&baseline.held, format!("run {}", baseline.run)))
     });
-    compare(facts, Check::Baseline, known, "the last verified one")
+    let mut outcome = compare(facts, Check::Baseline, held, what);
+    if let Some(Ok(baseline)) = known {
+        outcome.findings.extend(drifted(facts, baseline, &outcome));
+    }
+    outcome
+}
+
+/// The folder of a baseline that is of another one.
+pub(super) fn elsewhere<'b>(given: &GivenFact, baseline: &'b Baseline) -> Option<&'b String> {
+    let folder = baseline.folder.as_ref()?;
+    (!given.is_named && *folder != given.folder).then_some(folder)
+}
+
+/// What is less than the most that was there in the last runs, and is within what may be lost from one to the next.
+fn drifted(facts: &Facts<'_>, baseline: &Baseline, outcome: &Outcome) -> Vec<Finding> {
+    let asked = facts.terms.asked();
+    let drop = asked.map_or_else(Drop::default, |asked| asked.drop);
+    let mut found = Vec::new();
+    for recovery in facts.recoveries() {
+        if let (Some(restored), Some(engine)) = (
+            &recovery.restored,
+            facts.terms.engine_of(&recovery.component),
+        ) {
+            let got = Held::of(restored, engine);
+            found.extend(fewer(
+                &baseline.most,
+                &got,
+                "the most of the last runs",
+                drop,
+            ));
+        }
+    }
+    let told = |kind| outcome.findings.iter().any(|it| it.kind == kind);
+    found.retain(|finding| !told(finding.kind));
+    let warning = |finding: Finding| Finding::warning("drifted", finding.message, finding.remedy);
+    found.into_iter().map(warning).collect()
 }
 
 pub(super) fn live(facts: &Facts<'_>) -> Outcome {
@@ -208,7 +260,11 @@ fn compare(
             findings.push(unobserved(facts, "nothing came back to compare"));
             continue;
         };
-        let got = Held::of(restored, engine);
+        let got = match (check, given(facts)) {
+            // A live source is one database.
+            (Check::Baseline, Some(given)) => given.held(restored, engine),
+            _ => Held::of(restored, engine),
+        };
         observed += (held.rows.len() as u64).max(u64::from(held.bytes + held.objects > 0));
         let against = format!("{what} ({place})");
         findings.extend(fewer(held, &got, &against, drop));
@@ -303,14 +359,20 @@ pub(super) fn proven(facts: &Facts<'_>) -> Outcome {
         observed += 1;
         let mut proofs = 0;
         let got = Held::of(restored, engine);
-        let compared = |held: &Held| held.rows.values().sum::<u64>() + held.objects > 0;
-        proofs += u64::from(given.manifest && recovery.error.is_none());
-        proofs += u64::from(matches!(&given.baseline, Some(Ok(it)) if compared(&it.held)));
+        // Of tables without a row, or of no file, whatever came back would do.
+        let compared = |held: &Held| match engine {
+            Engine::Postgres | Engine::Redis => held.rows.values().any(|rows| *rows > 0),
+            Engine::Bucket => held.objects > 0,
+        };
+        proofs += u64::from(given.manifest && recovery.error.is_none() && compared(&got));
+        proofs += u64::from(
+            matches!(&given.baseline, Some(Ok(it)) if compared(&it.held) && elsewhere(given, it).is_none()),
+        );
         proofs += u64::from(matches!(&given.live, Some(Ok(it)) if compared(it)));
         proofs += recovery
             .smoke
             .iter()
-            .filter(|it: &&SmokeFact| it.answer.is_ok())
+            .filter(|it: &&SmokeFact| it.answer.is_ok() && it.void.is_none())
             .count() as u64;
         if proofs == 0 {
             findings.push(Finding::unknown(
@@ -364,7 +426,15 @@ fn question(held: &Held, engine: Engine) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use chrono::DateTime;
+
     use super::*;
+    use crate::check::judge;
+    use crate::evidence::{Evidence, Observation, Part, RecoveryFact, ReplayFact};
+    use crate::outcome::Verdict;
+    use crate::plan::{Drill, DrillKind, Options, expand};
 
     fn held(bytes: u64, rows: &[(&str, u64)]) -> Held {
         Held {
@@ -400,5 +470,124 @@ mod tests {
         assert_eq!(kinds(&before, &gone), ["rows-dropped", "objects-dropped"]);
         let counted = held(0, &[("a", 100), ("b", 10)]);
         assert!(kinds(&counted, &held(0, &[("a", 100), ("b", 10)])).is_empty());
+    }
+
+    /// What a check says of a given base backup.
+    fn judged(
+        check: Check,
+        given: GivenFact,
+        recovery: RecoveryFact,
+    ) -> (Verdict, Vec<&'static str>) {
+        let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
+                    [scenario.s]\nstrike = { fault = \"server-lost\" }\n";
+        let suite = crate::suite::parse(text, std::path::Path::new("s.toml")).expect("is a suite");
+        let plan = expand(&suite, &Options::default()).expect("unfolds");
+        let drill = Drill {
+            kind: DrillKind::Verify {
+                scenario: "s".to_owned(),
+                asked: Asked {
+                    max_age: Some(Duration::from_secs(26 * 3600)),
+                    drop: Drop::default(),
+                    baseline: given.baseline.is_some(),
+                    live: false,
+                },
+            },
+            ..plan.drills[0].clone()
+        };
+        let terms = Terms {
+            suite: &suite,
+            drill: &drill,
+        };
+        let evidence = Evidence {
+            given: Some(given),
+            recoveries: vec![RecoveryFact {
+                component: "db".to_owned(),
+                backup: "b".to_owned(),
+                ..recovery
+            }],
+            ..Evidence::default()
+        };
+        let outcome = judge(check, &evidence, &terms, None);
+        let findings = outcome.findings.iter().map(|it| it.kind).collect();
+        (outcome.verdict, findings)
+    }
+
+    #[test]
+    fn a_base_backup_is_as_old_as_the_last_commit_that_its_wal_brings() {
+        let at = |hours| DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
+        let fresh = |last_commit| {
+            let given = GivenFact {
+                taken_at: Some(at(0)),
+                read_at: at(7 * 24),
+                ..GivenFact::default()
+            };
+            let recovery = RecoveryFact {
+                replay: Some(ReplayFact {
+                    last_commit,
+                    ..ReplayFact::default()
+                }),
+                ..RecoveryFact::default()
+            };
+            judged(Check::Fresh, given, recovery)
+        };
+        // A week after the full backup, with WAL up to an hour ago; with WAL that ends in the second night; with none.
+        assert_eq!(fresh(Some(at(7 * 24 - 1))), (Verdict::Passed, vec![]));
+        assert_eq!(fresh(Some(at(30))), (Verdict::Failed, vec!["too-old"]));
+        assert_eq!(fresh(None), (Verdict::Failed, vec!["too-old"]));
+        let tomorrow = fresh(Some(at(8 * 24)));
+        assert_eq!(tomorrow, (Verdict::Failed, vec!["from-the-future"]));
+    }
+
+    /// What came back: tables with so many rows.
+    fn restored(rows: &[u64]) -> RecoveryFact {
+        let part = |(number, count): (usize, &u64)| {
+            let name = format!("public.t{number}");
+            let part = Part {
+                count: *count,
+                ..Part::default()
+            };
+            (name.into(), part)
+        };
+        RecoveryFact {
+            restored: Some(Observation {
+                parts: rows.iter().enumerate().map(part).collect(),
+                ..Observation::default()
+            }),
+            ..RecoveryFact::default()
+        }
+    }
+
+    #[test]
+    fn a_manifest_proves_data_only_where_some_came_back() {
+        let proven = |rows: &[u64]| {
+            let given = GivenFact {
+                manifest: true,
+                ..GivenFact::default()
+            };
+            judged(Check::Proven, given, restored(rows))
+        };
+        assert_eq!(proven(&[0, 3]), (Verdict::Passed, vec![]));
+        for rows in [&[][..], &[0, 0]] {
+            let nothing = (Verdict::Undetermined, vec!["nothing-proven"]);
+            assert_eq!(proven(rows), nothing, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_baseline_proves_data_only_where_it_had_some() {
+        let proven = |before: u64| {
+            let baseline = Baseline {
+                held: held(0, &[("public.t0", before)]),
+                ..Baseline::default()
+            };
+            let given = GivenFact {
+                baseline: Some(Ok(baseline)),
+                ..GivenFact::default()
+            };
+            judged(Check::Proven, given, restored(&[3]))
+        };
+        assert_eq!(proven(3), (Verdict::Passed, vec![]));
+        let nothing = (Verdict::Undetermined, vec!["nothing-proven"]);
+        assert_eq!(proven(0), nothing);
     }
 }

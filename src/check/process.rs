@@ -176,6 +176,15 @@ pub(super) fn smoke(facts: &Facts<'_>) -> Outcome {
                     format!("{}: {}", recovery.component, answer.in_words()),
                     "the recovered service is up but its data is not what the application needs",
                 ));
+            } else if let Some(why) = answer.void {
+                findings.push(Finding::warning(
+                    "answer-shows-nothing",
+                    format!(
+                        "{}: the answer to \"{}\" shows nothing of the data: {why}",
+                        recovery.component, answer.name
+                    ),
+                    "ask for what only the data gives, such as the count of a table, and expect at least what it should have",
+                ));
             }
         }
     }

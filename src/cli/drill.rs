@@ -10,7 +10,6 @@ use crate::context::Secrets;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::plan::{self, Drill, Shard};
-use crate::report::terminal;
 use crate::suite::{self, Suite};
 
 /// Flags of `redrill drill`.
@@ -91,24 +90,16 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
         drills: &drills,
         setting: &flags.how.setting,
         jobs: flags.how.jobs,
+        shard: flags.shard,
         task: None,
+        cannot: None,
         secrets: Secrets::default(),
         out: &flags.out,
         command: command(&flags),
         quiet: flags.quiet,
     };
     let done = run::carry_out(order, cancel).await?;
-    let mut out = std::io::stdout().lock();
-    match flags.format {
-        Format::Json => terminal::print_json(&done.record, &mut out)?,
-        Format::Human => {
-            let screen = terminal::Screen::stdout();
-            let report = done.report.display().to_string();
-            terminal::print(&done.record, &report, flags.quiet, screen, &mut out)?;
-        }
-    }
-    done.announce();
-    Ok(done.exit)
+    Ok(done.tell(flags.format, flags.quiet))
 }
 
 /// The named suites; without names all of suites/ that describe a system (the detection suite is asked for by name).

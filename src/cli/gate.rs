@@ -83,31 +83,43 @@ async fn origin(flags: &Flags, cancel: &CancellationToken) -> Result<Origin> {
     let dir = scratch.path().to_owned();
     let run = RunId::fresh(SystemClock.now());
     let ctx = Context::new(run, dir.clone(), dir, cancel.clone())?;
-    let here = Origin::here(&ctx).await;
+    let here = Origin::here(&ctx, &flags.out).await;
     match &flags.commit {
         None => Ok(here),
         Some(commit) => here.of_commit(commit),
     }
 }
 
-/// The suites whose detection drills policies ask for, and how old those may be.
-fn detections(suites: &[Suite], site: &Site) -> Result<Vec<(Suite, Duration)>> {
-    let rules: BTreeSet<(String, Duration)> = suites
+/// The suites whose detection drills policies ask for, and what is asked of them. Whether damage is noticed does not depend on
+/// what is released, nor on how much data there is; who signed that it was does.
+fn detections(suites: &[Suite], site: &Site) -> Result<Vec<(Suite, Policy)>> {
+    let rules: BTreeSet<(String, Duration, Option<PathBuf>)> = suites
         .iter()
-        .filter_map(|suite| suite.gate.clone().or(&site.gate).detection)
-        .map(|rule| (rule.suite, rule.max_age))
+        .filter_map(|suite| {
+            let policy = suite.gate.clone().or(&site.gate);
+            let rule = policy.detection?;
+            Some((rule.suite, rule.max_age, policy.signed_by))
+        })
         .collect();
     let mut all = Vec::new();
-    for (name, max_age) in rules {
+    for (name, max_age, signed_by) in rules {
+        let policy = Policy {
+            max_age: Some(max_age),
+            commit: Some(CommitRule::Any),
+            same_suite: Some(false),
+            scale: Some(0.0),
+            signed_by,
+            ..Policy::default()
+        };
         let suites = load(&[name])?;
-        all.extend(suites.into_iter().map(|suite| (suite, max_age)));
+        all.extend(suites.into_iter().map(|suite| (suite, policy.clone())));
     }
     Ok(all)
 }
 
 fn required<'s>(
     suites: &'s [Suite],
-    detections: &'s [(Suite, Duration)],
+    detections: &'s [(Suite, Policy)],
     site: &Site,
     flags: &Flags,
 ) -> Result<Vec<Requirement<'s>>> {
@@ -129,16 +141,8 @@ fn required<'s>(
         }
         all.push(asked(suite, policy)?);
     }
-    // Whether damage is noticed does not depend on what is released.
-    for (suite, max_age) in detections {
-        let policy = Policy {
-            max_age: Some(*max_age),
-            commit: Some(CommitRule::Any),
-            same_suite: Some(false),
-            signed_by: site.gate.signed_by.clone(),
-            ..Policy::default()
-        };
-        all.push(asked(suite, policy)?);
+    for (suite, policy) in detections {
+        all.push(asked(suite, policy.clone())?);
     }
     Ok(all)
 }
@@ -171,7 +175,9 @@ async fn drill(flags: &Flags, decision: &Decision, cancel: CancellationToken) ->
         drills: &drills,
         setting: &flags.how.setting,
         jobs: flags.how.jobs,
+        shard: None,
         task: None,
+        cannot: None,
         secrets: Secrets::default(),
         out: &flags.out,
         command: format!(
@@ -186,5 +192,35 @@ async fn drill(flags: &Flags, decision: &Decision, cancel: CancellationToken) ->
     match done.exit {
         Exit::Interrupted => Err(Error::interrupted()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_a_suite_asks_for_is_asked_of_its_detection_drills_too() {
+        let suite = |gate: &str| {
+            let text = format!(
+                "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@hourly\"\n[scenario.s]\nstrike = {{ fault = \"server-lost\" }}\n\
+                 [gate]\ndetection = \"30d\"\n{gate}"
+            );
+            let path = std::path::Path::new("shop.toml");
+            crate::suite::parse(&text, path).expect("a suite")
+        };
+        let asked = |suites: &[Suite], site: &Site| {
+            let all = detections(suites, site).expect("is there");
+            all.into_iter()
+                .map(|(_, policy)| policy.signed_by)
+                .collect::<Vec<_>>()
+        };
+        let key = Some(PathBuf::from("ops.pub"));
+        let own = suite("signed_by = \"ops.pub\"\n");
+        assert_eq!(asked(&[own], &Site::default()), [key.clone()]);
+        let mut site = Site::default();
+        assert_eq!(asked(&[suite("")], &site), [None]);
+        site.gate.signed_by = key.clone();
+        assert_eq!(asked(&[suite("")], &site), [key]);
     }
 }

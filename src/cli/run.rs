@@ -2,26 +2,29 @@
 //!
 //! What goes wrong while telling (a full disk, a webhook that hangs) is said on standard error and changes no verdict.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use super::drill::Format;
 use crate::announce::{self, News};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
-use crate::drill::floor::Floor;
 use crate::drill::runner::{self, Run};
 use crate::drill::verify::Task;
-use crate::error::{Error, Result};
+use crate::drill::{self, floor::Floor};
+use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::history::{self, History};
 use crate::origin::Origin;
-use crate::plan::Drill;
+use crate::outcome::DrillResult;
+use crate::plan::{Drill, Shard};
 use crate::provision::choose::{self, Mode};
 use crate::record::{Record, Start};
-use crate::report::{self, progress::Progress};
+use crate::report::{self, progress::Progress, terminal};
 use crate::seal;
 use crate::suite::{Site, Suite};
 
@@ -110,8 +113,12 @@ pub(super) struct Order<'a> {
     pub setting: &'a Setting,
     /// How many drills run at once.
     pub jobs: u16,
+    /// The part of the suites' drills that these are.
+    pub shard: Option<Shard>,
     /// The artifact that somebody gives, where one is verified.
     pub task: Option<&'a Task<'a>>,
+    /// Why no drill of it can begin, where that is known already.
+    pub cannot: Option<&'a Error>,
     /// What must not be seen, as far as it is known by now.
     pub secrets: Secrets,
     /// The reports folder.
@@ -129,6 +136,7 @@ pub(super) struct Done {
     /// What the program ends with.
     pub exit: Exit,
     site: Site,
+    shard: Option<Shard>,
     news: News,
     /// What ran before it.
     before: History,
@@ -158,55 +166,98 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
         Services::Local => Mode::Local,
         Services::Containers => Mode::Containers,
     };
-    let needs = choose::needs(order.suites, order.drills);
-    let chosen = choose::choose(&ctx, mode, &needs).await?;
-    let reason = match (setting.services, setting.beside) {
-        (Services::Auto, Some(beside)) => beside.to_owned(),
-        _ => chosen.reason.clone(),
+    let chosen = match order.cannot {
+        Some(why) => Err(why.clone()),
+        None => {
+            let needs = choose::needs(order.suites, order.drills);
+            choose::choose(&ctx, mode, &needs).await
+        }
+    };
+    if let Err(error) = &chosen
+        && !is_told(error)
+    {
+        return Err(error.clone());
+    }
+    let reason = match (&chosen, setting.services, setting.beside) {
+        (Err(why), ..) => why.message(),
+        (Ok(_), Services::Auto, Some(beside)) => beside.to_owned(),
+        (Ok(chosen), ..) => chosen.reason.clone(),
     };
     let progress = Progress::stderr(order.quiet);
-    let mut record = Record::new(&Start {
-        run: &id,
-        at: started,
-        mode: chosen.provisioner.mode(),
-        reason: &reason,
-        command: order.command,
-        suites: order.suites,
+    let mut book = Book {
+        record: Record::new(&Start {
+            run: &id,
+            at: started,
+            mode: chosen
+                .as_ref()
+                .map_or("none", |chosen| chosen.provisioner.mode()),
+            reason: &reason,
+            command: order.command,
+            suites: order.suites,
+            drills: order.drills,
+            origin: &Origin::here(&ctx, order.out).await,
+        }),
         drills: order.drills,
-        origin: &Origin::here(&ctx).await,
-    });
-    let mut trouble = Trouble::default();
-    trouble.over(report::write(&record, &folder));
-    let run = Run {
-        id,
-        suites: order.suites,
-        drills: order.drills,
-        provisioner: chosen.provisioner.as_ref(),
-        task: order.task,
-        secrets: order.secrets,
+        secrets: order.secrets.clone(),
+        stood: BTreeSet::new(),
         folder: folder.clone(),
-        jobs: usize::from(order.jobs),
-        floor: Floor::default(),
-        keep: setting.keep,
-        observer: &progress,
-        cancel,
+        trouble: Trouble::default(),
     };
-    let end = runner::run(&run, &mut |result| {
-        record.push(&result);
-        record.arrange(order.drills);
-        trouble.over(report::write(&record, &folder));
-    })
-    .await?;
-    record.end(SystemClock.now(), end.interrupted);
+    book.write();
+    let ran = match chosen {
+        Err(why) => Err(why),
+        Ok(chosen) => {
+            let run = Run {
+                id: id.clone(),
+                suites: order.suites,
+                drills: order.drills,
+                provisioner: chosen.provisioner.as_ref(),
+                task: order.task,
+                secrets: order.secrets,
+                folder: folder.clone(),
+                jobs: usize::from(order.jobs),
+                floor: Floor::default(),
+                keep: setting.keep,
+                observer: &progress,
+                cancel: cancel.clone(),
+            };
+            runner::run(&run, &mut |result| book.take(&result)).await
+        }
+    };
+    let interrupted = cancel.is_cancelled();
+    let mut left = Exit::Passed;
+    if let Err(why) = ran {
+        if !interrupted {
+            // A run that nobody hears of is no run: what could not begin is told as what ran.
+            for (suite, drill) in book.missing(order.suites) {
+                book.take(&drill::not_begun(suite, drill, &id, &why));
+            }
+            left = match why.kind() {
+                Kind::Defect => Exit::Defect,
+                _ => Exit::Undetermined,
+            };
+        }
+        if why.kind() != Kind::Interrupted {
+            book.trouble.all(vec![why]);
+        }
+    }
+    let Book {
+        mut record,
+        stood,
+        mut trouble,
+        ..
+    } = book;
     let before = trouble.over(History::read(order.out)).unwrap_or_default();
     history::judge(&mut record, &before, order.suites);
-    let mut exit = record.exit();
+    record.told_secrets(&stood);
+    record.end(SystemClock.now(), interrupted);
+    let mut exit = record.exit().worse(left);
     let written = trouble.over(report::write(&record, &folder));
     if let Some(key) = &key {
         let signed = seal::sign(&folder.join(report::RECORD), key);
         if written.is_none() || trouble.over(signed).is_none() {
             // A signature was asked for, and there is none.
-            exit = exit.max(Exit::Undetermined);
+            exit = exit.worse(Exit::Undetermined);
         }
     }
     let notes = trouble.over(history::update(order.out));
@@ -217,29 +268,91 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     for note in notes.unwrap_or_default() {
         let _ = writeln!(std::io::stderr(), "note: {note}");
     }
-    for leak in &end.leaks.found {
-        let _ = writeln!(
-            std::io::stderr(),
-            "error: {} stands readable in {}",
-            leak.what,
-            leak.place
-        );
-        exit = exit.max(Exit::Failed);
-    }
     Ok(Done {
         report: folder.join(report::REPORT),
         news: News::of(&record, &before),
         before,
+        shard: order.shard,
         site,
         record,
         exit,
     })
 }
 
+/// The record of a run, while there are drills to come.
+struct Book<'a> {
+    record: Record,
+    drills: &'a [Drill],
+    secrets: Secrets,
+    /// Secrets that stood in what it says of the run.
+    stood: BTreeSet<String>,
+    folder: PathBuf,
+    trouble: Trouble,
+}
+
+impl<'a> Book<'a> {
+    fn take(&mut self, result: &DrillResult) {
+        self.record.push(result);
+        self.record.arrange(self.drills);
+        self.write();
+    }
+
+    /// Writes it and its report, without secrets.
+    fn write(&mut self) {
+        let stood = self.trouble.over(self.record.hide(&self.secrets));
+        self.stood.extend(stood.into_iter().flatten());
+        self.trouble.over(report::write(&self.record, &self.folder));
+    }
+
+    /// The drills that have not ended, with their suites.
+    fn missing(&self, suites: &'a [Suite]) -> Vec<(&'a Suite, &'a Drill)> {
+        let ended = |drill: &Drill| self.record.drills.iter().any(|it| it.id == drill.id);
+        let missing = self.drills.iter().filter(|drill| !ended(drill));
+        let suite = |drill: &Drill| suites.iter().find(|suite| suite.name == drill.suite);
+        missing
+            .filter_map(|drill| Some((suite(drill)?, drill)))
+            .collect()
+    }
+}
+
+/// Whether what keeps a run from beginning is told as what came of one is: everything but a mistake in what was asked for,
+/// which whoever made it sees at once, and an interruption.
+pub(super) fn is_told(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        Kind::Usage | Kind::Refused | Kind::NothingRan | Kind::Interrupted
+    )
+}
+
 impl Done {
-    /// Tells those who asked to be told. Called when the verdict has been printed, which nothing here holds up.
+    /// Prints the result, and tells those who asked to be told. What goes wrong over either changes no verdict: a reader that
+    /// went away, or a full disk behind standard output, keeps nobody from hearing of it.
+    pub fn tell(&self, format: Format, quiet: bool) -> Exit {
+        let mut out = std::io::stdout().lock();
+        let printed = match format {
+            Format::Json => terminal::print_json(&self.record, &mut out),
+            Format::Human => {
+                let report = self.report.display().to_string();
+                let screen = terminal::Screen::stdout();
+                terminal::print(&self.record, &report, quiet, screen, &mut out)
+            }
+        };
+        self.announce();
+        if let Err(error) = printed {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+        }
+        self.exit
+    }
+
+    /// Tells those who asked to be told.
     pub fn announce(&self) {
-        for error in announce::all(&self.site, &self.record, &self.before, &self.news) {
+        for error in announce::all(
+            &self.site,
+            &self.record,
+            &self.before,
+            self.shard,
+            &self.news,
+        ) {
             let _ = writeln!(std::io::stderr(), "error: {error}");
         }
     }

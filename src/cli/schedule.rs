@@ -11,6 +11,7 @@ use super::drill::load;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Doing, Result};
 use crate::exit::Exit;
+use crate::provision::reap;
 use crate::schedule::{self, Form, Service, Target};
 use crate::suite::{self, Suite};
 
@@ -23,7 +24,10 @@ pub(super) struct Flags {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Drill suites when they are due, one at a time, until stopped; what is missed is skipped
+    /// Drill suites when they are due, one at a time, until stopped: exit 0 when it was asked to end (Ctrl-C, SIGTERM)
+    ///
+    /// A suite that becomes due while another is drilled is drilled next, once. What it was due more often than that, and what
+    /// was missed while the machine slept, is skipped and told. What a killed drill left behind is removed at the start.
     Run {
         /// Suites: names under suites/, or paths; all that have a [schedule] when none is given
         #[arg(value_name = "SUITE")]
@@ -106,6 +110,21 @@ fn scheduled(names: &[String]) -> Result<Vec<Suite>> {
     suite::all().iter().map(|path| suite::load(path)).collect()
 }
 
+/// Removes what drills that were killed left behind: no service starts without room.
+async fn tidy(say: &(dyn Fn(&str) + Sync)) {
+    match reap::reap().await {
+        Ok(reaped) => {
+            for thing in reaped {
+                match thing.error {
+                    None => say(&format!("removed {}", thing.what)),
+                    Some(error) => say(&format!("could not remove {}: {error}", thing.what)),
+                }
+            }
+        }
+        Err(error) => say(&format!("error: {error}")),
+    }
+}
+
 /// The verb.
 pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit> {
     match flags.verb {
@@ -116,6 +135,10 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
             flags,
         } => {
             let suites = scheduled(&suites)?;
+            let say = |text: &str| {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            };
+            tidy(&say).await;
             let service = Service {
                 planned: &schedule::planned(&suites)?,
                 program: std::env::current_exe().doing("find this program")?,
@@ -123,16 +146,12 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
                 out,
                 times,
                 clock: &SystemClock,
-                say: &|text| {
-                    let _ = writeln!(std::io::stderr(), "{text}");
-                },
-                cancel: cancel.clone(),
+                say: &say,
+                cancel,
             };
             schedule::serve(&service).await?;
-            Ok(match cancel.is_cancelled() {
-                true => Exit::Interrupted,
-                false => Exit::Passed,
-            })
+            // A service that was asked to end has not failed.
+            Ok(Exit::Passed)
         }
         Verb::Next { suites, count } => {
             let suites = scheduled(&suites)?;

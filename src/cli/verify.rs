@@ -2,6 +2,7 @@
 
 mod drilled;
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,22 +14,23 @@ use super::run::{self, Order, Setting};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
 use crate::drill::verify::Task;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::{Baseline, Held};
 use crate::exit::Exit;
-use crate::history::History;
+use crate::history::{Entry, History};
 use crate::pipeline::given::place::{Place, Source, no_account};
 use crate::pipeline::given::{self, Given, Identities, Options};
 use crate::plan::Asked;
 use crate::provision::reap::RunHome;
 use crate::record::Verdict;
-use crate::report::terminal;
 use crate::service::live::Live;
 use crate::service::s3::Account;
 use crate::suite::{Ask, Method, Zone};
 
 /// The suite that the drills of given artifacts stand under in records and history.
 const SUITE: &str = "verify";
+/// How many earlier artifacts of its lineage one is compared with.
+const BEFORE: usize = 10;
 /// The scenario of its drills.
 const SCENARIO: &str = "restore";
 
@@ -67,7 +69,9 @@ Examples:
   redrill verify /var/lib/pgbackrest --stanza shop --cipher-pass-env PGBACKREST_REPO1_CIPHER_PASS
   redrill verify shop.dump.age --identity key.txt --live-env SHOP_DSN
 
-Exit codes are those of `redrill drill`: 0 verified, 1 it did not hold up, 2 no artifact that can be verified, 3 undetermined.";
+Exit codes are those of `redrill drill`: 0 verified, 1 it did not hold up, 2 a mistake in what was asked for, or of a kind that \
+cannot be verified, 3 undetermined: nothing proved it, or nothing could be reached there. What exits with 0, 1 or 3 has a record \
+and is told to whoever asked for it.";
 
 /// Flags of `redrill verify`.
 #[derive(Debug, Args)]
@@ -167,8 +171,25 @@ async fn verify(
     };
     let live = live(flags, secrets)?;
     let passphrase = passphrase(flags, secrets)?;
-    let given = find(flags, home, secrets, passphrase.clone(), &cancel).await?;
-    if let Some(live) = live.as_ref().filter(|live| live.engine() != given.engine) {
+    let place = Place::parse(&flags.artifact, secrets)?;
+    let found = find(flags, &place, home, secrets, passphrase.clone(), &cancel).await;
+    if let Err(error) = &found
+        && !run::is_told(error)
+    {
+        return Err(error.clone());
+    }
+    let is_found = found.is_ok();
+    let (given, cannot) = match found {
+        Ok(given) => (given, None),
+        Err(why) => {
+            let lineage = known_as(&flags.out, &place.shown());
+            let given = Given::unread(place.shown(), lineage, &why);
+            // What was read and does not hold up has failed; of what was not reached nothing is known.
+            (given, Some(why).filter(|why| why.kind() != Kind::Failed))
+        }
+    };
+    let other = |live: &&Live| is_found && live.engine() != given.engine;
+    if let Some(live) = live.as_ref().filter(other) {
         return Err(Error::usage(format!(
             "{} is {}, and the live source is of another kind: {}",
             given.shown,
@@ -183,7 +204,7 @@ async fn verify(
     };
     let id = format!("{SUITE}/{lineage}");
     let baseline = (!flags.no_baseline)
-        .then(|| baseline(&flags.out, &id))
+        .then(|| baseline(&flags.out, &id, &given.folder()))
         .flatten();
     let asked = Asked {
         max_age: flags.max_age.or(ask.max_age),
@@ -202,6 +223,7 @@ async fn verify(
         passphrase: passphrase.filter(|_| given.encrypted),
         create_roles: flags.create_roles,
         roles: !flags.no_owner,
+        is_named: flags.lineage.is_some(),
         baseline,
         live,
     };
@@ -210,35 +232,44 @@ async fn verify(
         drills: std::slice::from_ref(&drill),
         setting: &setting,
         jobs: 1,
+        shard: None,
         task: Some(&task),
+        cannot: cannot.as_ref(),
         secrets: secrets.clone(),
         out: &flags.out,
         command: drilled::command(flags, &given),
         quiet: flags.quiet,
     };
     let done = run::carry_out(order, cancel).await?;
-    let mut out = std::io::stdout().lock();
-    match flags.format {
-        Format::Json => terminal::print_json(&done.record, &mut out)?,
-        Format::Human => {
-            let report = done.report.display().to_string();
-            let screen = terminal::Screen::stdout();
-            terminal::print(&done.record, &report, flags.quiet, screen, &mut out)?;
-        }
-    }
-    done.announce();
-    Ok(done.exit)
+    Ok(done.tell(flags.format, flags.quiet))
+}
+
+/// The lineage that what lies at a place had when it was last verified; none where it never was.
+fn known_as(out: &Path, shown: &str) -> Option<String> {
+    let history = History::read(out).ok()?;
+    let newest = history.newest(SUITE, |_| Some(()));
+    let mut newest: Vec<Entry> = newest.into_values().collect();
+    newest.sort_by_key(|entry| Reverse(entry.at));
+    let was_there = |entry: &&Entry| {
+        let record = history.sealed(entry).ok();
+        let drills = record.into_iter().flat_map(|record| record.drills);
+        drills
+            .filter(|drill| drill.id == entry.drill)
+            .any(|drill| drill.lies_at(shown))
+    };
+    let id = newest.iter().find(was_there)?.drill.clone();
+    id.strip_prefix(SUITE)?.strip_prefix('/').map(str::to_owned)
 }
 
 /// Finds the artifact, and reads it to its end.
 async fn find(
     flags: &Flags,
+    place: &Place,
     home: &RunHome,
     secrets: &Secrets,
     passphrase: Option<String>,
     cancel: &CancellationToken,
 ) -> Result<Given> {
-    let place = Place::parse(&flags.artifact, secrets)?;
     let identities = match &flags.identity {
         Some(path) => Identities::read(path, secrets)?,
         None => Identities::default(),
@@ -257,7 +288,7 @@ async fn find(
     std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
     private.create(&dir).doing("make a directory for copies")?;
     let account = account(flags.endpoint.clone(), secrets);
-    let source = Source::open(&ctx, &place, account.as_ref(), &dir).await?;
+    let source = Source::open(&ctx, place, account.as_ref(), &dir).await?;
     let options = Options {
         identities,
         zone: flags.zone,
@@ -339,35 +370,57 @@ fn live(flags: &Flags, secrets: &Secrets) -> Result<Option<Live>> {
     Live::parse(&dsn, secrets, account).map(Some)
 }
 
-/// What the last artifact of a lineage held that was verified; why that is not known, where there is one.
-fn baseline(out: &Path, drill: &str) -> Option<Result<Baseline, String>> {
+/// What the last artifact of a lineage held that was verified, one of the same folder where there is one; why that is not
+/// known, where there is one.
+fn baseline(out: &Path, drill: &str, folder: &str) -> Option<Result<Baseline, String>> {
     let history = match History::read(out) {
         Ok(history) => history,
         Err(error) => return Some(Err(error.message())),
     };
     let mut passed = history.entries(SUITE, |head| head.drill == drill);
     passed.retain(|entry| entry.verdict == Verdict::Passed);
-    let last = passed.into_iter().max_by_key(|entry| entry.at)?;
-    let read = || {
-        let record = history.sealed(&last)?;
-        let drills = record.drills.iter().filter(|it| it.id == drill);
-        let held = drills
-            .flat_map(|it| &it.recoveries)
-            .find_map(|it| it.held.as_ref());
-        let held = held.ok_or_else(|| {
-            Error::failed(format!(
-                "the record of run {} does not say what came back",
-                last.run
-            ))
-        })?;
-        Ok(Baseline {
-            run: last.run.clone(),
-            held: Held {
-                bytes: held.bytes,
-                objects: held.objects,
-                rows: held.rows.clone(),
-            },
-        })
+    passed.sort_by_key(|entry| Reverse(entry.at));
+    passed.truncate(BEFORE);
+    let read: Vec<Result<Baseline>> = passed
+        .iter()
+        .map(|entry| held(&history, entry, drill))
+        .collect();
+    let of_folder = |it: &Result<Baseline>| match it {
+        Ok(it) => it.folder.as_deref().is_none_or(|it| it == folder),
+        // What cannot be read may be of it.
+        Err(_) => true,
     };
-    Some(read().map_err(|error: Error| error.message()))
+    let at = read.iter().position(of_folder).unwrap_or(0);
+    let most = read.iter().filter(|it| of_folder(it)).flatten();
+    let most = most.fold(Held::default(), |most, it| most.most(&it.held));
+    let last = read.into_iter().nth(at)?;
+    Some(match last {
+        Ok(last) => Ok(Baseline { most, ..last }),
+        Err(error) => Err(error.message()),
+    })
+}
+
+/// What an artifact held, by the record of the run that verified it.
+fn held(history: &History, entry: &Entry, drill: &str) -> Result<Baseline> {
+    let record = history.sealed(entry)?;
+    let drills = record.drills.iter().filter(|it| it.id == drill);
+    let held = drills
+        .flat_map(|it| &it.recoveries)
+        .find_map(|it| it.held.as_ref());
+    let held = held.ok_or_else(|| {
+        Error::failed(format!(
+            "the record of run {} does not say what came back",
+            entry.run
+        ))
+    })?;
+    Ok(Baseline {
+        run: entry.run.clone(),
+        folder: held.folder.clone(),
+        held: Held {
+            bytes: held.bytes,
+            objects: held.objects,
+            rows: held.rows.clone(),
+        },
+        most: Held::default(),
+    })
 }

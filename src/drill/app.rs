@@ -157,6 +157,7 @@ fn fact(request: &Request, answer: Result<Answer, String>) -> SmokeFact {
         expected: request.expected(),
         holds: answer.as_ref().is_ok_and(holds),
         answer,
+        void: None,
     }
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::check::caught::{Caught, owed_with_a_fault};
 use crate::check::{self, Terms, figures};
 use crate::clock::{Stopwatch, VirtualClock};
-use crate::context::{Context, Phase};
+use crate::context::{Context, Phase, RunId};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Observer};
 use crate::evidence::{Evidence, FailureFact, Sample, WrittenFact};
@@ -149,6 +149,21 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
     evidence.teardown = world.tear_down(&ctx.for_teardown(), keep).await;
     evidence.steps = ctx.steps();
     result_of(&terms, evidence, watch.seconds())
+}
+
+/// A drill of a run that could not begin, and why: nothing of it is established.
+pub fn not_begun(suite: &Suite, drill: &Drill, run: &RunId, why: &Error) -> DrillResult {
+    let evidence = Evidence {
+        run: run.to_string(),
+        drill: drill.id.clone(),
+        failures: vec![FailureFact {
+            phase: Phase::Prepare,
+            message: why.to_string(),
+            unavailable: true,
+        }],
+        ..Evidence::default()
+    };
+    result_of(&Terms { suite, drill }, evidence, 0.0)
 }
 
 /// Judges a drill that has ended, teardown included.
@@ -304,7 +319,7 @@ async fn play(
     Ok(())
 }
 
-/// Writes the drill's facts beside its logs and reads them back: the verdict is bound to what is on disk.
+/// Writes the drill's facts and reads them back: the verdict is bound to what is on disk.
 fn write_down(ctx: &Context, fault: Option<Fault>, evidence: &mut Evidence) -> Result<()> {
     let facts = WrittenFact {
         run: evidence.run.clone(),

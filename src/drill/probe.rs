@@ -9,6 +9,6 @@ mod temporary;
 
 pub(super) use artifacts::{Read, artifacts};
 pub(super) use encryption::encryption;
-pub(super) use leaks::{leaks, search_reports, write_and_read_back};
+pub(super) use leaks::{leaks, write_and_read_back};
 pub(super) use retention::retention;
 pub(super) use temporary::Temporary;

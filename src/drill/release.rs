@@ -13,7 +13,7 @@ use crate::evidence::{Evidence, MigrationFact, ReleaseFact};
 use crate::process::{Command, Finished};
 use crate::service::Service;
 use crate::suite::Release;
-use crate::suite::release::Migrations;
+use crate::suite::release::{Migrations, files};
 
 /// Runs the migrations on what a recovery brought back, and asks the questions after them.
 pub(super) async fn rehearse(
@@ -65,20 +65,6 @@ pub(super) async fn rehearse(
     }
     evidence.release = Some(fact);
     Ok(())
-}
-
-/// The migrations of a folder, in the order of their names.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let doing = || format!("read the migrations in {}", folder.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).doing_with(doing)? {
-        let path = entry.doing_with(doing)?.path();
-        if path.extension().is_some_and(|ending| ending == "sql") && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 async fn apply(ctx: &Context, service: &dyn Service, path: &Path) -> Result<MigrationFact> {

@@ -9,14 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::Part;
 use super::floor::Floor;
 use super::verify::Task;
-use super::{Part, probe};
 use crate::check::{Terms, figures};
 use crate::context::{Context, RunId, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::event::{Event, Observer};
-use crate::evidence::{LeakSearch, Sample};
+use crate::evidence::Sample;
 use crate::outcome::DrillResult;
 use crate::plan::{Drill, DrillKind};
 use crate::provision::{Provisioner, reap};
@@ -59,17 +59,8 @@ pub fn usual_jobs() -> u16 {
     }
 }
 
-/// What is known when the last drill has ended and everything is removed.
-#[derive(Debug)]
-pub struct End {
-    /// The run was interrupted.
-    pub interrupted: bool,
-    /// Secrets found in the run's record and reports.
-    pub leaks: LeakSearch,
-}
-
-/// Runs the drills. `sink` gets each result as soon as the drill has ended and been judged, in whatever order they end.
-pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> Result<End> {
+/// Runs the drills, up to the one that an interruption ends. `sink` gets each result as soon as the drill has ended and been judged, in whatever order they end.
+pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> Result<()> {
     let home = reap::RunHome::create(&run.id)?;
     let secrets = run.secrets.clone();
     let samples = Samples::default();
@@ -101,14 +92,10 @@ pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> R
             }
         }
     }
-    if !run.keep {
-        home.remove(run.provisioner.mode()).await?;
+    match run.keep {
+        true => Ok(()),
+        false => home.remove(run.provisioner.mode()).await,
     }
-    let leaks = probe::search_reports(&run.folder, &secrets.all())?;
-    Ok(End {
-        interrupted: run.cancel.is_cancelled(),
-        leaks,
-    })
 }
 
 fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
@@ -150,13 +137,13 @@ async fn one(
 ) -> Result<DrillResult> {
     let suite = suite_of(run, drill)?;
     let slug = drill.id.replace('/', "-");
-    let mut ctx = Context::new(
-        run.id.clone(),
-        home.join(&slug),
-        run.folder.join("logs").join(&slug),
-        run.cancel.child_token(),
-    )
-    .doing_with(|| format!("prepare the drill {}", drill.id))?;
+    let within = |logs: &Path| {
+        let (dir, logs) = (home.join(&slug), logs.join("logs").join(&slug));
+        Context::new(run.id.clone(), dir, logs, run.cancel.child_token())
+    };
+    // A disk that is too full for logs ends no drill.
+    let ctx = within(&run.folder).or_else(|_| within(home));
+    let mut ctx = ctx.doing_with(|| format!("prepare the drill {}", drill.id))?;
     ctx.secrets = secrets.clone();
     run.observer.observe(&Event::DrillStarted {
         drill: drill.id.clone(),

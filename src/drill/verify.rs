@@ -4,6 +4,7 @@
 //! Not here: finding and reading the artifact (see [`crate::pipeline::given`]), or the earlier run that it is compared
 //! with, which the caller knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::world::World;
@@ -18,6 +19,7 @@ use crate::pipeline::given::repository::GivenRepository;
 use crate::service::Service;
 use crate::service::live::Live;
 use crate::service::postgres::PostgresService;
+use crate::service::postgres::content;
 use crate::service::postgres::needs as server;
 use crate::service::postgres::session::Session;
 use crate::suite::{Engine, Method};
@@ -34,6 +36,8 @@ pub struct Task<'a> {
     pub create_roles: bool,
     /// Owners and grants are restored, so that the roles must be there.
     pub roles: bool,
+    /// Somebody said of what it is a backup.
+    pub is_named: bool,
     /// What the last one of its lineage held that was verified.
     pub baseline: Option<std::result::Result<Baseline, String>>,
     /// The live source.
@@ -57,6 +61,10 @@ pub(super) async fn play(
     let backups = terms.backups();
     let mut known = GivenFact {
         what: format!("{}: {}", task.given.shown, task.given.what),
+        database: None,
+        beside: BTreeMap::new(),
+        folder: task.given.folder(),
+        is_named: task.is_named,
         taken_at: task.given.taken_at,
         read_at: ctx.clock.now(),
         manifest: task.given.has_manifest,
@@ -93,11 +101,50 @@ pub(super) async fn play(
         recover::recover(ctx, world, &backups, scenario, evidence)
             .await
             .map_err(at(Phase::Restore))?;
+        if let Some(service) = cluster(world, task) {
+            let counted = beside(ctx, &*service).await;
+            known.beside = counted.map_err(at(Phase::Observe))?;
+            known.database = Some(service.database().to_owned());
+        }
     }
     evidence.given = Some(known);
     write_down(ctx, None, evidence).map_err(at(Phase::Observe))?;
     evidence.leaks = probe::leaks(ctx, &planted.canary).map_err(at(Phase::Observe))?;
     Ok(())
+}
+
+/// The cluster that came back, where it is one.
+fn cluster(world: &World<'_>, task: &Task<'_>) -> Option<Arc<dyn Service>> {
+    let is_cluster = task.given.method.archives() && task.given.engine == Engine::Postgres;
+    let component = world.suite.components.first().filter(|_| is_cluster)?;
+    // Where nothing came back, the recovery says why.
+    world.service(&component.name).ok()
+}
+
+/// Rows of the databases beside the one that is looked at. One that cannot be counted is left out: what it had is gone.
+async fn beside(ctx: &Context, service: &dyn Service) -> Result<BTreeMap<String, u64>> {
+    let ctx = ctx.within(Phase::Observe, "beside");
+    let server = service.server();
+    let session = Session::open(&ctx, &*server, "postgres").await?;
+    let mut rows = BTreeMap::new();
+    for database in server::databases(&ctx, &session).await? {
+        if database == service.database() {
+            continue;
+        }
+        let counted = async {
+            let session = Session::open(&ctx, &*server, &database).await?;
+            content::counts(&ctx, &session).await
+        };
+        match counted.await {
+            Ok(counted) => rows.extend(
+                counted
+                    .into_iter()
+                    .map(|(table, rows)| (format!("{database}.{table}"), rows)),
+            ),
+            Err(error) => super::backup::stop_or_note(error).map(drop)?,
+        }
+    }
+    Ok(rows)
 }
 
 async fn count(

@@ -12,6 +12,14 @@ use crate::suite::Engine;
 pub struct GivenFact {
     /// What it is and where it lies, in words and without secrets.
     pub what: String,
+    /// Of a whole cluster, the database that was looked at.
+    pub database: Option<String>,
+    /// Rows of the cluster's other databases, table by table, each with its database's name before it.
+    pub beside: BTreeMap<String, u64>,
+    /// The folder that it lies in, without what names a day.
+    pub folder: String,
+    /// Somebody said of what it is a backup.
+    pub is_named: bool,
     /// The time that its content gives.
     pub taken_at: Option<DateTime<Utc>>,
     /// When it was read.
@@ -26,13 +34,33 @@ pub struct GivenFact {
     pub left: Vec<(String, String)>,
 }
 
+impl GivenFact {
+    /// What came back of it, with the rows of all databases where it is a cluster.
+    pub fn held(&self, observation: &Observation, engine: Engine) -> Held {
+        let mut held = Held::of(observation, engine);
+        if let Some(database) = &self.database {
+            let rows = std::mem::take(&mut held.rows).into_iter();
+            held.rows = rows
+                .map(|(name, rows)| (format!("{database}.{name}"), rows))
+                .collect();
+            held.rows.extend(self.beside.clone());
+            held.objects += self.beside.len() as u64;
+        }
+        held
+    }
+}
+
 /// What an earlier artifact of the same lineage held when it was verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     /// The run that verified it.
     pub run: String,
+    /// The folder that it lay in.
+    pub folder: Option<String>,
     /// What it held.
     pub held: Held,
+    /// The most of each that it and those before it held: what is lost bit by bit shows beside that.
+    pub most: Held,
 }
 
 /// How much there is of what, without its content.
@@ -47,6 +75,18 @@ pub struct Held {
 }
 
 impl Held {
+    /// The larger of both, one by one.
+    #[must_use]
+    pub fn most(mut self, other: &Self) -> Self {
+        self.bytes = self.bytes.max(other.bytes);
+        self.objects = self.objects.max(other.objects);
+        for (name, rows) in &other.rows {
+            let known = self.rows.entry(name.clone()).or_default();
+            *known = (*known).max(*rows);
+        }
+        self
+    }
+
     /// The same of an observation. Files are counted, and not named.
     pub fn of(observation: &Observation, engine: Engine) -> Self {
         let rows = observation

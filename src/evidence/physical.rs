@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 /// How archived logs were replayed onto a restored base, by the recovered server's own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplayFact {
@@ -9,6 +11,8 @@ pub struct ReplayFact {
     pub target: String,
     /// Where it says that it stopped, and why.
     pub stopped: String,
+    /// When the last transaction was committed that it replayed; none where there was none in the logs.
+    pub last_commit: Option<DateTime<Utc>>,
     /// In which way that is not where it was told to stop.
     pub missed: Option<String>,
     /// The timeline that it replayed up to, and the newest that the repository has.

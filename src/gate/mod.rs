@@ -186,6 +186,15 @@ fn on(
             continue;
         };
         let against = bench.against(drill, entry);
+        if requirement.terms.signed_by.is_none() && !history.names(&entry.run) {
+            let note = format!(
+                "run {} is read without a line of the history, which would show that its record was changed: sign to be sure",
+                entry.run
+            );
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
         proofs.push(Proof {
             drill: drill.id.clone(),
             run: entry.run.clone(),
@@ -194,6 +203,7 @@ fn on(
         });
         reasons.extend(against);
     }
+    reasons.extend(bench.unprovoked(&found));
     let pending = suite.scenarios.iter().filter_map(|scenario| {
         let why = scenario.pending.as_ref()?;
         Some(format!(

@@ -1,5 +1,7 @@
 //! What evidence is held to, one rule at a time. A rule gives a reason for closing, or nothing; none of them opens.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
@@ -9,7 +11,8 @@ use crate::evidence::product;
 use crate::history::{Entry, History};
 use crate::origin::Origin;
 use crate::plan::{self, Drill};
-use crate::record::{DrillKind, DrillRecord, Record, Severity, Verdict};
+use crate::record::format::Detection;
+use crate::record::{DrillKind, DrillRecord, Record, Severity, Verdict, planted_by, silent};
 use crate::report::text;
 use crate::seal;
 use crate::suite::policy::{CommitRule, Figure};
@@ -19,7 +22,7 @@ use crate::suite::{Check, Suite};
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// The kinds of reasons and what they mean, for `redrill explain`.
-pub const REASONS: [(&str, &str); 16] = [
+pub const REASONS: [(&str, &str); 18] = [
     ("no-record", "no record shows that the drill was run"),
     (
         "unreadable-record",
@@ -43,6 +46,14 @@ pub const REASONS: [(&str, &str); 16] = [
     (
         "other-suite",
         "the suite's file was changed since the drill ran",
+    ),
+    (
+        "other-release",
+        "the migrations of the release were changed since they were tried on the restored copy",
+    ),
+    (
+        "other-scale",
+        "the drill ran with less data than the policy asks for: its figures say little",
     ),
     ("not-passed", "the drill did not pass"),
     (
@@ -132,6 +143,8 @@ impl Bench<'_> {
                 self.suite(&record, &mut reasons);
                 match record.drills.iter().find(|it| it.id == drill.id) {
                     Some(drilled) => {
+                        self.release(drill, &record, &mut reasons);
+                        self.scale(drilled, &mut reasons);
                         self.verdict(drill, drilled, &mut reasons);
                         self.objectives(drill, drilled, &mut reasons);
                         self.over_many(&record, drilled, &mut reasons);
@@ -225,6 +238,39 @@ impl Bench<'_> {
                 "other-suite",
                 format!("{} was changed since", suite.path.display()),
             );
+        }
+    }
+
+    /// The migrations that were tried are those that are released.
+    fn release(&self, asked: &Drill, record: &Record, reasons: &mut Reasons) {
+        if !matches!(asked.kind, plan::DrillKind::Release { .. }) {
+            return;
+        }
+        let suite = self.requirement.suite;
+        let recorded = record.suites.iter().find(|it| it.name == suite.name);
+        let recorded = recorded.and_then(|it| it.release_sha256.as_ref());
+        match suite.release_sha256() {
+            Some(Ok(now)) if recorded == Some(&now) => {}
+            Some(Err(error)) => reasons.add("other-release", error.message()),
+            _ => reasons.add(
+                "other-release",
+                "the migrations are not those that were tried".to_owned(),
+            ),
+        }
+    }
+
+    fn scale(&self, drilled: &DrillRecord, reasons: &mut Reasons) {
+        let least = self.requirement.terms.scale;
+        if drilled.scale < least {
+            let message = format!(
+                "it ran at scale {}, and at least {least} is asked for",
+                drilled.scale
+            );
+            let again = format!(
+                "{}; or say scale = {} under [gate]",
+                reasons.again, drilled.scale
+            );
+            reasons.add_with("other-scale", message, &again);
         }
     }
 
@@ -326,8 +372,7 @@ impl Bench<'_> {
         }
     }
 
-    /// What a record says over several drills, told with the first of them: what a scenario typically loses, and
-    /// whether every check was shown to be able to fail.
+    /// What a record says over several drills, told with the first of them: what a scenario typically loses.
     fn over_many(&self, record: &Record, drill: &DrillRecord, reasons: &mut Reasons) {
         let is_first = |wanted: &dyn Fn(&DrillRecord) -> bool| {
             let mut own = record.drills.iter().filter(|it| it.suite == drill.suite);
@@ -360,15 +405,31 @@ impl Bench<'_> {
                 );
             }
         }
-        let suite = record.suites.iter().find(|it| it.name == drill.suite);
-        let silent = suite.map(|suite| record.silent(suite)).unwrap_or_default();
-        let is_twin = |it: &DrillRecord| it.kind == DrillKind::HealthyTwin;
-        if !silent.is_empty() && is_first(&is_twin) {
-            reasons.add(
-                "not-passed",
-                format!("no planted fault makes {} fail", silent.join(", ")),
-            );
-        }
+    }
+
+    /// Whether every check was shown to be able to fail, by the faults that were planted in any of the runs that decide.
+    pub fn unprovoked(&self, found: &BTreeMap<String, Entry>) -> Option<Reason> {
+        let suite = self.requirement.suite;
+        let drills = self.requirement.drills.iter().filter_map(|drill| {
+            let (record, same) = self.record(found.get(&drill.id)?).ok()?;
+            let mut drills = record.drills.into_iter().filter(|_| same);
+            drills.find(|it| it.id == drill.id)
+        });
+        let planted: Vec<Detection> = drills.filter_map(|drill| drill.detection).collect();
+        let silent = silent(&planted_by(suite), &planted);
+        let of_twin =
+            |drill: &&Drill| matches!(drill.kind, plan::DrillKind::Detection { fault: None, .. });
+        let drills = &self.requirement.drills;
+        let drill = drills.iter().find(of_twin).or_else(|| drills.first())?;
+        (!silent.is_empty()).then(|| Reason {
+            kind: "not-passed",
+            drill: drill.id.clone(),
+            message: format!("no planted fault makes {} fail", silent.join(", ")),
+            remedy: format!(
+                "plant one that does in {}, or leave every_check out",
+                suite.path.display()
+            ),
+        })
     }
 
     /// Whether the suite says how large a component of the drill is in production.

@@ -10,7 +10,7 @@ use super::*;
 use crate::plan::{Options, expand};
 use crate::record::{Record, State, sample};
 use crate::suite::policy::{Figure, Policy};
-use crate::suite::{Engine, parse};
+use crate::suite::{Engine, Fault, parse};
 
 /// A suite with the drill and the tests of the made-up runs' first drill.
 const SUITE: &str = r#"
@@ -414,4 +414,86 @@ fn deciding_takes_no_longer_than_in_proportion_to_what_is_known() {
         many < few * 25,
         "{few:?} for 10,000 lines, {many:?} for 100,000"
     );
+}
+
+#[test]
+fn evidence_of_less_data_closes_unless_the_policy_says_how_much_will_do() {
+    let mut scene = Scene::good();
+    scene.record.drills[0].scale = 0.01;
+    scene.is_closed("other-scale", &["scale 0.01", "at least 1"]);
+    scene.policy.scale = Some(0.01);
+    assert!(scene.decide().open);
+    scene.record.drills[0].scale = 4.0;
+    assert!(scene.decide().open, "more data shows more");
+}
+
+#[test]
+fn a_record_that_no_line_of_the_history_names_is_noted() {
+    let scene = Scene::good();
+    let dir = tempfile::tempdir().expect("a directory");
+    put(dir.path(), &scene.record);
+    let noted = |decision: &Decision| {
+        let mut notes = decision.notes.iter();
+        notes.any(|note| note.contains("without a line of the history"))
+    };
+    assert!(!noted(&scene.decide_in(dir.path())));
+    fs::remove_file(dir.path().join("history.jsonl")).expect("removed");
+    let decision = scene.decide_in(dir.path());
+    assert!(decision.open && noted(&decision), "{:?}", decision.notes);
+}
+
+#[test]
+fn a_check_that_no_fault_in_any_shard_makes_fail_closes() {
+    let whole = sample::missed();
+    let mut suite = parse(SUITE, Path::new("detection.toml")).expect("a suite");
+    suite.name = whole.drills[0].suite.clone();
+    suite.every_check = true;
+    let planted = [Fault::A1, Fault::D8, Fault::A9, Fault::A13];
+    suite.detections = planted
+        .map(|fault| crate::suite::Detection {
+            scenario: "database-corruption".to_owned(),
+            fault,
+            caught_by: crate::suite::Catch {
+                check: crate::suite::Check::Readable,
+                finding: String::new(),
+                says: None,
+                also: Vec::new(),
+            },
+        })
+        .to_vec();
+    let mut drills = vec![sample::twin_result().drill];
+    let planned = planted.map(|fault| sample::planted(fault, crate::suite::Check::Readable));
+    drills.extend(planned);
+    let policy = Policy {
+        commit: Some(CommitRule::Any),
+        same_suite: Some(false),
+        ..Policy::default()
+    };
+    let required = [Requirement {
+        suite: &suite,
+        terms: policy.terms(),
+        drills,
+    }];
+    let dir = tempfile::tempdir().expect("a directory");
+    let silent = |shards: &[std::ops::Range<usize>]| {
+        for (number, shard) in shards.iter().enumerate() {
+            let mut part = whole.clone();
+            part.run_id = format!("20250112-150000-0000000{number}");
+            part.drills = part.drills[shard.clone()].to_vec();
+            // As every run of it says.
+            part.suites[0].faults = planted.map(|it| it.id().to_owned()).to_vec();
+            part.end(part.started_at, false);
+            part.add("none", part.drills[0].checks[0].clone());
+            put(dir.path(), &part);
+        }
+        let history = History::read(dir.path()).expect("read");
+        let now = whole.started_at + TimeDelta::hours(1);
+        let decision = decide(&required, &history, &Origin::sample(), now);
+        assert!(!decision.open);
+        let mut reasons = decision.suites[0].reasons.iter();
+        reasons.any(|it| it.message == "no planted fault makes target-empty, sequences fail")
+    };
+    // What one shard leaves out the other may have planted.
+    assert!(!silent(&[0..2]));
+    assert!(silent(&[0..2, 2..5]));
 }

@@ -65,6 +65,7 @@ pub(super) fn read(folder: &Path) -> Result<History> {
         folder: folder.to_owned(),
         text,
         places: scanned.places,
+        unnamed: scanned.unnamed.into_keys().collect(),
         notes: scanned.notes,
     })
 }

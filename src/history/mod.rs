@@ -34,6 +34,8 @@ pub struct History {
     text: Vec<u8>,
     /// Where the lines of each suite stand in it.
     places: BTreeMap<String, Vec<Range<usize>>>,
+    /// Runs that only their folder tells of.
+    unnamed: BTreeSet<String>,
     /// What could not be used, and why.
     pub notes: Vec<String>,
 }
@@ -42,6 +44,11 @@ impl History {
     /// The history of a reports folder; an empty one where there is none.
     pub fn read(folder: &Path) -> Result<Self> {
         file::read(folder)
+    }
+
+    /// Whether the file has a line of a run, which names the record that was written when it ended.
+    pub fn names(&self, run: &str) -> bool {
+        !self.unnamed.contains(run)
     }
 
     /// The folder.

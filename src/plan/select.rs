@@ -77,12 +77,18 @@ impl Shard {
     /// Whether a drill belongs to it, which its names alone decide. All moments at which a scenario is struck stay
     /// together, as what it typically loses is counted over them; a calibration only comes with what rests on it.
     pub fn has(self, drill: &Drill) -> bool {
-        let name = match &drill.kind {
-            DrillKind::Scenario { scenario, .. } => format!("{}/{scenario}", drill.suite),
-            _ => drill.id.clone(),
-        };
-        let place = drill_seed(0, &name) % u64::from(self.of);
-        !matches!(drill.kind, DrillKind::Calibration { .. }) && place + 1 == u64::from(self.number)
+        match &drill.kind {
+            DrillKind::Calibration { .. } => false,
+            DrillKind::Scenario { scenario, .. } => {
+                self.has_name(&format!("{}/{scenario}", drill.suite))
+            }
+            _ => self.has_name(&drill.id),
+        }
+    }
+
+    /// Whether what has this name belongs to it: a scenario with its suite, else a drill.
+    pub fn has_name(self, name: &str) -> bool {
+        drill_seed(0, name) % u64::from(self.of) + 1 == u64::from(self.number)
     }
 }
 

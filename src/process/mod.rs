@@ -264,7 +264,6 @@ impl Command {
             let Some(stderr) = stderr else { return last };
             let mut lines = BufReader::new(stderr).split(b'\n');
             while let Ok(Some(line)) = lines.next_segment().await {
-                // A log that cannot be written (disk full) must not stop the tool that is being watched.
                 let _ = file.write_all(&line).and_then(|()| file.write_all(b"\n"));
                 if last.len() == TAIL_LINES {
                     last.pop_front();

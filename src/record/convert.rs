@@ -10,9 +10,15 @@ use crate::evidence::{self, Evidence, RecoveryFact, RetentionFact, StrikeFact};
 use crate::origin;
 use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
-use crate::suite::{Catch, Engine, Fault, Scenario, StrikeTime, Suite};
+use crate::suite::policy::Due;
+use crate::suite::{Catch, Check, Engine, Fault, Scenario, StrikeTime, Suite};
 
 use super::format::*;
+
+/// How long after it was due a run may end, a change of the clocks and the drill itself included.
+const SLACK: Duration = Duration::from_secs(2 * 3600);
+/// How often what nobody gave a schedule is drilled.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl From<&DrillResult> for DrillRecord {
     fn from(result: &DrillResult) -> Self {
@@ -403,7 +409,7 @@ impl From<&RecoveryFact> for Recovery {
 
 /// What came back of a given artifact.
 fn held(result: &DrillResult, fact: &RecoveryFact) -> Option<Held> {
-    result.evidence.given.as_ref()?;
+    let given = result.evidence.given.as_ref()?;
     let engines = result.evidence.services.iter();
     let product = engines
         .into_iter()
@@ -411,11 +417,12 @@ fn held(result: &DrillResult, fact: &RecoveryFact) -> Option<Held> {
     let engine = Engine::ALL
         .iter()
         .find(|it| evidence::product(**it) == product.product)?;
-    let held = evidence::Held::of(fact.restored.as_ref()?, *engine);
+    let held = given.held(fact.restored.as_ref()?, *engine);
     Some(Held {
         bytes: held.bytes,
         objects: held.objects,
         rows: held.rows,
+        folder: Some(given.folder.clone()),
     })
 }
 
@@ -465,21 +472,34 @@ impl From<outcome::Verdict> for Verdict {
     }
 }
 
-impl From<&Suite> for SuiteRecord {
-    fn from(suite: &Suite) -> Self {
+impl SuiteRecord {
+    /// A suite of which these drills are run.
+    pub(super) fn of(suite: &Suite, drills: &[plan::Drill]) -> Self {
+        let gap = suite.due.as_ref().and_then(Due::period);
+        let mut asked = drills.iter().filter_map(|drill| match &drill.kind {
+            plan::DrillKind::Verify { asked, .. } => asked.max_age,
+            _ => None,
+        });
+        let due = gap.map(|gap| gap + SLACK).or_else(|| asked.next());
         Self {
+            // What cannot be read is of no release: the gate asks for the very one.
+            release_sha256: suite.release_sha256().and_then(Result::ok),
+            due_seconds: Some(of(due.unwrap_or(DAY + SLACK))),
             name: suite.name.clone(),
             title: suite.title.clone(),
             sha256: suite.sha256.clone(),
             tests: suite.tests.iter().map(|test| test.name.clone()).collect(),
-            faults: suite
-                .detections
-                .iter()
-                .filter(|_| suite.every_check)
-                .map(|detection| detection.fault.id().to_owned())
-                .collect(),
+            faults: planted_by(suite),
         }
     }
+}
+
+/// The faults that a suite plants, where these are to make every check fail that they reach.
+pub fn planted_by(suite: &Suite) -> Vec<String> {
+    let faults = suite.detections.iter().filter(|_| suite.every_check);
+    faults
+        .map(|detection| detection.fault.id().to_owned())
+        .collect()
 }
 
 impl From<&plan::Drill> for NotRun {

@@ -109,31 +109,13 @@ impl Record {
         lines
     }
 
-    /// The checks that no fault of a suite makes fail, once all of them were planted: what never fails proves nothing.
+    /// The checks that no fault of a suite makes fail, as far as this run shows.
     pub fn silent(&self, suite: &SuiteRecord) -> Vec<&'static str> {
-        let planted: Vec<&Detection> = self
-            .drills
-            .iter()
-            .filter(|drill| drill.suite == suite.name)
-            .filter_map(|drill| drill.detection.as_ref())
-            .collect();
-        let was_planted = |fault: &String| planted.iter().any(|it| it.fault == *fault);
-        if suite.faults.is_empty() || !suite.faults.iter().all(was_planted) {
-            return Vec::new();
-        }
-        let outcomes = || planted.iter().flat_map(|it| &it.outcomes);
-        let looked: BTreeSet<&str> = outcomes().map(|it| it.id.as_str()).collect();
-        let failed: BTreeSet<&str> = outcomes()
-            .filter(|it| it.verdict == Verdict::Failed)
-            .map(|it| it.id.as_str())
-            .collect();
-        let silent = Check::ALL
-            .iter()
-            .filter(|check| unprovoked(**check).is_none());
-        silent
-            .map(|check| check.id())
-            .filter(|id| looked.contains(id) && !failed.contains(id))
-            .collect()
+        let own = self.drills.iter().filter(|drill| drill.suite == suite.name);
+        silent(
+            &suite.faults,
+            own.filter_map(|drill| drill.detection.as_ref()),
+        )
     }
 
     /// The place of a line: its suite, then a test's place in that suite, all others after the tests.
@@ -167,6 +149,31 @@ impl Record {
         }
         summary
     }
+}
+
+/// The checks that no fault of a suite makes fail, once all of them were planted: what never fails proves nothing.
+pub fn silent<'d>(
+    faults: &[String],
+    planted: impl IntoIterator<Item = &'d Detection>,
+) -> Vec<&'static str> {
+    let planted: Vec<&Detection> = planted.into_iter().collect();
+    let was_planted = |fault: &String| planted.iter().any(|it| it.fault == *fault);
+    if faults.is_empty() || !faults.iter().all(was_planted) {
+        return Vec::new();
+    }
+    let outcomes = || planted.iter().flat_map(|it| &it.outcomes);
+    let looked: BTreeSet<&str> = outcomes().map(|it| it.id.as_str()).collect();
+    let failed: BTreeSet<&str> = outcomes()
+        .filter(|it| it.verdict == Verdict::Failed)
+        .map(|it| it.id.as_str())
+        .collect();
+    let silent = Check::ALL
+        .iter()
+        .filter(|check| unprovoked(**check).is_none());
+    silent
+        .map(|check| check.id())
+        .filter(|id| looked.contains(id) && !failed.contains(id))
+        .collect()
 }
 
 fn of_drill(drill: &DrillRecord, has_tests: bool) -> Vec<Line<'_>> {

@@ -55,7 +55,7 @@ pub struct Record {
 pub struct Origin {
     /// The commit that was checked out; `null` where none was known.
     pub commit: Option<String>,
-    /// Whether tracked files differed from the commit; `null` where git did not say.
+    /// Whether files differed from the commit, or were added that git does not ignore; `null` where git did not say.
     pub dirty: Option<bool>,
     /// Who told the commit: a variable of the CI job, or `git`; empty where none was known.
     pub told_by: String,
@@ -116,7 +116,7 @@ pub struct Summary {
 }
 
 /// A suite that drills come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteRecord {
     /// Its name.
@@ -130,6 +130,12 @@ pub struct SuiteRecord {
     /// The faults that it plants, where these are to make every check fail that they reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// SHA-256 of the migrations of its release, in hex, where it names some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_sha256: Option<String>,
+    /// How long after a run the next one of it is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_seconds: Option<f64>,
 }
 
 /// A drill that was planned and has not run.
@@ -513,6 +519,9 @@ pub struct Held {
     pub objects: u64,
     /// Rows or keys, part by part; empty where the parts are files.
     pub rows: BTreeMap<String, u64>,
+    /// The folder that the artifact lay in, with a sign for what names a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
 }
 
 /// What was planted in a detection drill, and who noticed.

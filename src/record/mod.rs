@@ -8,6 +8,7 @@ mod convert;
 mod count;
 mod file;
 pub mod format;
+mod secrets;
 mod spread;
 
 #[cfg(test)]
@@ -26,7 +27,8 @@ use crate::outcome::DrillResult;
 use crate::plan::Drill;
 use crate::suite::Suite;
 
-pub use count::{Line, LineKind};
+pub use convert::planted_by;
+pub use count::{Line, LineKind, silent};
 pub use file::write_atomically;
 pub use format::{
     DrillKind, DrillRecord, Record, SCHEMA_VERSION, Severity, State, SuiteRecord, Verdict,
@@ -55,6 +57,15 @@ pub struct Start<'a> {
     pub origin: &'a Origin,
 }
 
+impl DrillRecord {
+    /// Whether the artifact that was verified lies at a place, or in it: what it is called begins with that.
+    pub fn lies_at(&self, place: &str) -> bool {
+        let rest = self.title.strip_prefix(place.trim_end_matches('/'));
+        let is_there = |rest: &str| rest.starts_with(": ") || rest.starts_with('/');
+        self.kind == DrillKind::Verify && rest.is_some_and(is_there)
+    }
+}
+
 impl Record {
     /// The record of a run that begins: every drill stands in it as not run.
     pub fn new(start: &Start<'_>) -> Self {
@@ -80,7 +91,11 @@ impl Record {
                     scenarios.filter_map(|scenario| Pending::of(suite, scenario))
                 })
                 .collect(),
-            suites: start.suites.iter().map(Into::into).collect(),
+            suites: start
+                .suites
+                .iter()
+                .map(|suite| SuiteRecord::of(suite, start.drills))
+                .collect(),
             state: State::Running,
             ended_at: None,
             command: start.command.clone(),

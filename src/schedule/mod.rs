@@ -45,17 +45,11 @@ impl<'a> Planned<'a> {
     }
 }
 
-/// When each suite is due next, soonest first.
-pub fn next<'a>(
-    planned: &[Planned<'a>],
-    after: DateTime<Utc>,
-) -> Vec<(DateTime<Utc>, Planned<'a>)> {
-    let mut all: Vec<_> = planned
-        .iter()
-        .filter_map(|it| Some((it.due.after(after)?, *it)))
-        .collect();
-    all.sort_by(|a, b| (a.0, &a.1.suite.name).cmp(&(b.0, &b.1.suite.name)));
-    all
+/// Which suite is due next, and when; each has been seen to up to its instant. Of those due at once, the first by name.
+pub fn next(planned: &[Planned<'_>], seen: &[DateTime<Utc>]) -> Option<(DateTime<Utc>, usize)> {
+    let due = planned.iter().zip(seen).enumerate();
+    let due = due.filter_map(|(which, (it, seen))| Some((it.due.after(*seen)?, which)));
+    due.min_by_key(|(at, which)| (*at, &planned[*which].suite.name))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The service that drills what is due. Each drill is a process of its own, so that none can take the service with it;
-//! one at a time, so that recovery times compare; what became due meanwhile is skipped, and told.
+//! one at a time, so that recovery times compare. A suite that became due while another was drilled is drilled next, once;
+//! what it was due beside that, and while the machine slept, is skipped, and told.
 //!
 //! It keeps no state: after a crash it goes on from now. A drill that outlived the service holds its lock until it
 //! ends (it has the lock's file as its standard input), and the new service waits for that.
@@ -52,61 +53,60 @@ pub async fn serve(service: &Service<'_>) -> Result<()> {
         return Ok(());
     };
     let mut done = 0;
-    let mut from = service.clock.now();
+    let mut busy_until = service.clock.now();
+    let mut seen = vec![busy_until; service.planned.len()];
     while service.times.is_none_or(|times| done < times) {
-        let Some((at, it)) = next(service.planned, from).into_iter().next() else {
+        let Some((at, which)) = next(service.planned, &seen) else {
             return Ok(());
         };
-        (service.say)(&format!(
-            "next: {} at {}",
-            it.suite.name,
-            at.with_timezone(&it.due.zone).format("%Y-%m-%d %H:%M %Z")
-        ));
+        let it = &service.planned[which];
+        let seen = &mut seen[which];
+        // What became due while another suite was drilled is late, and its turn comes all the same.
+        let waited = at <= busy_until;
+        if !waited {
+            (service.say)(&format!(
+                "next: {} at {}",
+                it.suite.name,
+                at.with_timezone(&it.due.zone).format("%Y-%m-%d %H:%M %Z")
+            ));
+        }
         if !reached(service, at).await {
             return Ok(());
         }
-        if service.clock.now() - at > LATE {
+        let begins = service.clock.now();
+        if !waited && begins - at > LATE {
             // The machine slept, or its clock was set.
-            skipped(service, from, service.clock.now());
-            from = service.clock.now();
+            skipped(service, it, seen, begins);
             continue;
         }
-        drill(service, &it, &lock).await?;
+        *seen = at;
+        skipped(service, it, seen, begins);
+        drill(service, it, &lock).await?;
         done += 1;
-        let now = service.clock.now();
-        // Suites due at this very instant are not late: they take turns.
-        let together = next(service.planned, at - chrono::Duration::milliseconds(1));
-        for (_, other) in together
-            .iter()
-            .filter(|(due, other)| *due == at && other.suite.name != it.suite.name)
-        {
-            if service.times.is_some_and(|times| done >= times) || service.cancel.is_cancelled() {
-                break;
-            }
-            drill(service, other, &lock).await?;
-            done += 1;
-        }
-        skipped(service, at, now.max(service.clock.now()));
-        from = service.clock.now();
+        busy_until = service.clock.now();
+        skipped(service, it, seen, busy_until);
     }
     Ok(())
 }
 
-/// Tells what became due while a drill was at work.
-fn skipped(service: &Service<'_>, after: DateTime<Utc>, until: DateTime<Utc>) {
-    for it in service.planned {
-        let mut count = 0;
-        let mut at = after;
-        while let Some(due) = it.due.after(at).filter(|due| *due <= until) {
-            count += 1;
-            at = due;
-        }
-        if count > 0 {
-            let name = &it.suite.name;
-            (service.say)(&format!(
-                "skipped: {name} was due {count} times in the meantime"
-            ));
-        }
+/// Tells how often a suite was due up to an instant since it was last seen to, and sees to it no more.
+fn skipped(
+    service: &Service<'_>,
+    it: &Planned<'_>,
+    seen: &mut DateTime<Utc>,
+    until: DateTime<Utc>,
+) {
+    let mut count = 0;
+    while let Some(due) = it.due.after(*seen).filter(|due| *due <= until) {
+        count += 1;
+        *seen = due;
+    }
+    *seen = until.max(*seen);
+    if count > 0 {
+        let name = &it.suite.name;
+        (service.say)(&format!(
+            "skipped: {name} was due {count} times in the meantime"
+        ));
     }
 }
 
@@ -151,15 +151,22 @@ async fn alone(service: &Service<'_>) -> Result<Option<File>> {
 async fn drill(service: &Service<'_>, it: &Planned<'_>, lock: &File) -> Result<()> {
     let name = &it.suite.name;
     let held = lock.try_clone().doing("hand on the lock")?;
-    let mut child = tokio::process::Command::new(&service.program)
+    let child = tokio::process::Command::new(&service.program)
         .arg("drill")
         .arg(&it.suite.path)
         .arg("--out")
         .arg(&service.out)
         .args(&service.arguments)
         .stdin(Stdio::from(held))
-        .spawn()
-        .doing_with(|| format!("start the drill of {name}"))?;
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            // There may be room for a process when the next one is due.
+            (service.say)(&format!("error: start the drill of {name}: {error}"));
+            return Ok(());
+        }
+    };
     let status = tokio::select! {
         status = child.wait() => status,
         () = service.cancel.cancelled() => {

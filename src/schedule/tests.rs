@@ -34,13 +34,10 @@ fn the_soonest_suite_comes_first_and_none_is_an_error() {
     ];
     let planned = planned(&suites).expect("planned");
     let noon = DateTime::UNIX_EPOCH + chrono::Duration::hours(12);
-    let next = next(&planned, noon);
-    let names: Vec<&str> = next.iter().map(|(_, it)| it.suite.name.as_str()).collect();
-    assert_eq!(names, ["early", "late"]);
-    assert_eq!(
-        next[0].0,
-        DateTime::UNIX_EPOCH + chrono::Duration::hours(21)
-    );
+    let early = DateTime::UNIX_EPOCH + chrono::Duration::hours(21);
+    assert_eq!(next(&planned, &[noon, noon]), Some((early, 1)));
+    let late = DateTime::UNIX_EPOCH + chrono::Duration::hours(30);
+    assert_eq!(next(&planned, &[noon, early]), Some((late, 0)));
     let without = Suite {
         due: None,
         ..suites[0].clone()
@@ -356,26 +353,71 @@ async fn what_was_missed_is_skipped_and_told() {
     assert!(!told("drilled"), "{lines:?}");
 }
 
+/// A clock that stands still unless a drill is at work, which takes so long.
+struct Busy(std::sync::Mutex<DateTime<Utc>>);
+
+impl crate::clock::Clock for Busy {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().expect("not poisoned")
+    }
+}
+
 #[tokio::test]
-async fn a_program_that_cannot_be_started_ends_the_service_with_the_reason() {
-    let suites = [suite("shop", "* * * * *", "UTC")];
+async fn what_becomes_due_while_another_suite_is_drilled_is_drilled_next_and_once() {
+    let suites = [
+        suite("long", "0 4 * * *", "UTC"),
+        suite("short", "*/20 4 * * *", "UTC"),
+        suite("other", "30 4 * * *", "UTC"),
+    ];
     let dir = tempfile::tempdir().expect("a directory");
+    let four = DateTime::UNIX_EPOCH + chrono::Duration::hours(4);
+    let clock = Busy(std::sync::Mutex::new(four - chrono::Duration::minutes(1)));
+    let set = |at: DateTime<Utc>| *clock.0.lock().expect("not poisoned") = at;
+    let lines = std::sync::Mutex::new(Vec::new());
+    let cancel = tokio_util::sync::CancellationToken::new();
     let service = Service {
         planned: &planned(&suites).expect("planned"),
-        program: "/nowhere/redrill".into(),
+        program: "true".into(),
         arguments: Vec::new(),
         out: dir.path().to_owned(),
         times: None,
-        clock: &Stepping(
-            std::sync::Mutex::new(DateTime::UNIX_EPOCH),
-            chrono::Duration::seconds(70),
-        ),
-        say: &|_| {},
-        cancel: tokio_util::sync::CancellationToken::new(),
+        clock: &clock,
+        say: &|text| {
+            let text = text.to_owned();
+            // The first drill takes 45 minutes, the others none.
+            match text.as_str() {
+                "next: long at 1970-01-01 04:00 UTC" => set(four),
+                "drilled: long, exit 0" => set(four + chrono::Duration::minutes(45)),
+                _ => {}
+            }
+            if text.starts_with("next: short at 1970-01-02")
+                || text.starts_with("next: long at 1970-01-02")
+            {
+                cancel.cancel();
+            }
+            lines.lock().expect("not poisoned").push(text);
+        },
+        cancel: cancel.clone(),
     };
-    let error = serve(&service).await.expect_err("cannot start");
-    assert!(
-        error.message().contains("start the drill of shop"),
-        "{error}"
+    serve(&service).await.expect("served");
+    let lines = lines.into_inner().expect("not poisoned");
+    assert_eq!(
+        lines,
+        [
+            "next: long at 1970-01-01 04:00 UTC",
+            "drilled: long, exit 0",
+            // Due at 4:00, 4:20 and 4:40.
+            "skipped: short was due 2 times in the meantime",
+            "drilled: short, exit 0",
+            "drilled: other, exit 0",
+            "next: long at 1970-01-02 04:00 UTC",
+        ]
     );
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_started_is_told_and_the_service_goes_on() {
+    let lines = said("/nowhere/redrill", chrono::Duration::seconds(70), "never").await;
+    let told = |line: &&String| line.starts_with("error: start the drill of shop: No such file");
+    assert_eq!(lines.iter().filter(told).count(), 3, "{lines:?}");
 }

@@ -306,6 +306,14 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a question of the suite, to the service or to the application on it, got another answer than expected",
     ),
     (
+        "drifted",
+        "no more is gone than may go from one artifact to the next, and more than that beside the last ten: it is lost bit by bit",
+    ),
+    (
+        "answer-shows-nothing",
+        "the answer to a question would be the same of an empty database: it is no proof",
+    ),
+    (
         "check-did-not-run",
         "a check that was asked for looked at nothing",
     ),

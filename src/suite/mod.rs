@@ -33,7 +33,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -107,6 +107,15 @@ pub struct Suite {
     pub trend: Trend,
     /// What a release changes, where the gate is to try it.
     pub release: Option<Release>,
+}
+
+impl Suite {
+    /// What tells the migrations of its release from others; none where it has no release.
+    pub fn release_sha256(&self) -> Option<crate::error::Result<String>> {
+        let home = self.path.parent().unwrap_or(Path::new("."));
+        let release = self.release.as_ref()?;
+        Some(release.migrations.sha256(home))
+    }
 }
 
 /// A thing that holds data.
@@ -207,6 +216,11 @@ impl Expect {
             }
             Self::Contains(part) => answer.contains(part),
         }
+    }
+
+    /// Whether every count passes, that of nothing too.
+    pub fn is_any_count(&self) -> bool {
+        matches!(self, Self::AtLeast(least) if *least <= 0.0)
     }
 }
 

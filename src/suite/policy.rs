@@ -32,6 +32,8 @@ pub struct Policy {
     pub same_suite: Option<bool>,
     /// Versions (or their beginnings) of the engines that must have been drilled.
     pub versions: Option<BTreeMap<Engine, String>>,
+    /// How much data must have been drilled with at least, 1 being the suite's normal size.
+    pub scale: Option<f64>,
     /// Which figures must be within their objectives.
     pub objectives: Option<BTreeSet<Figure>>,
     /// The detection drills that must have passed.
@@ -47,7 +49,7 @@ pub enum CommitRule {
     Any,
     /// The one that is checked out.
     Same,
-    /// The same, with no tracked file changed.
+    /// The same, with no file changed or added that git does not ignore.
     Clean,
 }
 
@@ -102,6 +104,8 @@ pub struct Terms {
     pub same_suite: bool,
     /// Versions of the engines.
     pub versions: BTreeMap<Engine, String>,
+    /// How much data must have been drilled with at least.
+    pub scale: f64,
     /// Which figures must be within their objectives.
     pub objectives: BTreeSet<Figure>,
     /// The detection drills that must have passed.
@@ -121,13 +125,14 @@ impl Policy {
             commit: self.commit.or(other.commit),
             same_suite: self.same_suite.or(other.same_suite),
             versions: self.versions.or(other.versions),
+            scale: self.scale.or(other.scale),
             objectives: self.objectives.or(other.objectives),
             detection: self.detection.or(other.detection),
             signed_by: self.signed_by.or(other.signed_by),
         }
     }
 
-    /// The policy with its defaults: everything, of this commit and this suite, a day old at most, within every
+    /// The policy with its defaults: everything, of this commit and this suite, a day old at most, at the normal size, within every
     /// objective it has, measured and projected.
     pub fn terms(self) -> Terms {
         let usual = || BTreeSet::from([Figure::Measured, Figure::Projected]);
@@ -137,6 +142,7 @@ impl Policy {
             commit: self.commit,
             same_suite: self.same_suite.unwrap_or(true),
             versions: self.versions.unwrap_or_default(),
+            scale: self.scale.unwrap_or(1.0),
             objectives: self.objectives.unwrap_or_else(usual),
             detection: self.detection,
             signed_by: self.signed_by,
@@ -163,6 +169,11 @@ impl Due {
     pub fn after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let schedule = Schedule::parse(&self.cron).ok()?;
         schedule.after_in(instant, self.zone)
+    }
+
+    /// The longest time between two runs; a change of the clocks can make it an hour longer.
+    pub fn period(&self) -> Option<Duration> {
+        Some(Schedule::parse(&self.cron).ok()?.period())
     }
 }
 

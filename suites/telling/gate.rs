@@ -248,3 +248,24 @@ pub fn evidence_that_is_signed_verifies_with_openssl_too_and_opens_a_strict_gate
     exits(&output, 1)?;
     says(&output, &["made over another record"])
 }
+
+pub fn a_file_that_was_added_is_no_clean_checkout_and_a_report_is_none() -> Outcome {
+    let place = Place::new();
+    // Nobody ignores the reports here.
+    place.write(".gitignore", "/tmp\n");
+    place.write(
+        "shop.toml",
+        &format!("{SUITE}\n[gate]\ncommit = \"clean\"\n"),
+    );
+    place.commit("clean");
+    let drill = || place.redrill(&["drill", "shop.toml", "--services", "local"]);
+    for _ in 0..2 {
+        exits(&drill(), 0)?;
+        exits(&place.redrill(&["gate", "shop.toml"]), 0)?;
+    }
+    place.write("added.sql", "select 1;\n");
+    exits(&drill(), 0)?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["changed-checkout"])
+}

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::place::{Outcome, Place, SUITE, all, contains, exits, says};
@@ -64,12 +65,12 @@ pub fn a_webhook_that_hangs_holds_up_no_verdict() -> Outcome {
     }
 }
 
-pub fn failure_and_recovery_are_told_and_no_secret_is_printed() -> Outcome {
-    let place = Place::new();
+/// A listener that takes so many messages; its address, and what it was told.
+fn listener(count: usize) -> std::io::Result<(String, JoinHandle<Vec<String>>)> {
     let socket = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}/SECRET", socket.local_addr()?);
     let told = std::thread::spawn(move || {
-        (0..2)
+        (0..count)
             .map(|_| {
                 let (mut stream, _) = socket.accept().expect("a connection");
                 let mut request = Vec::new();
@@ -85,6 +86,162 @@ pub fn failure_and_recovery_are_told_and_no_secret_is_printed() -> Outcome {
             })
             .collect::<Vec<_>>()
     });
+    Ok((url, told))
+}
+
+const TOLD: &str =
+    "[metrics]\ntextfile = \"figures\"\n[[notify]]\nkind = \"webhook\"\nurl_env = \"HOOK\"\n";
+
+/// Nothing was verified, and everyone hears of it: whoever asked to, the history, the figures.
+fn is_told_everywhere(arguments: &[&str], exit: i32, drill: &str, words: &[&str]) -> Outcome {
+    let place = Place::new();
+    place.write("redrill.toml", TOLD);
+    for folder in ["figures", "empty"] {
+        std::fs::create_dir(place.path(folder))?;
+    }
+    std::fs::create_dir(place.path("hollow"))?;
+    place.write("hollow/empty.dump", "");
+    place.write(
+        "shop.toml",
+        &SUITE.replace(
+            "kind = \"postgres\"",
+            "kind = \"postgres\"\nversion = \"9\"",
+        ),
+    );
+    let (url, told) = listener(1)?;
+    let output = place.command(arguments).env("HOOK", url).output()?;
+    exits(&output, exit)?;
+    says(&output, words)?;
+    let told = told.join().map_err(|_| "the listener failed")?;
+    contains(&told[0], &["\"event\":\"failure\"", drill])?;
+    let record = place.record()?;
+    if record["state"] != "finished" || record["drills"][0]["id"] != drill {
+        return Err(format!("{record}").into());
+    }
+    says(&place.redrill(&["history"]), &[drill])?;
+    let suite = drill.split('/').next().unwrap_or_default();
+    let figures = std::fs::read_to_string(place.path(&format!("figures/redrill-{suite}.prom")))?;
+    let passed = format!("redrill_drill_passed{{suite=\"{suite}\",drill=\"{drill}\"}} 0");
+    contains(&figures, &[&passed, "redrill_drill_timestamp_seconds{"])?;
+    // What could not be reached has not failed, and what holds nothing has.
+    let verdict = if exit == 1 { "failed" } else { "undetermined" };
+    let mode = if exit == 1 { "local" } else { "none" };
+    match record["drills"][0]["verdict"] == verdict && record["services"]["mode"] == mode {
+        true => Ok(()),
+        false => Err(format!("{record}").into()),
+    }
+}
+
+pub fn a_drill_whose_engine_is_missing_is_told_everywhere() -> Outcome {
+    let arguments = ["drill", "shop.toml", "--services", "local"];
+    is_told_everywhere(
+        &arguments,
+        3,
+        "shop/lost",
+        &["no PostgreSQL server (version 9)"],
+    )
+}
+
+pub fn an_address_that_nobody_answers_at_is_told_everywhere() -> Outcome {
+    let arguments = [
+        "verify",
+        "http://127.0.0.1:9/shop.dump",
+        "--services",
+        "local",
+    ];
+    let drill = "verify/shop";
+    is_told_everywhere(
+        &arguments,
+        3,
+        drill,
+        &["fetch http://127.0.0.1:9/shop.dump"],
+    )
+}
+
+pub fn a_folder_without_an_artifact_is_told_everywhere() -> Outcome {
+    let arguments = [
+        "verify",
+        "empty",
+        "--services",
+        "local",
+        "--lineage",
+        "shop",
+    ];
+    is_told_everywhere(&arguments, 3, "verify/shop", &["holds no artifact"])
+}
+
+pub fn a_folder_with_only_empty_files_is_told_everywhere() -> Outcome {
+    let arguments = [
+        "verify",
+        "hollow",
+        "--services",
+        "local",
+        "--lineage",
+        "shop",
+    ];
+    is_told_everywhere(&arguments, 1, "verify/shop", &["empty.dump is empty"])
+}
+
+pub fn a_secret_in_what_is_told_fails_the_run_and_is_told_by_its_name() -> Outcome {
+    let place = Place::new();
+    std::fs::create_dir(place.path("empty"))?;
+    let verify = |endpoint: &str| {
+        let arguments = [
+            "verify",
+            "empty",
+            "--endpoint",
+            endpoint,
+            "--services",
+            "local",
+        ];
+        place
+            .command(&arguments)
+            .env("AWS_ACCESS_KEY_ID", "reader")
+            .env("AWS_SECRET_ACCESS_KEY", "Geheim-9-lesen")
+            .output()
+    };
+    exits(&verify("http://127.0.0.1:9")?, 3)?;
+    let output = verify("http://reader:Geheim-9-lesen@127.0.0.1:9")?;
+    exits(&output, 1)?;
+    says(&output, &["secret-leaked", "secret key of S3"])?;
+    let run = place.runs().pop().ok_or("no run")?;
+    let mut told = all(&output);
+    for name in ["record.json", "report.md", "report.html", "junit.xml"] {
+        told += &std::fs::read_to_string(run.join(name))?;
+    }
+    contains(&told, &["\"verdict\": \"failed\"", "<secret key of S3>"])?;
+    match told.contains("Geheim-9-lesen") {
+        true => Err("the secret stands there".into()),
+        false => Ok(()),
+    }
+}
+
+pub fn a_full_standard_output_keeps_nobody_from_hearing_of_it() -> Outcome {
+    let place = Place::new();
+    place.write(
+        "redrill.toml",
+        "[[notify]]\nkind = \"webhook\"\nurl_env = \"HOOK\"\nwhen = \"always\"\n",
+    );
+    let (url, told) = listener(2)?;
+    for (suite, exit) in [(SUITE.to_owned(), 0), (SUITE.replace("15m", "1ms"), 1)] {
+        place.write("shop.toml", &suite);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
+        let output = place
+            .command(&["drill", "shop.toml", "--services", "local"])
+            .env("HOOK", &url)
+            .stdout(full)
+            .output()?;
+        exits(&output, exit)?;
+        says(&output, &["error: write the result", "No space left"])?;
+    }
+    let told = told.join().map_err(|_| "the listener failed")?;
+    contains(&told[0], &["\"event\":\"passed\""])?;
+    contains(&told[1], &["\"event\":\"failure\""])
+}
+
+pub fn failure_and_recovery_are_told_and_no_secret_is_printed() -> Outcome {
+    let place = Place::new();
+    let (url, told) = listener(2)?;
     place.write(
         "redrill.toml",
         "[[notify]]\nkind = \"webhook\"\nurl_env = \"HOOK\"\n",

@@ -57,6 +57,28 @@ pub fn a_release_whose_migrations_hold_opens_the_gate() -> Outcome {
     exits(&gate(&place, &[]), 5)
 }
 
+pub fn migrations_that_were_changed_since_close_the_gate() -> Outcome {
+    let place = place(
+        &format!("{RELEASE}[gate]\ncommit = \"any\"\n"),
+        &[
+            ("001_orders.sql", GOOD),
+            (
+                "002_state.sql",
+                "alter table public.orders add state text;\n",
+            ),
+        ],
+    );
+    exits(&gate(&place, &["--run", "--services", "local"]), 0)?;
+    place.write(
+        "migrations/002_state.sql",
+        "alter table public.orders add state text not null;\n",
+    );
+    let output = gate(&place, &[]);
+    exits(&output, 5)?;
+    says(&output, &["other-release", "redrill gate shop.toml --run"])?;
+    exits(&gate(&place, &["--run", "--services", "local"]), 0)
+}
+
 pub fn a_migration_that_fails_closes_the_gate_and_is_named() -> Outcome {
     let bad = [
         ("001_orders.sql", GOOD),

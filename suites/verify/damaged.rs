@@ -105,8 +105,8 @@ pub fn what_was_cut_is_refused_before_any_server_starts() -> Outcome {
     // Of so small a file nothing at all can be unpacked: what it was a backup of is not known.
     let place = Place::new();
     let output = verify(&place, &cut(&place, "shop.sql.zst"), &[])?;
-    exits(&output, 1)?;
     says(&output, &["was cut", "zstd"])?;
+    failed_by(&place, &output, "readable")?;
     let place = Place::new();
     let copied = place.path("copy");
     std::fs::create_dir(&copied)?;
@@ -137,7 +137,24 @@ pub fn what_is_empty_is_refused() -> Outcome {
     let output = verify(&place, &place.path("nothing.sql.gz"), &[])?;
     exits(&output, 1)?;
     says(&output, &["is empty"])?;
-    failed_by(&place, &output, "readable")
+    failed_by(&place, &output, "readable")?;
+    // A tar file without a member, and a directory dump without its contents.
+    let tar = place.path("nothing.tar");
+    let made = std::process::Command::new("tar")
+        .args(["-c", "-T", "/dev/null", "-f"])
+        .arg(&tar)
+        .status()?;
+    std::fs::create_dir(place.path("hollow"))?;
+    place.write("hollow/toc.dat", "");
+    for path in [tar, place.path("hollow")] {
+        let output = verify(&place, &path, &[])?;
+        failed_by(&place, &output, "readable")?;
+        says(&output, &["is empty"])?;
+    }
+    match made.success() {
+        true => Ok(()),
+        false => Err("tar failed".into()),
+    }
 }
 
 pub fn what_is_no_backup_is_refused_by_its_name() -> Outcome {

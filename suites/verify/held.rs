@@ -98,6 +98,85 @@ pub fn what_nothing_proves_is_undetermined_and_says_what_to_ask() -> Outcome {
     exits(&output, 3)
 }
 
+/// Questions that an empty database would answer as well are no proof, and one that reads the data is.
+pub fn an_answer_that_shows_nothing_of_the_data_is_no_proof() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let ask = |ask: &str, expect: &str| {
+        let text = format!("[[smoke]]\nask = \"{ask}\"\nexpect = {expect}\n");
+        place.write("idle.toml", &text);
+        let arguments = ["--create-roles", "--no-baseline", "--ask", "idle.toml"];
+        plainly(&place, &lab.path("shop.dump"), &arguments)
+    };
+    for (question, expect, why) in [
+        ("select 1", "1", "reads no table"),
+        (
+            "select count(*) > 0 from pg_class",
+            "\"t\"",
+            "reads no table",
+        ),
+        ("show server_encoding", "\"UTF8\"", "reads no table"),
+        (
+            "select count(*) from public.orders",
+            "{ min = 0 }",
+            "no count is below",
+        ),
+    ] {
+        let output = ask(question, expect)?;
+        exits(&output, 3)?;
+        says(&output, &["answer-shows-nothing", why, "nothing-proven"])?;
+        let undetermined = checks(&place, "undetermined")?;
+        if undetermined != BTreeSet::from(["proven".to_owned()]) {
+            return Err(format!("{question}: {undetermined:?}\n{}", all(&output)).into());
+        }
+    }
+    for question in [
+        "select count(*) > 0 from public.orders",
+        "select (select count(*) from public.returns) = 50",
+    ] {
+        let output = ask(question, "\"t\"")?;
+        exits(&output, 0)?;
+        if all(&output).contains("answer-shows-nothing") {
+            return Err(format!("{question}\n{}", all(&output)).into());
+        }
+    }
+    Ok(())
+}
+
+pub fn a_baseline_of_another_folder_is_not_compared_until_it_is_said_what_it_is_of() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let put = |folder: &str, name: &str| {
+        let path = place.path(folder).join("app.dump");
+        std::fs::create_dir_all(place.path(folder))?;
+        std::fs::copy(lab.path(name), &path).map(|_| path)
+    };
+    let first = put("tenant1", "shop.dump")?;
+    exits(&verify(&place, &first, &["--create-roles"])?, 0)?;
+    // Half of the rows are there, of another tenant: no drop of the first one's.
+    let other = put("tenant2", "less.dump")?;
+    let output = plainly(&place, &other, &["--create-roles"])?;
+    exits(&output, 3)?;
+    says(&output, &["not-compared", "lay in", "tenant1", "--lineage"])?;
+    // The first one is compared with its own, and another day's folder is the same.
+    exits(&plainly(&place, &first, &["--create-roles"])?, 0)?;
+    let today = put("tenant1/2026-11-28", "shop.dump")?;
+    let arguments = ["--create-roles", "--no-baseline"];
+    exits(&verify(&place, &today, &arguments)?, 0)?;
+    let tomorrow = put("tenant1/2026-11-29", "less.dump")?;
+    let output = plainly(&place, &tomorrow, &["--create-roles"])?;
+    failed_by(&place, &output, "baseline")
+}
+
+pub fn what_is_lost_bit_by_bit_is_warned_of() -> Outcome {
+    let (lab, place) = verified()?;
+    place.write("less.toml", "drop = { rows = \"60%\", size = \"60%\" }\n");
+    let less = ["--create-roles", "--ask", "less.toml"];
+    exits(&plainly(&place, &lab.path("less.dump"), &less)?, 0)?;
+    // As many as in the last one, and half of what the one before it had.
+    let output = plainly(&place, &lab.path("less.dump"), &["--create-roles"])?;
+    exits(&output, 0)?;
+    says(&output, &["drifted", "public.orders has 500, and had 1000"])
+}
+
 pub fn a_time_in_the_future_fails() -> Outcome {
     let (lab, place) = (Lab::get()?, Place::new());
     let next = chrono::Utc::now().year() + 2;

@@ -11,6 +11,7 @@ use redrill::context::{Context, RunId};
 use redrill::service::s3::{Headers, S3Client};
 use serde_json::Value;
 
+use super::damaged::Key;
 use super::lab::{Lab, block_on, in_year, renamed};
 use super::runs::{ASK, command, is_clean, last, plainly, verify};
 use crate::place::{Outcome, Place, exits, says, text};
@@ -25,14 +26,30 @@ pub fn of_a_folder_the_newest_whole_one_by_its_content_is_taken() -> Outcome {
     write("c-cut.dump", &whole[..whole.len() - 30])?;
     write("d-empty.dump", b"")?;
     write("readme.txt", b"backups of the shop")?;
+    // Newer than any, for all that can be told, and cannot be opened or is of a kind that is refused.
+    let sealed = Key::new().seal(&whole);
+    write("e-sealed.dump.age", &sealed)?;
+    write("f.sql", b"-- MySQL dump 10.13  Distrib 8.0.36\n")?;
+    write("g.dump.gpg", b"\x8c\x0d\x04\x09\x03\x02")?;
     // Written last, and the oldest.
     write("a-old.dump", &in_year(&whole, 2021))?;
     let output = verify(&place, &place.path("backups"), &["--create-roles"])?;
     exits(&output, 0)?;
     says(
         &output,
-        &["artifact-skipped", "c-cut.dump was left", "d-empty.dump"],
+        &[
+            "artifact-skipped",
+            "c-cut.dump was left",
+            "d-empty.dump",
+            "e-sealed.dump.age was left",
+            "f.sql was left",
+            "mysqldump",
+            "g.dump.gpg was left",
+        ],
     )?;
+    if text(&output.stdout).contains("readme.txt") {
+        return Err("what is no backup was told as one".into());
+    }
     let title = last(&place)?["drills"][0]["title"]
         .as_str()
         .unwrap_or_default()
@@ -174,12 +191,21 @@ pub fn an_object_and_the_newest_below_a_prefix_are_fetched_from_s3() -> Outcome 
         }
     }
     let nothing = on("s3://verify-s3/nothing").output()?;
-    exits(&nothing, 2)?;
+    exits(&nothing, 3)?;
     says(&nothing, &["no object of this name"])?;
     // What only begins so is found as well, and called what it is.
     let begins = on("s3://verify-s3/daily/ne").output()?;
     exits(&begins, 0)?;
     says(&begins, &["s3://verify-s3/daily/new.dump"])?;
+    let stranger = on("s3://verify-s3/daily")
+        .env("AWS_SECRET_ACCESS_KEY", "of-somebody-else")
+        .output()?;
+    exits(&stranger, 3)?;
+    // What was verified there before keeps its name, and so its place in the figures.
+    let record = last(&place)?;
+    if record["services"]["mode"] != "none" || record["drills"][0]["id"] != "verify/shop" {
+        return Err(format!("{record}").into());
+    }
     let keyless = on("s3://verify-s3/daily")
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .output()?;
@@ -324,7 +350,7 @@ pub fn an_address_that_answers_nothing_good_says_so() -> Outcome {
         "0".repeat(64) + &signature[64..]
     );
     let output = plainly(&place, Path::new(&forged), &[])?;
-    exits(&output, 2)?;
+    exits(&output, 3)?;
     says(&output, &["it answered 403", "presigned"])?;
     let output = plainly(&place, Path::new("http://127.0.0.1:9/shop.dump"), &[])?;
     exits(&output, 3)

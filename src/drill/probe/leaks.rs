@@ -1,4 +1,6 @@
-//! Secrets, and the canary, in logs, records and reports; and the facts of a drill as they are on the disk.
+//! Secrets, and the canary, in logs; and the facts of a drill as they are on the disk.
+//!
+//! Not here: secrets in what is told of a run (see [`crate::record`]).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,19 +10,14 @@ use crate::error::{Doing, Result};
 use crate::evidence::{LeakFact, LeakSearch, WrittenFact};
 use crate::suite::Fault;
 
+/// The name of the facts of a drill.
+const FACTS: &str = "facts.json";
+
 /// Searches every log of the drill for the run's secrets and the canary.
 pub(in crate::drill) fn leaks(ctx: &Context, canary: &str) -> Result<LeakSearch> {
     let mut wanted = ctx.secrets.all();
     wanted.push(("the canary in the data".to_owned(), canary.to_owned()));
     search_files(&ctx.logs, &wanted, |_| true)
-}
-
-/// Searches the record and the reports of a run. Its logs were searched drill by drill, and judged.
-pub(in crate::drill) fn search_reports(
-    folder: &Path,
-    wanted: &[(String, String)],
-) -> Result<LeakSearch> {
-    search_files(folder, wanted, |_| false)
 }
 
 /// Searches the files of a directory, and of those below it that are to be entered.
@@ -87,13 +84,14 @@ fn found_in_file(path: &Path, wanted: &[(String, String)]) -> std::io::Result<Ve
     }
 }
 
-/// Writes the drill's facts beside its logs, then reads them back: what is on disk is what the verdict is bound to.
+/// Writes the drill's facts into its directory and reads them back: what is on disk is what the verdict is bound to. They are
+/// copied beside the logs, which may be on a disk that is full.
 pub(in crate::drill) fn write_and_read_back(
     ctx: &Context,
     facts: &WrittenFact,
     fault: Option<Fault>,
 ) -> Result<WrittenFact> {
-    let path = ctx.logs.join("facts.json");
+    let path = ctx.dir.join(FACTS);
     let stale = WrittenFact {
         run: "20250101-000000-00000000".to_owned(),
         artifacts: BTreeSet::from(["20250101T000000Z-00000000".to_owned()]),
@@ -108,5 +106,7 @@ pub(in crate::drill) fn write_and_read_back(
     let text = serde_json::to_vec_pretty(written).doing("write the facts")?;
     std::fs::write(&path, text).doing_with(|| format!("write {}", path.display()))?;
     let text = std::fs::read(&path).doing_with(|| format!("read {}", path.display()))?;
+    // As with a log that cannot be written: what cannot be kept changes no verdict.
+    let _ = std::fs::write(ctx.logs.join(FACTS), &text);
     serde_json::from_slice(&text).doing("read the facts back")
 }

@@ -39,7 +39,7 @@ pub struct Began {
     pub lineage: String,
 }
 
-/// What an artifact is, by its beginning; nothing where it only goes with another.
+/// What an artifact is, by its beginning; nothing where it only goes with another, or is no backup.
 pub async fn began(
     ctx: &Context,
     shape: &Shape,
@@ -62,7 +62,7 @@ pub async fn began(
     };
     let head = |path: PathBuf| async move {
         let head = open::inner_head(ctx, &path, &options.identities).await?;
-        match head.is_empty() {
+        match holds_nothing(&head) {
             true => Err(empty(&path.display().to_string())),
             false => Ok(head),
         }
@@ -91,7 +91,10 @@ pub async fn began(
         ),
         Shape::File(path) => {
             let head = head(path.clone()).await?;
-            match kind::kind(&head, &path.display().to_string())? {
+            let Some(kind) = kind::known(&head, &path.display().to_string())? else {
+                return Ok(None);
+            };
+            match kind {
                 Kind::PgCustom => of_toc(&head),
                 Kind::PgTar => of_toc(head.get(512..).unwrap_or_default()),
                 Kind::PgPlain => {
@@ -128,6 +131,12 @@ fn member(dir: &Path, name: &str) -> PathBuf {
         true => sealed,
         false => dir.join(name),
     }
+}
+
+/// Whether there is nothing in a file that begins so: no byte, or none but zeros, as in a tar file without a member and in what
+/// was made room for and never written.
+fn holds_nothing(head: &[u8]) -> bool {
+    head.iter().all(|byte| *byte == 0)
 }
 
 fn empty(shown: &str) -> Error {
@@ -332,7 +341,7 @@ impl Exam<'_> {
             return Ok(self.empty(path, bytes));
         }
         let head = open::inner_head(self.ctx, path, &self.options.identities).await?;
-        if head.is_empty() {
+        if holds_nothing(&head) {
             return Ok(self.empty(path, bytes));
         }
         let kind = kind::kind(&head, &self.shown)?;

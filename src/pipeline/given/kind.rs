@@ -107,11 +107,24 @@ pub fn layer(head: &[u8]) -> Option<Layer> {
 
 /// What a file is that begins so, with nothing around it; an error names it and says what to do.
 pub fn kind(head: &[u8], shown: &str) -> Result<Kind, Error> {
+    known(head, shown)?.ok_or_else(|| {
+        Error::usage(format!(
+            "{shown} is no backup that redrill knows by how it begins"
+        ))
+        .hint(
+            "it verifies pg_dump (custom, directory, tar, plain), pg_basebackup, Redis (RDB, append-only directory) and tar files, \
+             each as it is, compressed (gzip, zstd, lz4) or encrypted by age",
+        )
+    })
+}
+
+/// The same; none of what is no backup that redrill knows.
+pub fn known(head: &[u8], shown: &str) -> Result<Option<Kind>, Error> {
     if head.starts_with(archive::MAGIC) {
-        return Ok(Kind::PgCustom);
+        return Ok(Some(Kind::PgCustom));
     }
     if head.starts_with(rdb::MAGIC) {
-        return Ok(Kind::Rdb);
+        return Ok(Some(Kind::Rdb));
     }
     for (magic, what, hint) in REFUSED {
         if head.starts_with(magic) {
@@ -119,7 +132,7 @@ pub fn kind(head: &[u8], shown: &str) -> Result<Kind, Error> {
         }
     }
     if head.get(257..262) == Some(b"ustar") {
-        return Ok(tar(head));
+        return Ok(Some(tar(head)));
     }
     let text = String::from_utf8_lossy(&head[..head.len().min(4096)]);
     let begins = |line: &str| text.lines().take(10).any(|it| it.trim_end() == line);
@@ -129,16 +142,7 @@ pub fn kind(head: &[u8], shown: &str) -> Result<Kind, Error> {
         ))
         .hint("verify the dump of each database, and give the roles with --globals FILE"));
     }
-    if begins(BEGIN) {
-        return Ok(Kind::PgPlain);
-    }
-    Err(Error::usage(format!(
-        "{shown} is no backup that redrill knows by how it begins"
-    ))
-    .hint(
-        "it verifies pg_dump (custom, directory, tar, plain), pg_basebackup, Redis (RDB, append-only directory) and tar files, \
-         each as it is, compressed (gzip, zstd, lz4) or encrypted by age",
-    ))
+    Ok(begins(BEGIN).then_some(Kind::PgPlain))
 }
 
 /// A tar file by its first members.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::evidence::ReadFact;
 use crate::pipeline::pgbackrest::tree::Tree;
 use crate::suite::{Engine, Method, Zone};
@@ -98,6 +98,56 @@ pub struct Given {
     files: Vec<File>,
 }
 
+impl Given {
+    /// The folder that it lies in, with a sign for each part that names a day: another one tomorrow is the same.
+    pub fn folder(&self) -> String {
+        let (folder, _) = self.shown.rsplit_once('/').unwrap_or_default();
+        let folder = match self.shown.contains("://") {
+            true => folder.to_owned(),
+            false => {
+                let here = std::path::absolute(if folder.is_empty() { "." } else { folder });
+                here.map_or(folder.to_owned(), |it| it.display().to_string())
+            }
+        };
+        let day = |part: &str| {
+            let digits = part.chars().filter(char::is_ascii_digit).count();
+            let letters = part.chars().filter(char::is_ascii_alphabetic).count();
+            digits >= 6 && letters <= 2 || digits > 0 && digits == part.len()
+        };
+        let parts = folder.split('/');
+        let parts = parts.map(|part| if day(part) { "*" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// What lies at a place, was not an artifact that can be read, and why. Its lineage is the one given, else a word for the
+    /// place.
+    pub fn unread(shown: String, lineage: Option<String>, why: &Error) -> Self {
+        let read = ReadFact {
+            tool: "redrill's own reading".to_owned(),
+            error: Some(why.message()),
+            ..ReadFact::default()
+        };
+        Self {
+            what: "what could not be read".to_owned(),
+            lineage: lineage.unwrap_or_else(|| placed(&shown)),
+            shown,
+            engine: Engine::Bucket,
+            method: Method::FilesTar,
+            version: None,
+            database: None,
+            taken_at: None,
+            needs: Needs::default(),
+            read,
+            bytes: 0,
+            has_manifest: false,
+            left: Vec::new(),
+            encrypted: false,
+            tree: None,
+            files: Vec::new(),
+        }
+    }
+}
+
 /// A file of an artifact.
 #[derive(Debug, Clone)]
 struct File {
@@ -148,22 +198,22 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
         };
         match (shape, began) {
             (Ok(shape), Ok(Some(began))) => candidates.push(Candidate { path, shape, began }),
-            // It goes with another one, as WAL does.
+            // It goes with another one, as WAL does, or is no backup.
             (Ok(_), Ok(None)) => {}
-            (_, Err(error)) if error.kind() == crate::error::Kind::Interrupted => {
-                return Err(error);
-            }
+            (_, Err(error)) if error.kind() == Kind::Interrupted => return Err(error),
             (Err(error), _) | (_, Err(error)) => refusals.push((path, error)),
         }
     }
     let mut candidates = of_one_lineage(source, candidates, options)?;
     let Some(count) = (!candidates.is_empty()).then_some(candidates.len()) else {
+        // What holds nothing says more than what is of another kind.
+        refusals.sort_by_key(|(_, error)| error.kind() != Kind::Failed);
         return Err(match refusals.into_iter().next() {
             Some((_, error)) => error.doing(format!(
                 "choose an artifact of {}",
                 source.shown(&source.root)
             )),
-            None => Error::usage(format!("{} holds no artifact", source.shown(&source.root)))
+            None => Error::unavailable(format!("{} holds no artifact", source.shown(&source.root)))
                 .hint("name the file, or the folder that the backups are written to"),
         });
     };
@@ -175,10 +225,10 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
         .hint("name the artifact; pg_dump writes the time into custom, directory and tar dumps, and into plain ones with --verbose"));
     }
     candidates.sort_by(|a, b| (b.began.at, &b.path).cmp(&(a.began.at, &a.path)));
-    // Whatever is empty or unreadable has no time: it is told beside the one that is taken.
+    // Whatever is empty, of a kind that is refused, or opened by another key has no time: it may be the newest, and is told
+    // beside the one that is taken.
     let mut left: Vec<(String, String)> = refusals
         .into_iter()
-        .filter(|(_, error)| error.kind() == crate::error::Kind::Failed)
         .map(|(path, error)| (source.shown(&path), error.message()))
         .collect();
     left.extend(found.deeper.map(|path| {
@@ -275,6 +325,15 @@ fn stem(path: &Path) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
+/// A word for a place of which nothing else is known: its name, and that of its folder.
+fn placed(shown: &str) -> String {
+    let path = Path::new(shown);
+    let folder = path.parent().map(stem).unwrap_or_default();
+    let words = [folder, stem(path)];
+    let words = words.iter().filter(|word| !word.is_empty());
+    slug(&words.cloned().collect::<Vec<_>>().join("-"))
+}
+
 /// A word that may stand in the id of a drill.
 pub fn slug(text: &str) -> String {
     let plain = |c: char| {
@@ -295,6 +354,23 @@ pub fn slug(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_another_day_is_the_same_and_one_of_another_tenant_is_not() {
+        let folder = |shown: &str| {
+            let why = Error::failed("it is an example");
+            Given::unread(shown.to_owned(), None, &why).folder()
+        };
+        assert_eq!(
+            folder("/srv/2026-11-21/app.dump"),
+            folder("/srv/20261122T0300Z/app.dump")
+        );
+        assert_eq!(folder("s3://b/2026/11/21/x"), "s3://b/*/*/*");
+        assert_ne!(
+            folder("/srv/tenant1/app.dump"),
+            folder("/srv/tenant2/app.dump")
+        );
+    }
 
     #[test]
     fn artifacts_of_one_lineage_have_one_name_whatever_their_dates() {

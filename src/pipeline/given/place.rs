@@ -13,7 +13,7 @@ use super::kind::HEAD;
 use super::open::save;
 use super::shape::MOST;
 use crate::context::{Context, Secrets};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::http::agent;
 use crate::service::s3::{Account, Listed, S3Client};
 
@@ -136,11 +136,15 @@ impl Source {
                 found?;
                 (path.clone(), None)
             }
-            Place::Http(url) => (download(ctx, url, &shown, dir).await?, None),
+            Place::Http(url) => {
+                let brought = download(ctx, url, &shown, dir).await;
+                (brought.map_err(unreached)?, None)
+            }
             Place::S3 { bucket, prefix } => {
                 let account = account.ok_or_else(|| no_account(&shown))?;
                 let client = S3Client::of(account);
                 let listed = client.list(ctx, bucket, prefix).await;
+                let listed = listed.map_err(unreached);
                 let listed = listed.doing_with(|| format!("look at {shown}"))?;
                 let named = named(prefix, listed);
                 let shown = named
@@ -151,6 +155,7 @@ impl Source {
                     });
                 let (root, remote) = beginnings(ctx, client, bucket, named, dir)
                     .await
+                    .map_err(unreached)
                     .doing_with(|| format!("look at {shown}"))?;
                 return Ok(Self {
                     root,
@@ -186,6 +191,15 @@ impl Source {
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
+            .map_err(unreached)
+    }
+}
+
+/// What could not be brought is no damage of an artifact: nothing is known of it.
+fn unreached(error: Error) -> Error {
+    match error.kind() {
+        Kind::Failed => error.of_kind(Kind::Unavailable),
+        _ => error,
     }
 }
 
@@ -252,8 +266,10 @@ async fn beginnings(
         folder,
         objects: named,
     } = named.ok_or_else(|| {
-        Error::usage("there is no object of this name, nor any below it, nor any that begins so")
-            .hint("see whether bucket and prefix are the ones meant: aws s3 ls")
+        Error::unavailable(
+            "there is no object of this name, nor any below it, nor any that begins so",
+        )
+        .hint("see whether bucket and prefix are the ones meant: aws s3 ls")
     })?;
     let root = match (&folder, named.as_slice()) {
         (None, [(_, object)]) => dir.join(object.key.rsplit('/').next().unwrap_or("artifact")),
@@ -333,12 +349,12 @@ async fn download(ctx: &Context, url: &str, shown: &str, dir: &Path) -> Result<P
         match answer.status().as_u16() {
             200 => {}
             code @ (401 | 403) => {
-                return Err(Error::usage(format!("it answered {code}")).hint(
+                return Err(Error::unavailable(format!("it answered {code}")).hint(
                     "a presigned address holds for a limited time, and for GET only: make a new one",
                 ));
             }
             code @ (404 | 410) => {
-                return Err(Error::usage(format!(
+                return Err(Error::unavailable(format!(
                     "it answered {code}: there is nothing"
                 )));
             }

@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::ReplayFact;
@@ -261,16 +263,17 @@ impl Recovery<'_> {
         let history = history.doing("ask the recovered cluster where it stopped")?;
         let left = chain::history(&history.text()).and_then(|mut left| left.pop());
         let left = left.ok_or_else(|| Error::failed("its timeline has no history"))?;
-        let at = self
-            .log()
-            .lines()
-            .find_map(|line| line.split_once("last completed transaction was at log time "))
-            .map_or(String::new(), |(_, at)| {
-                format!("; the last commit that came back is of {}", at.trim())
-            });
+        let last_commit = last_commit(&self.log());
+        let at = last_commit.map_or(String::new(), |at| {
+            format!(
+                "; the last commit that came back is of {}",
+                at.format("%Y-%m-%d %H:%M:%S%.f%:::z")
+            )
+        });
         Ok(ReplayFact {
             target: target.to_string(),
             stopped: format!("{}: {}{at}", left.at, left.why.trim()),
+            last_commit,
             missed: point::reached(target, &left, &wal.chain).err(),
             timelines: (left.timeline, wal.chain.timeline),
             identities: (identity.to_owned(), String::new()),
@@ -315,6 +318,14 @@ impl Recovery<'_> {
     }
 }
 
+/// The commit that a recovery ended with, from its log, which it writes in UTC.
+fn last_commit(log: &str) -> Option<DateTime<Utc>> {
+    const SAID: &str = "last completed transaction was at log time ";
+    let (_, at) = log.lines().find_map(|line| line.split_once(SAID))?;
+    let at = DateTime::parse_from_str(at.trim(), "%Y-%m-%d %H:%M:%S%.f%#z");
+    Some(at.ok()?.to_utc())
+}
+
 /// Why a recovery stopped, from its log: what is lost, up to which commit, and what can be done.
 fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
     let said = |words: &str| log.lines().rev().find(|line| line.contains(words));
@@ -347,4 +358,28 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
         Error::failed(line.trim().to_owned())
             .hint("the target's disk is full: the recovery needs the cluster's size and the WAL that is replayed")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_commit_is_read_as_the_server_writes_it() {
+        let of = |at: &str| {
+            let log = format!(
+                "LOG:  redo done at 0/5000028 system usage: …\nLOG:  last completed transaction was at log time {at}\n"
+            );
+            last_commit(&log).map(|at| at.to_rfc3339())
+        };
+        assert_eq!(
+            of("2026-11-28 11:02:03.456789+00").as_deref(),
+            Some("2026-11-28T11:02:03.456789+00:00")
+        );
+        assert_eq!(
+            of("2026-11-28 11:02:03+00").as_deref(),
+            Some("2026-11-28T11:02:03+00:00")
+        );
+        assert_eq!(last_commit("LOG:  redo is not required\n"), None);
+    }
 }

@@ -47,6 +47,12 @@ pub async fn largest_database(ctx: &Context, session: &Session) -> Result<String
     Ok(found.unwrap_or_else(|| "postgres".to_owned()))
 }
 
+/// The databases of a cluster that are no templates.
+pub async fn databases(ctx: &Context, session: &Session) -> Result<BTreeSet<String>> {
+    const ALL: &str = "select datname from pg_database where datallowconn and not datistemplate";
+    names(ctx, session, ALL).await
+}
+
 /// Fails unless there is a database of this name.
 pub async fn has_database(ctx: &Context, session: &Session, name: &str) -> Result<()> {
     let all = names(

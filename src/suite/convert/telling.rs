@@ -28,6 +28,13 @@ pub(in crate::suite) fn gate(table: &Table<'_>, tests: Option<&[Test]>) -> Polic
             .get("suite")
             .and_then(|value| word(&value, &SAME, "\"any\" or \"same\"")),
         versions: table.get("versions").and_then(|value| versions(&value)),
+        scale: table.get("scale").and_then(|value| {
+            let scale = value.number().filter(|scale| *scale > 0.0);
+            if scale.is_none() {
+                value.wrong("expected a number above 0, such as 0.1".to_owned(), None);
+            }
+            scale
+        }),
         objectives: table.get("objectives").map(|value| objectives(&value)),
         detection: table.get("detection").and_then(|value| detection(&value)),
         signed_by: table.get("signed_by").and_then(|value| {
