@@ -28,6 +28,8 @@ use crate::service::reading::{Checked, Feeder, channel};
 const CHUNK: usize = 64 << 10;
 /// Files up to this many bytes are encrypted and decrypted in one go.
 const SMALL: u64 = 256 << 10;
+/// What is said of a key that opens nothing.
+pub const WRONG_KEY: &str = "wrong key: it is encrypted to another recipient";
 /// Bytes that may wait between two stages.
 const PIPE: usize = 4 * CHUNK;
 
@@ -276,9 +278,7 @@ pub async fn decrypted_small(
 
 fn refused(error: age::DecryptError) -> io::Error {
     let words = match error {
-        age::DecryptError::NoMatchingKeys => {
-            "wrong key: it is encrypted to another recipient".to_owned()
-        }
+        age::DecryptError::NoMatchingKeys => WRONG_KEY.to_owned(),
         other => format!("it does not decrypt: {}", crate::error::chain(&other)),
     };
     io::Error::new(io::ErrorKind::InvalidData, words)

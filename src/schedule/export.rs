@@ -268,14 +268,14 @@ fn github(groups: &[Group<'_>], target: &Target<'_>) -> Result<String> {
         ));
         write!(
             out,
-            "  {name}:\n    if: {}\n    runs-on: ubuntu-latest\n    container: {image}\n    strategy:\n      fail-fast: false\n      matrix:\n        shard: [{shards}]\n    steps:\n      - uses: actions/checkout@v4\n      - run: {drill}\n      - if: always()\n        uses: actions/upload-artifact@v4\n        with:\n          name: redrill-{name}-${{{{ matrix.shard }}}}\n          path: {reports}\n",
+            "  drill-{name}:\n    if: {}\n    runs-on: ubuntu-latest\n    container: {image}\n    strategy:\n      fail-fast: false\n      matrix:\n        shard: [{shards}]\n    steps:\n      - uses: actions/checkout@v4\n      - run: {drill}\n      - if: always()\n        uses: actions/upload-artifact@v4\n        with:\n          name: redrill-{name}-${{{{ matrix.shard }}}}\n          path: {reports}\n",
             yaml(&when),
         )
         .ok();
         // A failed drill is for the gate to explain, which has the records of all shards.
         write!(
             out,
-            "  {name}-gate:\n    needs: {name}\n    if: {}\n    runs-on: ubuntu-latest\n    container: {image}\n    steps:\n      - uses: actions/checkout@v4\n      - uses: actions/download-artifact@v4\n        with:\n          pattern: redrill-{name}-*\n          path: {reports}\n          merge-multiple: true\n      - run: {}\n",
+            "  gate-{name}:\n    needs: drill-{name}\n    if: {}\n    runs-on: ubuntu-latest\n    container: {image}\n    steps:\n      - uses: actions/checkout@v4\n      - uses: actions/download-artifact@v4\n        with:\n          pattern: redrill-{name}-*\n          path: {reports}\n          merge-multiple: true\n      - run: {}\n",
             yaml(&format!("always() && ({when})")),
             yaml(&it.gate(target)),
         )

@@ -230,7 +230,7 @@ fn suites_that_are_due_together_are_one_job_whose_shards_divide_them() {
         2
     );
     for words in [
-        "  0-4-x-x-x-utc-gate:\n    needs: 0-4-x-x-x-utc\n",
+        "  gate-0-4-x-x-x-utc:\n    needs: drill-0-4-x-x-x-utc\n",
         "merge-multiple: true",
         "/usr/bin/true gate suites/till.toml --out reports",
     ] {

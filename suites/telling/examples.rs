@@ -299,7 +299,8 @@ pub fn the_nightly_script_drills_signs_and_keeps_the_runbook() -> Outcome {
     exits(&openssl, 0)?;
     let script = folder().join("nightly.sh");
     let script = script.to_str().unwrap_or_default();
-    let nightly = || sh(&place.path(""), &[script], &[("KEY", "tmp/key.pem")]);
+    let set = [("SUITES", "deltacrown"), ("KEY", "tmp/key.pem")];
+    let nightly = || sh(&place.path(""), &[script], &set);
     let output = nightly()?;
     exits(&output, 0)?;
     says(

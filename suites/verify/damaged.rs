@@ -224,6 +224,17 @@ pub fn what_is_encrypted_is_not_opened_without_its_key() -> Outcome {
 pub fn what_is_encrypted_and_was_cut_is_refused_before_any_server_starts() -> Outcome {
     let lab = Lab::get()?;
     let key = Key::new();
+    let place = Place::new();
+    key.write(&place, "key.txt");
+    let sealed = key.seal(&lab.bytes("dump.rdb"));
+    std::fs::write(place.path("dump.rdb.age"), &sealed[..sealed.len() - 5])?;
+    let output = verify(
+        &place,
+        &place.path("dump.rdb.age"),
+        &["--identity", "key.txt"],
+    )?;
+    failed_by(&place, &output, "readable")?;
+    says(&output, &["was cut, or is damaged"])?;
     for (name, file) in [
         ("directory", "toc.dat.age"),
         ("base", "global/pg_control.age"),

@@ -181,11 +181,18 @@ impl Lab {
             take.args(arguments.iter().copied()).run(ctx).await?.ok()?;
             self.keep(&into, name);
         }
-        // What the last one needs is still in the server's own directory.
+        // What the last one needs is still in the server's own directory, beside segments that it keeps for later.
+        let psql = server
+            .tool("psql")
+            .args(["-X", "-At", "--dbname=postgres", "-c"]);
+        let current = psql.arg("select pg_walfile_name(pg_current_wal_lsn())");
+        let current = current.run(ctx).await?.ok()?.stdout;
+        let current = String::from_utf8_lossy(&current).trim().to_owned();
         let wal = server.data_dir().join("pg_wal");
         std::fs::create_dir(self.path("wal")).expect("a directory");
         for entry in std::fs::read_dir(wal).expect("is there").flatten() {
-            if entry.file_name().len() == 24 {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.len() == 24 && name <= current {
                 std::fs::copy(entry.path(), self.path("wal").join(entry.file_name()))
                     .expect("copied");
             }

@@ -340,7 +340,12 @@ impl Exam<'_> {
         if bytes == 0 {
             return Ok(self.empty(path, bytes));
         }
-        let head = open::inner_head(self.ctx, path, &self.options.identities).await?;
+        let head = match open::inner_head(self.ctx, path, &self.options.identities).await {
+            Err(error) if error.kind() == crate::error::Kind::Failed => {
+                return Ok(self.unopened(by_ending(path), path, bytes, error));
+            }
+            head => head?,
+        };
         if holds_nothing(&head) {
             return Ok(self.empty(path, bytes));
         }
@@ -371,19 +376,13 @@ impl Exam<'_> {
 
     /// What holds nothing: its name alone tells what it should have been.
     fn empty(&self, path: &Path, bytes: u64) -> Given {
-        let name = bare(path);
-        let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
-            Some("rdb" | "aof") => Kind::Rdb,
-            Some("tar" | "tgz") => Kind::FilesTar,
-            _ => Kind::PgPlain,
-        };
         let what = "an empty file".to_owned();
-        self.unread(kind, path, what, bytes, empty(&self.shown))
+        self.unread(by_ending(path), path, what, bytes, empty(&self.shown))
     }
 
-    /// What begins well and does not decrypt to its end.
+    /// What cannot be opened, or not to its end.
     fn unopened(&self, kind: Kind, path: &Path, bytes: u64, error: Error) -> Given {
-        let what = "an encrypted file".to_owned();
+        let what = "a file that cannot be opened".to_owned();
         self.unread(kind, path, what, bytes, error)
     }
 
@@ -505,6 +504,16 @@ fn private(path: &Path) -> Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     let made = builder.recursive(true).create(path);
     made.doing_with(|| format!("create {}", path.display()))
+}
+
+/// What a file should have been, which its name alone tells.
+fn by_ending(path: &Path) -> Kind {
+    let name = bare(path);
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("rdb" | "aof") => Kind::Rdb,
+        Some("tar" | "tgz") => Kind::FilesTar,
+        _ => Kind::PgPlain,
+    }
 }
 
 fn base_method() -> Method {

@@ -18,7 +18,7 @@ use super::kind::{ARMOR, HEAD, Layer, layer};
 use crate::context::{Context, Secrets};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::pg_dump::whole::Whole;
-use crate::pipeline::stream::decrypted;
+use crate::pipeline::stream::{WRONG_KEY, decrypted};
 use crate::process::Command;
 use crate::service::Reading;
 use crate::service::reading::Checked;
@@ -70,6 +70,7 @@ pub async fn head(path: &Path) -> Result<Vec<u8>> {
 pub async fn inner_head(ctx: &Context, path: &Path, identities: &Identities) -> Result<Vec<u8>> {
     let mut head = head(path).await?;
     if layer(&head) == Some(Layer::Age) {
+        let mut damage = None;
         for identity in usable(identities, path)? {
             let bytes = head.len() as u64;
             let sealed = Checked::new(Box::new(io::Cursor::new(head.clone())), "head", bytes);
@@ -82,9 +83,20 @@ pub async fn inner_head(ctx: &Context, path: &Path, identities: &Identities) -> 
                 head = plain;
                 break;
             }
+            let error = opened
+                .err()
+                .filter(|error| !error.to_string().contains(WRONG_KEY));
+            damage = damage.or(error);
         }
         if layer(&head) == Some(Layer::Age) {
-            return Err(other_key(path));
+            return Err(match damage {
+                None => other_key(path),
+                Some(error) => Error::failed(format!(
+                    "{} was cut, or is damaged: age cannot open even its beginning ({error})",
+                    path.display()
+                ))
+                .hint("see the log of the job that wrote it, and verify an earlier one"),
+            });
         }
     }
     let Some(Layer::Packed(program, _)) = layer(&head) else {
@@ -127,7 +139,7 @@ fn usable<'i>(identities: &'i Identities, path: &Path) -> Result<&'i [Identity]>
 
 fn other_key(path: &Path) -> Error {
     Error::usage(format!(
-        "{} is encrypted to another recipient than the identity's, or its beginning is damaged",
+        "{} is encrypted to another recipient than the identity's",
         path.display()
     ))
     .hint("--identity takes the private half of the recipient that the backup was encrypted to")
