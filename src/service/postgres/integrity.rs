@@ -30,7 +30,7 @@ select c.oid, c.oid::regclass::text, c.relkind, coalesce(a.amname, ''), coalesce
     else '' end end
 from pg_class c left join pg_am a on a.oid = c.relam left join pg_index i on i.indexrelid = c.oid
 left join lateral (
-  select string_agg(key || coalesce(format(' collate %I.%I', s.nspname, l.collname), ''), ', ' order by n) as keys,
+  select string_agg(key || case when l.oid is null then '' else format(' collate %I.%I', s.nspname, l.collname) end, ', ' order by n) as keys,
     string_agg(format(' and %s is distinct from null', key), '' order by n) as known,
     bool_and(exists (select from pg_opclass o join pg_amop p on p.amopfamily = o.opcfamily and p.amopstrategy = 3
         and p.amoplefttype = o.opcintype and p.amoprighttype = o.opcintype
