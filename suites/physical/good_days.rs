@@ -337,10 +337,11 @@ pub async fn a_damaged_page_of_a_database_that_lets_nobody_in_is_found(
         .restart(&lab.ctx, redrill::service::Stop::Clean)
         .await?;
     let found = damaged(lab, &target).await?;
-    let [(name, _)] = found.as_slice() else {
-        return Err(format!("{found:?}").into());
-    };
-    assert!(name.starts_with("template0: pg_description"), "{name}");
+    // Its index cannot be held against it either.
+    assert!(!found.is_empty());
+    for (name, _) in &found {
+        assert!(name.starts_with("template0: pg_description"), "{found:?}");
+    }
     let closed = "select count(*) from pg_database where not datallowconn";
     assert_eq!(lab.sql_on(&target, closed).await?.as_deref(), Some("1"));
     Ok(())
