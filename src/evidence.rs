@@ -20,7 +20,7 @@ mod physical;
 pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
 pub use hash::Digest;
 pub use observation::{Observation, Part, SequenceFact};
-pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact};
+pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -302,6 +302,10 @@ pub struct RecoveryFact {
     pub replay: Option<ReplayFact>,
     /// How sound the whole cluster is, where the method brings one back.
     pub integrity: Option<IntegrityFact>,
+    /// The server that it was restored onto is not the source's own: nothing but the copy is on it.
+    pub alone: bool,
+    /// What ties what came back to others, where the engine has such ties.
+    pub ties: Option<TiesFact>,
     /// The lost data set was kept aside under another name, when that is how the recovery works.
     pub kept_aside: Option<bool>,
     /// Starting the server again was tried first: that it then answered, or why it did not do.

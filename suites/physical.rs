@@ -51,6 +51,8 @@ fn main() -> ExitCode {
         Some(NoSmallDisks::Never(why)) => (Some(why.to_owned()), false),
         None => (None, false),
     };
+    // So does a local server without a job scheduler; the images have none.
+    let no_scheduler = lab::no_scheduler().map(|(why, local)| (why, required && local));
     let lab: Arc<OnceCell<Result<Lab, String>>> = Arc::default();
     let path = home.path().to_owned();
 
@@ -60,6 +62,11 @@ fn main() -> ExitCode {
             let (runtime, lab, path) = (runtime.clone(), lab.clone(), path.clone());
             let small = stringify!($test).contains("full_disk") || stringify!($test).contains("falls_behind");
             let why = missing.clone().or(no_small_disks.clone().filter(|_| small));
+            let cron = no_scheduler.as_ref().filter(|_| stringify!($test).contains("job_scheduler"));
+            let (why, fails) = match cron {
+                Some((why, fails)) => (Some((*why).to_owned()), *fails),
+                None => (why, fails),
+            };
             let (ignored, kind) = (why.is_some() && !fails, why.clone().unwrap_or_default());
             let trial = Trial::test(stringify!($test), move || {
                 if let Some(why) = why {
@@ -87,6 +94,11 @@ fn main() -> ExitCode {
         good_days::pruning_takes_wal_with_the_oldest_base_backup_and_never_under_a_kept_one,
         good_days::a_recovered_server_archives_on_and_the_fork_is_followed,
         good_days::damage_that_no_query_shows_is_found_page_by_page,
+        good_days::one_row_on_the_last_page_that_an_index_misses_is_told_whatever_its_kind,
+        good_days::keys_that_a_unique_index_holds_twice_are_told_and_nulls_as_it_takes_them,
+        good_days::a_damaged_page_of_a_database_that_lets_nobody_in_is_found,
+        good_days::what_ties_a_recovered_server_to_others_is_told_once_it_is_no_longer_cut,
+        good_days::a_job_scheduler_that_runs_in_the_recovered_server_is_told,
         bad_days::a_missing_segment_stops_recovery_and_says_what_is_lost,
         bad_days::a_short_and_an_altered_segment_stop_recovery,
         bad_days::a_segment_of_another_cluster_is_not_replayed,

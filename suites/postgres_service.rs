@@ -11,6 +11,8 @@ mod cases;
 mod dumps;
 #[path = "postgres_service/formats.rs"]
 mod formats;
+#[path = "postgres_service/kinds.rs"]
+mod kinds;
 #[path = "postgres_service/server.rs"]
 mod server;
 #[path = "postgres_service/versions.rs"]
@@ -144,7 +146,9 @@ impl Lab {
             )
             .map_err(|error| format!("after {sql}: {error}"))?;
         }
-        let drop = format!("drop database {} with (force)", quoted(copy.database()));
+        let name = quoted(copy.database());
+        let drop =
+            format!("alter database {name} is_template false; drop database {name} with (force)");
         Ok(self.sql("postgres", &drop).await?)
     }
 
@@ -357,6 +361,11 @@ fn main() -> ExitCode {
     trial!(dumps::an_artifact_is_read_through_and_restored_and_a_damaged_one_is_neither);
     trial!(dumps::a_cut_plain_dump_restores_nothing);
     trial!(dumps::a_failing_pg_dump_ends_its_stream_in_an_error);
+    trial!(kinds::every_catalogue_of_the_server_is_read_or_left_out_for_a_reason);
+    trial!(kinds::a_subscription_is_seen_in_all_its_ways_and_its_source_is_not_told);
+    trial!(
+        kinds::an_enabled_subscription_ties_what_came_back_to_others_and_a_disabled_one_does_not
+    );
     trial!(answers::a_database_is_empty_until_something_is_put_in_it);
     trial!(answers::the_ledger_goes_on_after_a_crash_of_the_server);
     trial!(answers::a_damaged_page_is_a_symptom_and_makes_its_table_unreadable);

@@ -150,6 +150,26 @@ select setval('shop.credits_id_seq', 100);";
     Ok(())
 }
 
+fn the_newest_good_base_backup_has_no_index_that_misses_rows() -> Result<(), Failed> {
+    let suite = "[component.db]\nkind = \"postgres\"\nseed = \"seed.sql\"\nsettings = { wal_segment_size = \"1MB\" }\n\
+         [backup.base]\nschedule = \"0 * * * *\"\nmethod = \"pg-basebackup\"\n\
+         [scenario.s]\nstrike = { fault = \"server-lost\" }\nat = \"20m after base\"\npick = \"newest-good\"\n\
+         [[detection]]\nfault = \"B15\"\ncaught_by = \"restore\"\nfinding = \"restore-failed\"\nsays = \"customers_by_name\"\n";
+    let seed = "create schema shop;
+create table shop.customers (id serial primary key, name text);
+insert into shop.customers (name) select md5(n::text) from generate_series(1, 500) as n;
+create index customers_by_name on shop.customers (lower(name));";
+    // Drilled with nothing planted first, which passes.
+    let (code, drilled) = drill_of(suite, seed)?;
+    assert_eq!(code, Some(0), "{drilled:#}");
+    let caught = drilled["detection"]["outcomes"].to_string();
+    assert!(
+        caught.contains("restored, ") && caught.contains("customers_by_name"),
+        "{caught}"
+    );
+    Ok(())
+}
+
 fn a_redis_that_defines_nothing_drills_green() -> Result<(), Failed> {
     let suite = format!("[component.cache]\nkind = \"redis\"\n{LOST}");
     let (code, drilled) = drill_of(&suite, "")?;
@@ -289,6 +309,7 @@ fn main() -> ExitCode {
         the_end_of_the_log_brings_a_delete_back_and_is_red,
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
+        the_newest_good_base_backup_has_no_index_that_misses_rows,
         a_redis_that_defines_nothing_drills_green,
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
     ];

@@ -10,6 +10,11 @@ use crate::suite::{Check, Engine};
 
 /// Catalogue kinds whose loss is said but does not fail a restore.
 const SOFT_KINDS: [&str; 2] = ["comment", "option"];
+/// Catalogue kinds that no dump carries. Where data lie is the disks' affair: what a dump brings back lies in the default
+/// tablespace, which is said.
+const PLACE_KINDS: [&str; 2] = ["tablespace", "placement"];
+/// What a dump leaves off on purpose: a subscription at work would take what is meant for its source.
+const OFF_KINDS: [&str; 1] = ["subscription-enabled"];
 /// Catalogue kinds that `owner = false` and `acl = false` leave out on purpose.
 const OWNER_KINDS: [&str; 1] = ["owner"];
 const ACL_KINDS: [&str; 2] = ["grant", "default-grant"];
@@ -98,8 +103,11 @@ pub(super) fn content(facts: &Facts<'_>) -> Outcome {
             let mut missing = Vec::new();
             let mut counts = Vec::new();
             let mut hashes = Vec::new();
-            for (name, want) in &expected.parts {
-                match restored.parts.get(name) {
+            let physical = facts.is_physical(recovery);
+            let derived = expected.derived.iter().filter(|_| physical);
+            for (name, want) in expected.parts.iter().chain(derived) {
+                let got = restored.parts.get(name);
+                match got.or_else(|| restored.derived.get(name)) {
                     _ if restored.unreadable.contains_key(&**name) => {}
                     None => missing.push(format!("{name} is gone (it had {})", want.count)),
                     Some(got) if got.count != want.count => {
@@ -186,12 +194,17 @@ pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
         |recovery, expected, restored, findings| {
             let mut by_kind: BTreeMap<(bool, &'static str), Vec<String>> = BTreeMap::new();
             let kind_of = |entry: &str| entry.split(' ').next().unwrap_or_default().to_owned();
+            let physical = facts.is_physical(recovery);
+            let skipped = |kind: &str| skipped(kind) || (!physical && OFF_KINDS.contains(&kind));
+            let is_soft = |kind: &str| {
+                SOFT_KINDS.contains(&kind) || (!physical && PLACE_KINDS.contains(&kind))
+            };
             for (entry, want) in &expected.catalogue {
                 let kind = kind_of(entry);
                 if skipped(&kind) {
                     continue;
                 }
-                let soft = SOFT_KINDS.contains(&kind.as_str());
+                let soft = is_soft(&kind);
                 match restored.catalogue.get(entry) {
                     None => by_kind
                         .entry((soft, "definition-missing"))
@@ -215,9 +228,8 @@ pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
             {
                 let kind = kind_of(entry);
                 if !skipped(&kind) {
-                    let soft = SOFT_KINDS.contains(&kind.as_str());
                     by_kind
-                        .entry((soft, "definition-extra"))
+                        .entry((is_soft(&kind), "definition-extra"))
                         .or_default()
                         .push(format!("{entry} was not in the source"));
                 }
@@ -441,6 +453,18 @@ pub(super) fn identity(facts: &Facts<'_>) -> Outcome {
         |_| true,
         |recovery, expected, restored, findings| {
             let component = &recovery.component;
+            // A copy of a cluster's files is that cluster; rows that were dumped can come from anywhere.
+            if facts.is_physical(recovery) && expected.identity != restored.identity {
+                findings.push(Finding::error(
+                    "another-system",
+                    format!(
+                        "{component}: the recovered data is of {}, and the source is {}",
+                        restored.identity, expected.identity
+                    ),
+                    "stop: another server is backed up here, however alike it is (a stand-in, a copy of last week); see where its \
+                     archive_command and its backups go",
+                ));
+            }
             let remedy = "stop: this is another system's data, or a leftover; check which database was dumped and that the target was empty";
             match &restored.nonce {
                 // Without rows there is no nonce: the run's own view, which no other run has, is its mark.
@@ -462,4 +486,145 @@ pub(super) fn identity(facts: &Facts<'_>) -> Outcome {
             1
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Terms, judge};
+    use crate::evidence::Evidence;
+    use crate::plan::{Options, expand};
+
+    /// What a check says of one recovery by a method.
+    fn judged(check: Check, method: &str, expected: Observation, restored: Observation) -> Outcome {
+        let text = format!(
+            "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"{method}\"\n\
+             [scenario.s]\nstrike = {{ fault = \"server-lost\" }}\n"
+        );
+        let suite = crate::suite::parse(&text, std::path::Path::new("s.toml")).expect("is a suite");
+        let plan = expand(&suite, &Options::default()).expect("unfolds");
+        let terms = Terms {
+            suite: &suite,
+            drill: &plan.drills[0],
+        };
+        let evidence = Evidence {
+            nonce: "of this run".to_owned(),
+            recoveries: vec![RecoveryFact {
+                component: "db".to_owned(),
+                backup: "b".to_owned(),
+                expected: Some(expected),
+                restored: Some(restored),
+                ..RecoveryFact::default()
+            }],
+            ..Evidence::default()
+        };
+        judge(check, &evidence, &terms, None)
+    }
+
+    /// The same, in kinds of findings.
+    fn kinds(
+        check: Check,
+        method: &str,
+        expected: Observation,
+        restored: Observation,
+    ) -> Vec<&'static str> {
+        let outcome = judged(check, method, expected, restored);
+        outcome
+            .findings
+            .iter()
+            .map(|finding| finding.kind)
+            .collect()
+    }
+
+    #[test]
+    fn a_physical_copy_of_another_cluster_is_another_system_although_it_bears_the_mark_of_the_run()
+    {
+        let seen = |identity: &str| Observation {
+            nonce: Some("of this run".to_owned()),
+            identity: identity.to_owned(),
+            ..Observation::default()
+        };
+        let kinds = |method, restored| kinds(Check::Identity, method, seen("a"), seen(restored));
+        assert_eq!(kinds("pg-basebackup", "a"), [""; 0]);
+        assert_eq!(kinds("pg-basebackup", "b"), ["another-system"]);
+        assert_eq!(kinds("pgbackrest", "b"), ["another-system"]);
+        assert_eq!(
+            kinds("pg-dump", "b"),
+            [""; 0],
+            "a dump is restored into another cluster by intent"
+        );
+    }
+
+    #[test]
+    fn rows_of_a_materialized_view_are_compared_where_its_file_came_back() {
+        let seen = |count| Observation {
+            derived: BTreeMap::from([(
+                "shop.revenue".into(),
+                crate::evidence::Part {
+                    count,
+                    ..crate::evidence::Part::default()
+                },
+            )]),
+            parts: BTreeMap::from([("shop.orders".into(), crate::evidence::Part::default())]),
+            ..Observation::default()
+        };
+        let kinds = |method, restored| kinds(Check::Content, method, seen(2), seen(restored));
+        assert_eq!(kinds("pg-basebackup", 2), [""; 0]);
+        assert_eq!(kinds("pg-basebackup", 1), ["count-differs"]);
+        assert_eq!(
+            kinds("pg-dump", 1),
+            [""; 0],
+            "a dump's restore computes it anew"
+        );
+    }
+
+    #[test]
+    fn what_only_places_or_tunes_is_a_warning_and_a_dump_is_not_held_to_disks() {
+        use crate::outcome::Verdict;
+        let seen = |entries: &[&str]| Observation {
+            catalogue: entries
+                .iter()
+                .map(|entry| ((*entry).into(), "so".into()))
+                .collect(),
+            ..Observation::default()
+        };
+        let verdict = |method, lost| {
+            let (expected, restored) = (
+                seen(&["table shop.orders", lost]),
+                seen(&["table shop.orders"]),
+            );
+            let outcome = judged(Check::Catalogue, method, expected, restored);
+            (outcome.verdict, outcome.findings.len())
+        };
+        for (lost, dumped, copied) in [
+            (
+                "index shop.by_name",
+                (Verdict::Failed, 1),
+                (Verdict::Failed, 1),
+            ),
+            (
+                "option index shop.by_name",
+                (Verdict::Passed, 1),
+                (Verdict::Passed, 1),
+            ),
+            (
+                "tablespace fast",
+                (Verdict::Passed, 1),
+                (Verdict::Failed, 1),
+            ),
+            (
+                "placement table shop.orders",
+                (Verdict::Passed, 1),
+                (Verdict::Failed, 1),
+            ),
+            (
+                "subscription-enabled prices",
+                (Verdict::Passed, 0),
+                (Verdict::Failed, 1),
+            ),
+        ] {
+            assert_eq!(verdict("pg-dump", lost), dumped, "{lost}, by a dump");
+            assert_eq!(verdict("pgbackrest", lost), copied, "{lost}, by files");
+        }
+    }
 }

@@ -402,6 +402,7 @@ pub(super) fn seconds_behind(check: Check, evidence: &Evidence, only: Option<&st
         | Check::Live
         | Check::Proven
         | Check::Integrity
+        | Check::Ties
         | Check::Identity
         | Check::Content
         | Check::Catalogue

@@ -34,7 +34,7 @@ pub(super) fn owes(terms: &Terms<'_>, asked: &Asked, check: Check) -> bool {
         | Check::Teardown => true,
         Check::Needs => matches!(method, Some(Method::PgDump(_))),
         Check::Replay | Check::Integrity => method.is_some_and(Method::archives),
-        Check::Sequences => engine == Some(Engine::Postgres),
+        Check::Ties | Check::Sequences => engine == Some(Engine::Postgres),
         Check::Smoke => terms
             .components()
             .any(|component| component.questions() > 0),

@@ -19,6 +19,7 @@ mod promise;
 mod protection;
 mod release;
 mod replay;
+mod ties;
 
 /// What a drill is judged against: its suite and itself.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +132,7 @@ impl<'a> Terms<'a> {
             Check::MassDelete => {
                 scenario.is_some_and(|scenario| strikes_a_mirrored_bucket(self, scenario))
             }
-            Check::Sequences => engines.contains(&Engine::Postgres),
+            Check::Ties | Check::Sequences => engines.contains(&Engine::Postgres),
             Check::Expiry => engines.contains(&Engine::Redis) && self.seeds_keys(),
             Check::Smoke => self.suite.components.iter().any(|c| {
                 c.questions() > 0
@@ -213,6 +214,7 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         Check::Restore => process::restore(&facts),
         Check::Replay => replay::replay(&facts),
         Check::Integrity => replay::integrity(&facts),
+        Check::Ties => ties::ties(&facts),
         Check::Identity => comparison::identity(&facts),
         Check::Content => comparison::content(&facts),
         Check::Catalogue => comparison::catalogue(&facts),
@@ -258,6 +260,12 @@ impl<'a> Facts<'a> {
             .recoveries
             .iter()
             .filter(move |fact| only.is_none_or(|name| fact.used(name)))
+    }
+
+    /// Whether it came back as files of a cluster, and not by statements.
+    fn is_physical(&self, recovery: &RecoveryFact) -> bool {
+        let backup = self.terms.backup(&recovery.backup);
+        backup.is_some_and(|backup| backup.method.archives())
     }
 
     /// The last run of every backup of the drill.

@@ -69,68 +69,16 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                 "this is another system's data: see which server's directory was backed up",
             ));
         }
-        if let Some(calls) = recovery.called.filter(|calls| *calls > 0) {
-            findings.push(Finding::error(
-                "called-its-source",
-                format!(
-                    "{component}: the recovered server called the replication host of its source, {calls} times"
-                ),
-                "a recovered copy must not follow its source, nor use up its slots: empty primary_conninfo, and remove standby.signal, before it starts",
-            ));
-        }
-        findings.extend(into_the_archive(recovery));
-        let Some(stands) = &recovery.integrity else {
-            findings.push(unobserved(
-                facts,
-                &format!("{component}: the recovered server was not asked what ties it to others"),
-            ));
-            continue;
-        };
-        if replay.checksums && !stands.checksums {
+        let stands = recovery.integrity.as_ref();
+        if replay.checksums && stands.is_some_and(|stands| !stands.checksums) {
             findings.push(Finding::error(
                 "checksums-off",
                 format!("{component}: data checksums are off, and were on in the base backup"),
                 "turn them on again with pg_checksums --enable before going live, and find out what turned them off",
             ));
         }
-        for tie in &stands.ties {
-            findings.push(Finding::error(
-                "still-tied",
-                format!("{component}: {tie}"),
-                "a recovered copy must not archive over its source, follow it or do its jobs: cut this before it starts",
-            ));
-        }
     }
     Outcome::of(Check::Replay, observed, findings)
-}
-
-/// Nothing may come into the archive of the source but by the source itself.
-fn into_the_archive(recovery: &RecoveryFact) -> Option<Finding> {
-    let component = &recovery.component;
-    let watch = match recovery.archive.as_ref()? {
-        Ok(watch) => watch,
-        Err(words) => {
-            return Some(Finding::unknown(
-                "archive-not-seen",
-                format!("{component}: the archive of its source could not be looked at: {words}"),
-                "see the drill's log for the words of what keeps it",
-            ));
-        }
-    };
-    let mut foreign = watch.foreign();
-    let first = foreign.next()?;
-    let more = match foreign.count() {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    };
-    Some(Finding::error(
-        "archived-into-its-source",
-        format!(
-            "{component}: {} came into {} while the recovered server ran{more}",
-            first.name, first.place
-        ),
-        "a recovered copy must not archive where its source does: what it puts there is taken for the source's own by the next recovery; turn archive_mode off before it first starts",
-    ))
 }
 
 /// Told to stop just before the strike, a recovery brings back nothing that came after it.
@@ -186,6 +134,13 @@ pub(super) fn integrity(facts: &Facts<'_>) -> Outcome {
                 "reindex it when in doubt",
             ));
         }
+        for (name, how_much) in &found.sampled {
+            findings.push(Finding::warning(
+                "index-sampled",
+                format!("{component}: {name}: {how_much}"),
+                "reindex it when in doubt: what was looked for was found, the rest was not looked for",
+            ));
+        }
         for (database, why) in &found.unable {
             findings.push(Finding::unknown(
                 "integrity-not-checked",
@@ -206,8 +161,7 @@ mod tests {
     use super::*;
     use crate::check::{Terms, judge};
     use crate::evidence::{
-        ArchiveWatch, Evidence, InArchive, IntegrityFact, LedgerEntry, Observation, ReplayFact,
-        StrikeFact,
+        Evidence, IntegrityFact, LedgerEntry, Observation, ReplayFact, StrikeFact,
     };
     use crate::plan::{Options, expand};
 
@@ -255,42 +209,6 @@ mod tests {
             .iter()
             .map(|finding| finding.kind)
             .collect()
-    }
-
-    #[test]
-    fn what_came_into_the_archive_on_a_new_timeline_is_told_by_its_name() {
-        let said = |lives, timeline| {
-            let recovery = RecoveryFact {
-                component: "db".to_owned(),
-                archive: Some(Ok(ArchiveWatch {
-                    lives,
-                    newest: 1,
-                    came: vec![InArchive {
-                        timeline,
-                        name: format!("{timeline:08X}.history"),
-                        place: "repository near".to_owned(),
-                    }],
-                })),
-                ..RecoveryFact::default()
-            };
-            into_the_archive(&recovery).map(|finding| finding.message)
-        };
-        assert_eq!(
-            said(true, 1),
-            None,
-            "the source may archive as long as it lives"
-        );
-        for lives in [true, false] {
-            let found = said(lives, 2).expect("a finding");
-            assert!(
-                found.contains("00000002.history came into repository near"),
-                "{found}"
-            );
-        }
-        assert!(
-            said(false, 1).is_some(),
-            "one that is gone archives nothing"
-        );
     }
 
     #[test]

@@ -108,6 +108,8 @@ async fn observe(
     };
     let backup = backups.iter().find(|backup| backup.name == fact.backup);
     let inspected = match (backup, &fact.error) {
+        // It was looked at before it was taken.
+        _ if fact.integrity.is_some() => None,
         (Some(backup), None) => {
             let component = world.component(&fact.component)?;
             Some(pipeline(backup, component, world.fault)?)
@@ -134,10 +136,20 @@ async fn observe(
         }
     }
     match found {
-        Ok(found) => fact.integrity = found,
+        Ok(Some(found)) => fact.integrity = Some(found),
+        Ok(None) => {}
         Err(error) => {
             let words = stop_or_note(error)?;
             fact.error.get_or_insert(words);
+        }
+    }
+    if fact.error.is_none() && !fact.is_restarted() {
+        match service.ties(&ctx, fact.alone).await {
+            Ok(found) => fact.ties = found,
+            Err(error) => {
+                let words = stop_or_note(error)?;
+                fact.error.get_or_insert(words);
+            }
         }
     }
     // Everything was read by now: it had the time to call.
@@ -239,7 +251,8 @@ impl Recovery<'_, '_> {
             fact.artifact = Some(id.clone());
             fact.newest = Some(id.clone());
             // What was noted of an artifact that was left is not of this one.
-            (fact.replay, fact.restore_ran, fact.provisioned) = (None, false, false);
+            (fact.replay, fact.integrity) = (None, None);
+            (fact.restore_ran, fact.provisioned) = (false, false);
             let mut made = None;
             let tried = self.attempt(&candidate, fact, &mut made).await;
             let error = match tried {
@@ -391,6 +404,8 @@ impl Recovery<'_, '_> {
         fact.provisioned = true;
         let place = made.insert(place);
         let target = place.service.clone();
+        let source = self.world.service(name);
+        fact.alone = !source.is_ok_and(|it| Arc::ptr_eq(&it.server(), &target.server()));
         plant::before_restore(&phase(Phase::Provision), fault, target.as_ref())
             .await
             .map_err(not_planted)?;
@@ -529,6 +544,15 @@ impl Recovery<'_, '_> {
         let wrong = fact.smoke.iter().find(|answer| !answer.holds);
         if let (Pick::NewestGood, Some(wrong)) = (self.scenario.pick, wrong) {
             return Err(Error::failed(format!("restored, {}", wrong.in_words())));
+        }
+        if self.scenario.pick == Pick::NewestGood {
+            let watch = Stopwatch::start();
+            fact.integrity = pipeline.inspect(&ctx, target.as_ref()).await?;
+            *fact.phases.entry(Phase::Verify).or_default() += watch.seconds();
+            let damaged = fact.integrity.iter().flat_map(|found| &found.damaged);
+            if let Some((name, words)) = damaged.into_iter().next() {
+                return Err(Error::failed(format!("restored, {name}: {words}")));
+            }
         }
 
         let watch = Stopwatch::start();

@@ -205,11 +205,13 @@ async fn reader_of(
     ))
 }
 
-/// B20: another server altogether, whose backups go to the same place; what was there is gone.
+/// B20: another server altogether, a stand-in that was filled from a dump of the source and holds all that it does, whose
+/// backups go to the same place; what was there is gone.
 async fn another_cluster(
     ctx: &Context,
     world: &World<'_>,
     backup: &Backup,
+    source: &dyn Service,
 ) -> Result<Arc<dyn Service>> {
     let component = world.component(&backup.component)?;
     let pipeline = pipeline(backup, component, world.fault)?;
@@ -217,10 +219,7 @@ async fn another_cluster(
     let another = world
         .start(ctx, component, "another", None, &settings)
         .await?;
-    another.create(ctx).await?;
-    another
-        .plant(ctx, "of-another-cluster", "of-another-cluster")
-        .await?;
+    plant::stand_in(ctx, source.server().as_ref(), another.server().as_ref()).await?;
     for repository in world.repositories(backup) {
         let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
         let keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
@@ -270,12 +269,23 @@ async fn run(
         return backup::take(ctx, world, backup, content, high_water, look).await;
     }
     if last && world.fault == Some(Fault::B20) {
-        let another = another_cluster(ctx, world, backup).await?;
+        let another = another_cluster(ctx, world, backup, source.as_ref()).await?;
         let content = Content::Source(another.as_ref());
         let mut fact = backup::take(ctx, world, backup, content, high_water, Look::Skip).await?;
         let ctx = ctx.within(Phase::Observe, &backup.component);
-        fact.source = Some(source.observe(&ctx).await?);
+        let known = source.observe(&ctx).await?;
+        if another.observe(&ctx).await?.parts != known.parts {
+            return Err(Error::defect(
+                "the other cluster holds something else than the source: nothing was planted",
+            ));
+        }
+        fact.source = Some(known);
         return Ok(fact);
+    }
+    if last {
+        let ctx = ctx.within(Phase::Prepare, &backup.component);
+        let (server, database) = (source.server(), source.database());
+        plant::in_source_of_backup(&ctx, world.fault, server.as_ref(), database).await?;
     }
     if let Some(earlier) = earlier_today(ctx, world, backup, taken).await? {
         let content = Content::Again(source.as_ref(), &earlier);

@@ -24,12 +24,14 @@ pub struct Observation {
     pub nonce: Option<String>,
     /// The canary found in it; `None` when there is none.
     pub canary: Option<String>,
-    /// The server's or database's own identity (Postgres system identifier, Redis run id, bucket name).
+    /// What it is, in its own words: of Postgres the cluster's system identifier, the database and its OID; a bucket's name.
     pub identity: String,
     /// Size as the server itself reports it, in bytes.
     pub bytes: u64,
     /// Content, part by part.
     pub parts: BTreeMap<Arc<str>, Part>,
+    /// Content that is computed from other content: rows of materialized views. A dump's restore computes it anew.
+    pub derived: BTreeMap<Arc<str>, Part>,
     /// Content that expires, by part and minute of expiry (RFC 3339); minutes gone by are legitimate losses.
     pub expiring: BTreeMap<(String, DateTime<Utc>), Part>,
     /// Definitions: `kind identity` → definition. For objects: key → headers.
@@ -68,6 +70,7 @@ impl Observation {
     /// Leaves the figures, and forgets what was held against another one.
     pub fn forget(&mut self) {
         self.parts.clear();
+        self.derived.clear();
         self.catalogue.clear();
     }
 }

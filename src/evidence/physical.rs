@@ -1,4 +1,5 @@
-//! Facts about a physical recovery: its replay, how sound the cluster is on disk, and what came into its source's archive.
+//! Facts about a recovered server and its recovery: its replay, how sound the cluster is on disk, what ties it to others, and
+//! what came into its source's archive.
 
 use std::collections::BTreeMap;
 
@@ -38,12 +39,21 @@ pub struct IntegrityFact {
     pub damaged: BTreeMap<String, String>,
     /// Indexes that could not be asked anything, and why.
     pub unchecked: BTreeMap<String, String>,
+    /// Indexes of which only a part was looked at, and how much.
+    pub sampled: BTreeMap<String, String>,
     /// Databases that could not be looked at as they should be, and why.
     pub unable: BTreeMap<String, String>,
     /// Data checksums are on.
     pub checksums: bool,
-    /// What would tie it to other servers or write into their archive: settings and connections, by name.
+}
+
+/// What ties a recovered server to others, as it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TiesFact {
+    /// What writes into the archive of its source, follows it or is fed by it: settings, connections and subscriptions, by name.
     pub ties: Vec<String>,
+    /// Processes that are none of the engine's own.
+    pub workers: Vec<String>,
 }
 
 /// A file in the archive of a source.

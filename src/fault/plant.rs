@@ -23,7 +23,7 @@ use crate::service::{Running, Service};
 use crate::suite::{Backup, Component, ComponentKind, Fault};
 
 pub use artifact::in_artifact;
-pub use cluster::in_archive_of_source;
+pub use cluster::{in_archive_of_source, in_source_of_backup, stand_in};
 pub use restore::{after_restore, before_restore};
 pub use wal::{in_archive, in_fetched, in_source, in_target};
 

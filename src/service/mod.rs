@@ -18,7 +18,7 @@ use tokio::io::AsyncRead;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::evidence::{Observation, SmokeFact};
+use crate::evidence::{Observation, SmokeFact, TiesFact};
 use crate::process::Command;
 use crate::suite::{Engine, Smoke};
 
@@ -157,6 +157,11 @@ pub trait Service: Send + Sync {
     async fn observe(&self, ctx: &Context) -> Result<Observation>;
     /// Asks the smoke questions. An answer that cannot be had is an answer that does not hold.
     async fn smoke(&self, ctx: &Context, questions: &[Smoke]) -> Result<Vec<SmokeFact>>;
+    /// What ties what came back to other servers; `None` where the engine has no such ties. `alone`: nothing but the copy is
+    /// on its server, all of which is asked then.
+    async fn ties(&self, _ctx: &Context, _alone: bool) -> Result<Option<TiesFact>> {
+        Ok(None)
+    }
     /// The symptom that users see after a strike: the server's own complaint; `None` when all seems well.
     async fn symptom(&self, ctx: &Context) -> Option<String>;
 }

@@ -146,6 +146,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "other-run",
         "what came back carries the mark of another run",
     ),
+    (
+        "another-system",
+        "a physical backup is of another cluster, or of another database, than the source",
+    ),
     ("no-nonce", "what came back does not carry this run's mark"),
     ("part-missing", "a table, Redis database or object is gone"),
     (
@@ -278,7 +282,12 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "still-tied",
-        "the recovered server archives, replicates or runs jobs as if it were the source",
+        "the recovered server archives, replicates, subscribes or is set to run jobs as if it were the source",
+    ),
+    ("runs-jobs", "a job scheduler runs in the recovered server"),
+    (
+        "works-by-itself",
+        "a process of an extension runs in the recovered server, and nobody knows what it does",
     ),
     (
         "relation-damaged",
@@ -287,6 +296,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     (
         "index-not-checked",
         "an index of a kind that amcheck does not know could not be asked anything either",
+    ),
+    (
+        "index-sampled",
+        "of a large index of a kind that amcheck does not know, only a part was looked at",
     ),
     (
         "integrity-not-checked",

@@ -42,7 +42,9 @@ pub fn judges(check: Check) -> &'static [Engine] {
     match check {
         // Of an artifact that somebody gives, or of a release: no test of a suite is judged there.
         Check::Needs | Check::Baseline | Check::Live | Check::Proven | Check::Release => &[],
-        Check::Catalogue | Check::Sequences | Check::Replay | Check::Integrity => POSTGRES,
+        Check::Catalogue | Check::Sequences | Check::Replay | Check::Integrity | Check::Ties => {
+            POSTGRES
+        }
         Check::Expiry => REDIS,
         Check::Mirror | Check::MassDelete | Check::Metadata => BUCKET,
         Check::Artifact
@@ -72,6 +74,7 @@ pub fn needs_recovery(check: Check) -> bool {
         | Check::Restore
         | Check::Replay
         | Check::Integrity
+        | Check::Ties
         | Check::Identity
         | Check::Content
         | Check::Catalogue
@@ -193,6 +196,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::B23
         | Fault::B23Archive
         | Fault::B23Standby
+        | Fault::B23Subscription
         | Fault::C1
         | Fault::C2
         | Fault::C3

@@ -76,7 +76,7 @@ words! {
     Pick {
         #[default]
         Newest = "newest", "the newest committed artifact of the backup";
-        NewestGood = "newest-good", "the newest one that restores and answers the smoke questions, whichever backup it is of: one that does not is skipped, and why";
+        NewestGood = "newest-good", "the newest one that restores, answers the smoke questions and, of a cluster's files, has no damaged page or index, whichever backup it is of: one that does not is skipped, and why";
     }
 }
 
@@ -102,9 +102,10 @@ words! {
         TargetEmpty = "target-empty", "the target of the restore was empty before it, and was started by this run";
         Needs = "needs", "every role and extension that a given artifact names is on the server that it is restored on, or was created when asked (--create-roles)";
         Restore = "restore", "every step of the recovery ended well, strictly: no ignored error, no refused start, no skipped step";
-        Replay = "replay", "archived WAL was replayed to exactly where it was told to, on the newest timeline, and the recovered server is tied to no other";
+        Replay = "replay", "archived WAL was replayed to exactly where it was told to, on the newest timeline, and data checksums are still on";
         Integrity = "integrity", "every page of every relation of the recovered cluster can be read, and every index agrees with its table";
-        Identity = "identity", "the recovered data carries this run's nonce: it is this system's data of this run, not a leftover or another database";
+        Ties = "ties", "the recovered server is tied to no other: asked of it, it archives nowhere, follows and feeds nobody, has no subscription at work and runs no jobs; and neither the replication host nor the archive of its source heard of it";
+        Identity = "identity", "the recovered data carries this run's nonce, and a recovered cluster is the one that was backed up: it is this system's data of this run, not a leftover, another database or another server's";
         Content = "content", "per table, Redis database or object: the count and the content fingerprint equal the source's at backup time";
         Catalogue = "catalogue", "every definition (columns, constraints, indexes, views, functions, grants, …) equals the source's";
         Sequences = "sequences", "no sequence hands out a value that its column already holds";
@@ -163,11 +164,12 @@ words! {
         B16 = "B16", "index that is no btree lacks entries of its table";
         B17 = "B17", "duplicate under a unique index";
         B18 = "B18", "data checksums off in the recovered cluster";
-        B20 = "B20", "base backup of another cluster";
+        B20 = "B20", "base backup of another cluster, which holds the same rows";
         B22 = "B22", "pg_control of another moment than the data";
         B23 = "B23", "the recovered server archives, as its source did";
         B23Archive = "B23-archive", "the recovered server archived into the archive of its source before it was told not to";
         B23Standby = "B23-standby", "the recovered server follows the primary that its source names";
+        B23Subscription = "B23-subscription", "a subscription of the source is at work in the recovered server";
         C1 = "C1", "WAL segment missing in the middle";
         C2 = "C2", "WAL segment cut";
         C3 = "C3", "WAL segment of the right size that holds no log";

@@ -35,20 +35,26 @@ pub async fn everything_archived_comes_back_and_the_server_is_its_own(
         found.parts.remove("redrill.ledger");
     }
     assert_eq!(before.parts, after.parts);
+    assert_eq!(before.derived, after.derived);
+    assert!(before.derived.contains_key("public.counted"), "{before:?}");
     assert_eq!(before.catalogue, after.catalogue);
+    assert_eq!(before.identity, after.identity);
     let sound = pipeline().inspect(&lab.ctx, &target).await?;
     let sound = sound.ok_or("nothing was inspected")?;
     assert!(sound.checksums);
-    assert_eq!(sound.ties, [""; 0]);
+    let tied = target.ties(&lab.ctx, true).await?.ok_or("not asked")?;
+    assert_eq!((tied.ties, tied.workers), (vec![], vec![]));
+    let nothing = Default::default();
     assert_eq!(
-        (&sound.damaged, &sound.unable),
-        (&Default::default(), &Default::default())
+        (&sound.damaged, &sound.unable, &sound.sampled),
+        (&nothing, &nothing, &nothing)
     );
+    // template0 and template1, postgres and the own one.
     assert!(
-        sound.databases >= 3 && sound.relations > 300 && sound.pages > 500,
+        sound.databases == 4 && sound.relations > 300 && sound.pages > 500,
         "{sound:?}"
     );
-    for index in ["item_name", "item_tags", "item_brin"] {
+    for index in INDEXES {
         let unchecked = sound.unchecked.keys().find(|name| name.contains(index));
         assert_eq!(unchecked, None, "{sound:?}");
     }
@@ -217,6 +223,196 @@ pub async fn a_recovered_server_archives_on_and_the_fork_is_followed(
     let error = lab.recover(&copy, RecoveryTarget::EndOfWal).await.err();
     let error = error.ok_or("recovered without the history")?;
     assert!(error.message().contains("00000002.history"), "{error}");
+    Ok(())
+}
+
+/// Of each kind that amcheck does not know, one.
+const INDEXES: [&str; 5] = [
+    "item_name",
+    "item_tags",
+    "item_brin",
+    "item_gist",
+    "item_spgist",
+];
+
+async fn session(
+    lab: &Lab,
+    target: &redrill::service::postgres::PostgresService,
+) -> Result<redrill::service::postgres::session::Session, Failed> {
+    let server = target.server();
+    Ok(redrill::service::postgres::session::Session::open(&lab.ctx, &*server, DATABASE).await?)
+}
+
+/// What is damaged, as it is told.
+async fn damaged(
+    lab: &Lab,
+    target: &redrill::service::postgres::PostgresService,
+) -> Result<Vec<(String, String)>, Failed> {
+    let sound = pipeline().inspect(&lab.ctx, target).await?;
+    let sound = sound.ok_or("nothing was inspected")?;
+    Ok(sound.damaged.into_iter().collect())
+}
+
+pub async fn one_row_on_the_last_page_that_an_index_misses_is_told_whatever_its_kind(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("misses");
+    let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    assert_eq!(damaged(lab, &target).await?, []);
+    let session = session(lab, &target).await?;
+    let ready = |truth: bool| {
+        let all = INDEXES.map(|index| format!("'public.{index}'")).join(", ");
+        format!(
+            "set allow_system_table_mods = on; update pg_catalog.pg_index set indisready = {truth} \
+             where indexrelid = any (array[{all}]::regclass[])"
+        )
+    };
+    session.run(&lab.ctx, &ready(false)).await?;
+    let last = "insert into public.item values (1000001, 'the last one', array[99], point(-1, -1))";
+    session.run(&lab.ctx, last).await?;
+    session.run(&lab.ctx, &ready(true)).await?;
+    let mut expected = INDEXES.map(|index| format!("{DATABASE}: {index}"));
+    expected.sort();
+    let found = damaged(lab, &target).await?;
+    let names: Vec<&String> = found.iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = names.iter().map(|it| it.replace("public.", "")).collect();
+    assert_eq!(names, expected, "{found:?}");
+    Ok(())
+}
+
+pub async fn keys_that_a_unique_index_holds_twice_are_told_and_nulls_as_it_takes_them(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("twice");
+    let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    let session = session(lab, &target).await?;
+    session
+        .run(
+            &lab.ctx,
+            "create table public.odd (a int, b text, c int);
+             insert into public.odd values (null, 'X', 1), (null, 'y', 2), (1, 'x', -1);
+             create unique index odd_nulls on public.odd (a);
+             create unique index odd_some on public.odd (lower(b)) where c > 0;
+             create unique index odd_pair on public.odd (b, c)",
+        )
+        .await?;
+    assert_eq!(damaged(lab, &target).await?, [], "none is there twice");
+    let unique = |truth: bool| {
+        format!(
+            "set allow_system_table_mods = on; update pg_catalog.pg_index set indisunique = {truth} \
+             where indexrelid in ('public.odd_some'::regclass, 'public.odd_pair'::regclass)"
+        )
+    };
+    session.run(&lab.ctx, &unique(false)).await?;
+    let twice = "insert into public.odd values (2, 'x', 3), (3, 'x', -1)";
+    session.run(&lab.ctx, twice).await?;
+    session.run(&lab.ctx, &unique(true)).await?;
+    let found = damaged(lab, &target).await?;
+    let [(pair, words), (some, _)] = found.as_slice() else {
+        return Err(format!("{found:?}").into());
+    };
+    assert!(
+        pair.ends_with("odd_pair") && some.ends_with("odd_some"),
+        "{found:?}"
+    );
+    assert!(words.contains("holds duplicates"), "{words}");
+    Ok(())
+}
+
+pub async fn a_damaged_page_of_a_database_that_lets_nobody_in_is_found(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("template0");
+    let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    let session = session(lab, &target).await?;
+    // The files of a new database have the names that they have in the others.
+    let path = "select format('base/%s/%s', oid, pg_relation_filenode('pg_description')) from pg_database where datname = 'template0'";
+    let path = session.value(&lab.ctx, path).await?.ok_or("no path")?;
+    let server = target.server();
+    let file = server.data_dir().join(path);
+    let flip = server.tool("dd").arg(format!("of={}", file.display()));
+    let flip = flip.args(["bs=1", "seek=12000", "conv=notrunc", "status=none"]);
+    flip.feed(&lab.ctx, &b"damage"[..]).await?.ok()?;
+    server
+        .restart(&lab.ctx, redrill::service::Stop::Clean)
+        .await?;
+    let found = damaged(lab, &target).await?;
+    // Its index cannot be held against it either.
+    assert!(!found.is_empty());
+    for (name, _) in &found {
+        assert!(name.starts_with("template0: pg_description"), "{found:?}");
+    }
+    let closed = "select count(*) from pg_database where not datallowconn";
+    assert_eq!(lab.sql_on(&target, closed).await?.as_deref(), Some("1"));
+    Ok(())
+}
+
+pub async fn what_ties_a_recovered_server_to_others_is_told_once_it_is_no_longer_cut(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("ties");
+    let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    let session = session(lab, &target).await?;
+    session
+        .run(&lab.ctx, "alter subscription feed enable")
+        .await?;
+    let ties = async || -> Result<Vec<String>, Failed> {
+        let found = target.ties(&lab.ctx, true).await?;
+        Ok(found.ok_or("not asked")?.ties)
+    };
+    assert_eq!(ties().await?, [""; 0], "it cannot be at work");
+    for set in [
+        "reset max_logical_replication_workers",
+        "set primary_conninfo = 'host=127.0.0.1 port=1'",
+        "set archive_command = 'true'",
+    ] {
+        session
+            .run(&lab.ctx, &format!("alter system {set}"))
+            .await?;
+    }
+    drop(session);
+    let server = target.server();
+    server
+        .restart(&lab.ctx, redrill::service::Stop::Clean)
+        .await?;
+    let mut found = ties().await?;
+    // A worker that cannot connect comes and goes.
+    found.retain(|tie| !tie.starts_with("a subscription is at work"));
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "archive_command is set",
+            "primary_conninfo is set",
+            "subscription feed of database shop is enabled",
+        ]
+    );
+    Ok(())
+}
+
+pub async fn a_job_scheduler_that_runs_in_the_recovered_server_is_told(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("scheduler");
+    let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    lab.sql_on(
+        &target,
+        "alter system set shared_preload_libraries = 'pg_cron'",
+    )
+    .await?;
+    let server = target.server();
+    server
+        .restart(&lab.ctx, redrill::service::Stop::Clean)
+        .await?;
+    let found = target.ties(&lab.ctx, true).await?.ok_or("not asked")?;
+    assert_eq!(found.ties, ["it preloads pg_cron"]);
+    assert!(
+        found
+            .workers
+            .iter()
+            .any(|worker| worker.starts_with("pg_cron")),
+        "{found:?}"
+    );
     Ok(())
 }
 

@@ -297,11 +297,15 @@ impl Lab {
 
 /// Something to damage in every kind of file: tables, indexes of several kinds, a large value.
 const FILL: &str = "
-create table public.item (id int primary key, name text, tags int[]);
-insert into public.item select n, 'item ' || n, array[n % 7, n % 11] from generate_series(1, 20000) n;
+create table public.item (id int primary key, name text, tags int[], at point);
+insert into public.item select n, 'item ' || n, array[n % 7, n % 11], point(n, n % 100) from generate_series(1, 20000) n;
 create index item_name on public.item using hash (name);
 create index item_tags on public.item using gin (tags);
 create index item_brin on public.item using brin (id);
+create index item_gist on public.item using gist (at);
+create index item_spgist on public.item using spgist (at);
+create materialized view public.counted as select count(*) from public.item;
+create subscription feed connection 'host=127.0.0.1 port=1' publication p with (connect = false, slot_name = 'feed');
 create table public.big as select 1 as id, repeat('x', 1000000) as text;
 checkpoint";
 
@@ -354,6 +358,19 @@ impl Copy {
 pub enum NoSmallDisks {
     Never(&'static str),
     Lacking(String),
+}
+
+/// Why no server of ours can be given a job scheduler, and whether that is this machine's lack.
+pub fn no_scheduler() -> Option<(&'static str, bool)> {
+    if mode() != Mode::Local {
+        return Some(("the images have no job scheduler", false));
+    }
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let mut installed = installed.filter_map(|version| Some(version.ok()?.path()));
+    let has = installed.any(|version| version.join("lib/pg_cron.so").exists());
+    (!has).then_some(("pg_cron is not installed (postgresql-15-cron)", true))
 }
 
 /// Mounts one below `dir` to see.

@@ -350,6 +350,9 @@ pub const CASES: &[Case] = &[
         "alter table app.event detach partition app.event_2",
         "alter table app.event detach partition app.event_2; alter table app.event attach partition app.event_2 default",
         &[
+            "definition column app.event_2.at",
+            "definition column app.event_2.id",
+            "definition column app.event_2.what",
             "definition index app.event_2_at_idx",
             "definition table app.event_2",
         ],
@@ -357,8 +360,10 @@ pub const CASES: &[Case] = &[
     case(
         "a lost inheritance",
         "alter table app.derived no inherit app.base",
-        "alter table app.derived no inherit app.base; alter table app.derived inherit app.base",
+        "alter table app.derived add constraint c check (id > 0); alter table app.derived drop constraint c",
         &[
+            "definition column app.derived.id",
+            "definition column app.derived.kind",
             "definition column-order app.derived",
             "definition table app.derived",
         ],
@@ -478,6 +483,18 @@ pub const CASES: &[Case] = &[
         "alter type app.state add value 'lost'",
         "alter type app.state add value if not exists 'new'",
         &["definition enum app.state"],
+    ),
+    case(
+        "a range's subtype difference",
+        "update pg_range set rngsubdiff = 'numrange_subdiff'::regproc where rngtypid = 'app.span'::regtype",
+        "alter type app.span rename to s; alter type app.s rename to span",
+        &["definition range app.span"],
+    ),
+    case(
+        "a collation that is not deterministic",
+        "update pg_collation set collisdeterministic = false where oid = 'app.bytewise'::regcollation",
+        "alter collation app.bytewise rename to b; alter collation app.b rename to bytewise",
+        &["definition collation app.bytewise"],
     ),
     case(
         "a domain's check",
@@ -660,6 +677,168 @@ pub const CASES: &[Case] = &[
         "alter database :db connection limit -1",
         &["definition database connection limit"],
     ),
+    // What a database rarely has.
+    case(
+        "an option of a foreign-data wrapper",
+        "alter foreign data wrapper case_wrapper options (set mode 'slow')",
+        "alter foreign data wrapper case_wrapper options (set mode 'quick')",
+        &["definition foreign-data-wrapper case_wrapper"],
+    ),
+    case(
+        "the value of a foreign server's option",
+        "alter server case_server options (set host 'here')",
+        "alter server case_server options (drop host, set dbname 'prices'); alter server case_server options (add host 'elsewhere')",
+        &["definition foreign-server case_server"],
+    ),
+    case(
+        "the password of a user mapping",
+        "alter user mapping for case_reader server case_server options (set password 'another')",
+        "alter user mapping for case_reader server case_server options (drop password); \
+         alter user mapping for case_reader server case_server options (add password 'not a secret')",
+        &["definition user-mapping for case_reader server case_server"],
+    ),
+    case(
+        "an option of a foreign table, in whichever order they stand",
+        "alter foreign table app.far options (set place 'z')",
+        "alter foreign table app.far options (drop place); alter foreign table app.far options (add place 'x')",
+        &["definition foreign-table app.far"],
+    ),
+    case(
+        "an option of a foreign table's column",
+        "alter foreign table app.far alter id options (set field 'c')",
+        "alter foreign table app.far alter id options (drop field); alter foreign table app.far alter id options (add field 'a')",
+        &["definition column app.far.id"],
+    ),
+    case(
+        "a text search dictionary's option",
+        "alter text search dictionary app.plain (accept = false)",
+        "alter text search dictionary app.plain (accept = true)",
+        &["definition text-search-dictionary app.plain"],
+    ),
+    case(
+        "a lost text search parser",
+        "drop text search parser app.splitter",
+        "alter text search parser app.splitter rename to s; alter text search parser app.s rename to splitter",
+        &["definition text-search-parser app.splitter"],
+    ),
+    case(
+        "a lost text search template",
+        "drop text search template app.lexer",
+        "alter text search template app.lexer rename to l; alter text search template app.l rename to lexer",
+        &["definition text-search-template app.lexer"],
+    ),
+    case(
+        "a language that is trusted",
+        "update pg_language set lanpltrusted = true where lanname = 'case_language'",
+        "alter language case_language rename to l; alter language l rename to case_language",
+        &["definition language case_language"],
+    ),
+    case(
+        "a lost transform",
+        "drop transform for integer language sql",
+        "create or replace transform for integer language sql (from sql with function prsd_lextype(internal), to sql with function int4recv(internal))",
+        &["definition transform for integer language sql"],
+    ),
+    case(
+        "a lost access method",
+        "drop access method case_heap",
+        "comment on access method case_heap is null",
+        &["definition access-method case_heap"],
+    ),
+    case(
+        "a lost operator class",
+        "drop operator class app.by_number using btree",
+        "alter operator class app.by_number using btree owner to postgres",
+        &[
+            "definition operator-class app.by_number using btree",
+            "definition operator-family app.numbers using btree",
+            "owner operator class app.by_number USING btree",
+        ],
+    ),
+    case(
+        "an operator family's further operator",
+        "alter operator family app.numbers using btree add operator 1 < (integer, bigint)",
+        "alter operator family app.numbers using btree add operator 1 < (integer, bigint); \
+         alter operator family app.numbers using btree drop operator 1 (integer, bigint)",
+        &["definition operator-family app.numbers using btree"],
+    ),
+    case(
+        "the order that an operator sorts by",
+        "alter operator family app.nearness using gist drop operator 15 (point, point); \
+         alter operator family app.nearness using gist add operator 15 <-> (point, point) for order by app.numbers",
+        "alter operator family app.nearness using gist drop operator 15 (point, point); \
+         alter operator family app.nearness using gist add operator 15 <-> (point, point) for order by pg_catalog.float_ops",
+        &["definition operator-family app.nearness using gist"],
+    ),
+    case(
+        "a lost conversion",
+        "drop conversion app.from_latin",
+        "alter conversion app.from_latin owner to postgres",
+        &[
+            "definition conversion app.from_latin",
+            "owner conversion app.from_latin",
+        ],
+    ),
+    case(
+        "a base type's delimiter",
+        "update pg_type set typdelim = ';' where oid = 'app.code'::regtype",
+        "alter type app.code set (storage = plain)",
+        &["definition base-type app.code"],
+    ),
+    case(
+        "how a base type takes subscripts",
+        "alter type app.code set (subscript = raw_array_subscript_handler)",
+        "alter type app.code rename to c; alter type app.c rename to code",
+        &["definition base-type app.code"],
+    ),
+    case(
+        "a lost shell type",
+        "drop type app.later",
+        "alter type app.later owner to postgres",
+        &["definition base-type app.later"],
+    ),
+    case(
+        "an extension of another version",
+        "update pg_extension set extversion = '0.9' where extname = 'plpgsql'",
+        "alter extension plpgsql update",
+        &["definition extension plpgsql"],
+    ),
+    case(
+        "a publication's schema",
+        "alter publication case_pub add tables in schema app",
+        "alter publication case_pub add tables in schema app; alter publication case_pub drop tables in schema app",
+        &["definition publication-schema case_pub: app"],
+    ),
+    case(
+        "a publication's filter",
+        "alter publication case_pub set table app.player where (id > 5)",
+        "alter publication case_pub set table app.player",
+        &["definition publication-filter case_pub: app.player"],
+    ),
+    case(
+        "lost default privileges of every schema",
+        "alter default privileges for role case_owner grant select on tables to case_reader",
+        "alter default privileges for role case_owner grant select on tables to case_owner",
+        &["default-grant of case_owner in every schema on tables"],
+    ),
+    case(
+        "a large object's comment",
+        "comment on large object 90001 is 'What it is'",
+        "comment on large object 90001 is null",
+        &["comment large objects"],
+    ),
+    case(
+        "an index's storage parameter",
+        "alter index app.player_nick reset (fillfactor)",
+        "alter index app.player_nick set (fillfactor = 80)",
+        &["option index app.player_nick"],
+    ),
+    case(
+        "a database that is a template",
+        "alter database :db is_template true",
+        "alter database :db is_template false",
+        &["definition database is a template"],
+    ),
 ];
 
 /// Changes of the whole cluster, with what undoes them.
@@ -700,4 +879,160 @@ pub const CLUSTER_CASES: &[(Case, &str)] = &[
         ),
         "alter role case_reader set statement_timeout = '30s'",
     ),
+    (
+        case(
+            "a tablespace, and what lies in it",
+            "set allow_in_place_tablespaces = on; create tablespace case_space location ''; alter table app.twins set tablespace case_space; \
+             alter index app.player_name set tablespace case_space",
+            "alter table app.twins set tablespace pg_default",
+            &[
+                "definition placement index app.player_name",
+                "definition placement table app.twins",
+                "definition tablespace case_space",
+            ],
+        ),
+        "drop tablespace case_space",
+    ),
+    (
+        case(
+            "a comment on a role",
+            "comment on role case_reader is 'Reads'",
+            "comment on role case_reader is null",
+            &["comment role case_reader"],
+        ),
+        "comment on role case_reader is null",
+    ),
+    (
+        case(
+            "a grant on a parameter",
+            "grant set on parameter work_mem to case_reader",
+            "grant set on parameter work_mem to case_reader; revoke set on parameter work_mem from case_reader",
+            &[
+                "grant parameter work_mem to case_reader",
+                "grant parameter work_mem to postgres",
+            ],
+        ),
+        "revoke set on parameter work_mem from case_reader",
+    ),
+];
+
+/// What shows that a catalogue of the server is read.
+pub enum Read {
+    /// A case above sees a difference of it under this kind.
+    As(&'static str),
+    /// It is read elsewhere, or is none of a backup's business.
+    No(&'static str),
+}
+
+/// Every catalogue that PostgreSQL 14 to 17 has, and what shows that it is read.
+pub const CATALOGUES: &[(&str, Read)] = &[
+    ("pg_aggregate", Read::As("definition aggregate ")),
+    ("pg_am", Read::As("definition access-method ")),
+    ("pg_amop", Read::As("definition operator-family ")),
+    ("pg_amproc", Read::As("definition operator-family ")),
+    ("pg_attrdef", Read::As("definition column ")),
+    ("pg_attribute", Read::As("definition column ")),
+    ("pg_auth_members", Read::As("definition member ")),
+    ("pg_authid", Read::As("definition role ")),
+    ("pg_cast", Read::As("definition cast ")),
+    ("pg_class", Read::As("definition table ")),
+    ("pg_collation", Read::As("definition collation ")),
+    ("pg_constraint", Read::As("definition constraint ")),
+    ("pg_conversion", Read::As("definition conversion ")),
+    ("pg_database", Read::As("definition database ")),
+    ("pg_db_role_setting", Read::As("setting of role ")),
+    ("pg_default_acl", Read::As("default-grant of ")),
+    (
+        "pg_depend",
+        Read::No("what it says is said by the definitions"),
+    ),
+    ("pg_description", Read::As("comment table ")),
+    ("pg_enum", Read::As("definition enum ")),
+    ("pg_event_trigger", Read::As("definition event-trigger ")),
+    ("pg_extension", Read::As("definition extension ")),
+    (
+        "pg_foreign_data_wrapper",
+        Read::As("definition foreign-data-wrapper "),
+    ),
+    ("pg_foreign_server", Read::As("definition foreign-server ")),
+    ("pg_foreign_table", Read::As("definition foreign-table ")),
+    ("pg_index", Read::As("definition index ")),
+    ("pg_inherits", Read::As("definition column-order ")),
+    (
+        "pg_init_privs",
+        Read::No("what the server and its extensions grant themselves"),
+    ),
+    ("pg_language", Read::As("definition language ")),
+    ("pg_largeobject", Read::As("content large objects")),
+    ("pg_largeobject_metadata", Read::As("grant large objects ")),
+    ("pg_namespace", Read::As("grant schema ")),
+    ("pg_opclass", Read::As("definition operator-class ")),
+    ("pg_operator", Read::As("definition operator ")),
+    ("pg_opfamily", Read::As("definition operator-family ")),
+    ("pg_parameter_acl", Read::As("grant parameter ")),
+    ("pg_partitioned_table", Read::As("definition table ")),
+    ("pg_policy", Read::As("definition policy ")),
+    ("pg_proc", Read::As("definition function ")),
+    ("pg_publication", Read::As("definition publication ")),
+    (
+        "pg_publication_namespace",
+        Read::As("definition publication-schema "),
+    ),
+    (
+        "pg_publication_rel",
+        Read::As("definition publication-table "),
+    ),
+    ("pg_range", Read::As("definition range ")),
+    (
+        "pg_replication_origin",
+        Read::No("how far a subscription is: of the running server"),
+    ),
+    ("pg_rewrite", Read::As("definition rule ")),
+    (
+        "pg_seclabel",
+        Read::No("labels take a library that gives them: no case can make one"),
+    ),
+    ("pg_sequence", Read::As("definition sequence ")),
+    (
+        "pg_shdepend",
+        Read::No("what it says is said by owners and grants"),
+    ),
+    ("pg_shdescription", Read::As("comment role ")),
+    (
+        "pg_shseclabel",
+        Read::No("labels take a library that gives them: no case can make one"),
+    ),
+    ("pg_statistic", Read::No("the server gathers it anew")),
+    ("pg_statistic_ext", Read::As("definition statistics ")),
+    (
+        "pg_statistic_ext_data",
+        Read::No("the server gathers it anew"),
+    ),
+    (
+        "pg_subscription",
+        Read::No("no copy of a database has one: they have a test of their own"),
+    ),
+    (
+        "pg_subscription_rel",
+        Read::No("how far a subscription is: of the running server"),
+    ),
+    ("pg_tablespace", Read::As("definition tablespace ")),
+    ("pg_transform", Read::As("definition transform ")),
+    ("pg_trigger", Read::As("definition trigger ")),
+    (
+        "pg_ts_config",
+        Read::As("definition text-search-configuration "),
+    ),
+    (
+        "pg_ts_config_map",
+        Read::As("definition text-search-configuration "),
+    ),
+    ("pg_ts_dict", Read::As("definition text-search-dictionary ")),
+    ("pg_ts_parser", Read::As("definition text-search-parser ")),
+    (
+        "pg_ts_template",
+        Read::As("definition text-search-template "),
+    ),
+    ("pg_type", Read::As("definition base-type ")),
+    ("pg_user_mapping", Read::As("definition user-mapping ")),
 ];

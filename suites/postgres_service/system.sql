@@ -35,6 +35,29 @@ CREATE OPERATOR app.~~~ (FUNCTION = app.near, LEFTARG = app.place, RIGHTARG = ap
 CREATE FUNCTION app.as_text(p app.place) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT (p).street';
 CREATE CAST (app.place AS text) WITH FUNCTION app.as_text(app.place);
 CREATE TEXT SEARCH CONFIGURATION app.words (COPY = pg_catalog.simple);
+CREATE TEXT SEARCH PARSER app.splitter (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype);
+CREATE TEXT SEARCH TEMPLATE app.lexer (INIT = dsimple_init, LEXIZE = dsimple_lexize);
+CREATE TEXT SEARCH DICTIONARY app.plain (TEMPLATE = pg_catalog.simple, ACCEPT = true);
+
+CREATE TYPE app.later;
+CREATE TYPE app.code;
+CREATE FUNCTION app.code_in(cstring) RETURNS app.code LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION app.code_out(app.code) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE TYPE app.code (INPUT = app.code_in, OUTPUT = app.code_out, LIKE = pg_catalog.int4);
+CREATE FUNCTION app.plpgsql_again() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE LANGUAGE case_language HANDLER app.plpgsql_again;
+CREATE TRANSFORM FOR integer LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int4recv(internal));
+CREATE ACCESS METHOD case_heap TYPE TABLE HANDLER heap_tableam_handler;
+CREATE OPERATOR FAMILY app.numbers USING btree;
+CREATE OPERATOR CLASS app.by_number FOR TYPE integer USING btree FAMILY app.numbers AS
+  OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 btint4cmp(integer, integer);
+CREATE OPERATOR FAMILY app.nearness USING gist;
+ALTER OPERATOR FAMILY app.nearness USING gist ADD OPERATOR 15 <-> (point, point) FOR ORDER BY pg_catalog.float_ops;
+CREATE CONVERSION app.from_latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+CREATE FOREIGN DATA WRAPPER case_wrapper OPTIONS (mode 'quick');
+CREATE SERVER case_server FOREIGN DATA WRAPPER case_wrapper OPTIONS (host 'elsewhere', dbname 'prices');
+CREATE USER MAPPING FOR case_reader SERVER case_server OPTIONS (user 'reader', password 'not a secret');
+CREATE FOREIGN TABLE app.far (id integer OPTIONS (field 'a', pad 'b'), body text) SERVER case_server OPTIONS (place 'x', form 'y');
 
 CREATE TABLE app.player (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -53,6 +76,7 @@ SELECT 'player ' || i, CASE WHEN i % 3 = 0 THEN NULL ELSE 'nick' || i END, 'used
   ('{"a":  ' || i || ', "a": 2}')::json, jsonb_build_object('i', i), decode(md5(i::text), 'hex'), ARRAY['x', NULL, 'y"' || i], ROW('s' || i, NULL)::app.place, i * interval '1 day 1 min'
 FROM generate_series(1, 500) i;
 CREATE INDEX player_name ON app.player (name) WHERE status IN ('open', 'shut');
+CREATE INDEX player_nick ON app.player (nick) WITH (fillfactor = 80, deduplicate_items = off) WHERE nick IS NOT NULL;
 CREATE UNIQUE INDEX player_docb ON app.player ((docb ->> 'i'));
 CREATE STATISTICS app.player_stats ON status, state FROM app.player;
 ALTER TABLE app.player ALTER name SET STATISTICS 500;

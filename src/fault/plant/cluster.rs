@@ -82,10 +82,6 @@ pub(super) async fn after_recovery(
                 )
                 .await
         }
-        Fault::B17 => {
-            let twice = "insert into shop.customers (email, name) select email, name from shop.customers limit 1";
-            cluster.without("shop.customers_email_key", twice).await
-        }
         Fault::B18 => cluster.turn_checksums_off().await,
         Fault::B23 => {
             cluster
@@ -97,6 +93,56 @@ pub(super) async fn after_recovery(
             server.restart(ctx, Stop::Clean).await
         }
         Fault::B23Standby => cluster.follow().await,
+        // What keeps a subscription of the source from work in its copy is undone.
+        Fault::B23Subscription => {
+            cluster
+                .sql(&["alter system reset max_logical_replication_workers"])
+                .await?;
+            server.restart(ctx, Stop::Clean).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Plants what the source of a cluster has itself, before the last of its base backups: the backup is a good one of it.
+pub async fn in_source_of_backup(
+    ctx: &Context,
+    fault: Option<Fault>,
+    source: &dyn Running,
+    database: &str,
+) -> Result<()> {
+    let cluster = Cluster {
+        ctx,
+        database,
+        server: source,
+    };
+    match fault {
+        // The index knows of both rows, and was not asked to refuse one.
+        Some(Fault::B17) => {
+            let unique = |truth: bool| {
+                format!(
+                    "set allow_system_table_mods = on; update pg_catalog.pg_index set indisunique = {truth} \
+                     where indexrelid = 'shop.customers_email_key'::regclass"
+                )
+            };
+            let twice = "insert into shop.customers (email, name) select email, name from shop.customers limit 1";
+            cluster.sql(&[&unique(false)]).await?;
+            cluster.sql(&[twice]).await?;
+            cluster.sql(&[&unique(true)]).await
+        }
+        // From the server that the source names as its primary, where a canary listens.
+        Some(Fault::B23Subscription) => {
+            let session = cluster.session().await?;
+            let named = session.value(ctx, "show primary_conninfo").await?;
+            let named = named.filter(|named| !named.is_empty());
+            let named = named.ok_or_else(|| Error::defect("the source names no primary"))?;
+            let create = format!(
+                "create subscription prices connection {} publication prices with (connect = false, slot_name = 'prices')",
+                literal(&named)
+            );
+            session.run(ctx, &create).await?;
+            session.run(ctx, "alter subscription prices enable").await
+        }
         _ => Ok(()),
     }
 }
@@ -119,6 +165,15 @@ pub async fn in_archive_of_source(
     let read = copy.tool("cat").arg(segment).run(ctx).await?.ok()?;
     let input = Box::new(std::io::Cursor::new(read.stdout));
     write_file(ctx, source, &directory.join(name), input).await
+}
+
+/// B20: fills a new server with everything of another one, but for the passwords of its roles.
+pub async fn stand_in(ctx: &Context, source: &dyn Running, empty: &dyn Running) -> Result<()> {
+    let everything = source.tool("pg_dumpall").arg("--no-role-passwords");
+    // The superuser is there already, and what says so is passed over.
+    let psql = empty.tool("psql").args(["-X", "-q", "--dbname=postgres"]);
+    let everything = everything.run(ctx).await?.ok()?.stdout;
+    psql.feed(ctx, &everything[..]).await?.ok().map(drop)
 }
 
 struct Cluster<'a> {

@@ -17,6 +17,7 @@ use crate::provision::{ready, reap};
 use crate::repository::wal::{Name, Segment};
 use crate::service::Running;
 use crate::service::postgres::session::{identifier, literal};
+use crate::service::postgres::ties::SCHEDULERS;
 use crate::suite::RecoveryTarget;
 
 use super::archiver::text;
@@ -25,8 +26,6 @@ use super::{beside, chain, major, point};
 
 /// The directory beside the target's data in which the cluster is restored and recovered.
 pub const PREPARED: &str = "recovered";
-/// Libraries that start jobs by themselves, which a recovered copy must not.
-const SCHEDULERS: [&str; 2] = ["pg_cron", "pg_partman_bgw"];
 /// All settings that name a target: the source's own must not meddle.
 const TARGETS: [&str; 5] = [
     "recovery_target",
@@ -143,6 +142,9 @@ impl Recovery<'_> {
             "primary_slot_name = ''".to_owned(),
             "max_logical_replication_workers = 0".to_owned(),
         ];
+        if major(self.server) >= 15 {
+            settings.push("archive_library = ''".to_owned());
+        }
         let libraries = self.setting(ctx, "shared_preload_libraries").await?;
         let all: Vec<&str> = libraries.split(',').map(str::trim).collect();
         let stay: Vec<&str> = all

@@ -3,19 +3,26 @@
 //!
 //! What a restore with `--no-owner` or `--no-acl` loses by intent has kinds of its own (`owner …`; `grant …` and
 //! `default-grant …`), and so has what dumps never carry (`password`: only `set` or `none`, the hash is never read out).
-//! Kinds that change no meaning begin with `comment` or `option`. Versions of libraries that order text stand under
+//! Kinds that change no meaning begin with `comment` or `option`. Where relations lie (`placement …`, `tablespace …`) and
+//! whether a subscription is at work (`subscription-enabled …`) come back with the files of a cluster and with no dump. Versions of libraries that order text stand under
 //! `database collation version` and `collation-version …`.
 //!
-//! Objects of extensions are left out (the extension with its version stands for them), as are temporary objects, tablespaces and
+//! Objects of extensions are left out (the extension with its version stands for them), as are temporary objects and
 //! the grantors of grants. The statements are in `catalogue/*.sql`; they read PostgreSQL 14 to 17.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::service::postgres::session::Session;
 
 mod views;
+
+/// What values that may be secret are hashed with: another number in every process, so that a hash that is seen in a report
+/// cannot be searched for.
+static SALT: LazyLock<i64> = LazyLock::new(|| RandomState::new().hash_one(0).cast_signed());
 
 /// The statements: a name for messages, the first version that has it, and the text.
 const STATEMENTS: [(&str, u32, &str); 5] = [
@@ -42,7 +49,8 @@ pub async fn read(ctx: &Context, session: &Session) -> Result<Definitions> {
         if version < since {
             continue;
         }
-        let rows = match session.attempt(ctx, sql).await? {
+        let sql = sql.replace("SALT", &SALT.to_string());
+        let rows = match session.attempt(ctx, &sql).await? {
             Ok(rows) => rows,
             Err(complaint) => {
                 unreadable.push((format!("catalogue of {name}"), complaint.words));

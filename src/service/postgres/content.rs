@@ -7,8 +7,8 @@
 //! text, as do -0 and 0 and the scale of a numeric; NaN equals NaN. A sum (and not an exclusive or) keeps equal rows from
 //! cancelling. Rows are read with `only`, so that each is counted in the one table that stores it.
 //!
-//! Left out: materialized views (a restore fills them anew from the tables; whether they are populated stands in the
-//! catalogue), foreign tables, temporary tables, and tables of extensions except those that dumps carry.
+//! Rows of materialized views are told apart: a copy of the files has them as they were, a dump's restore fills them anew from
+//! the tables. Left out: foreign tables, temporary tables, and tables of extensions except those that dumps carry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +32,19 @@ pub struct Reading {
     jobs: Mutex<Vec<Job>>,
     sums: Mutex<BTreeMap<String, Sums>>,
     unreadable: Mutex<BTreeMap<String, String>>,
+    /// Those of the parts that are materialized views.
+    derived: BTreeSet<String>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Rows of tables.
+    pub parts: BTreeMap<Arc<str>, Part>,
+    /// Rows of materialized views.
+    pub derived: BTreeMap<Arc<str>, Part>,
+    /// What could not be read, with the server's words.
+    pub unreadable: BTreeMap<String, String>,
 }
 
 /// One statement, giving a count and two sums for a part.
@@ -51,10 +64,17 @@ impl Reading {
     /// Lists everything that is to be read, largest first.
     pub async fn plan(ctx: &Context, session: &Session) -> Result<Self> {
         let mut jobs = Vec::new();
-        for row in session.rows(ctx, TABLES).await? {
+        let mut derived = BTreeSet::new();
+        let views = session.rows(ctx, VIEWS).await?;
+        let tables = session.rows(ctx, TABLES).await?;
+        let marked = |rows: Vec<Row>, derived| rows.into_iter().map(move |row| (row, derived));
+        for (row, is_derived) in marked(tables, false).chain(marked(views, true)) {
             let [Some(name), Some(columns), Some(pages)] = row.as_slice() else {
                 return Err(Error::defect("the list of tables has an unexpected shape"));
             };
+            if is_derived {
+                derived.insert(name.clone());
+            }
             let pages: u64 = pages.parse().unwrap_or(0);
             jobs.extend(slices(pages).map(|condition| Job {
                 part: name.clone(),
@@ -80,6 +100,7 @@ impl Reading {
         jobs.reverse();
         Ok(Self {
             jobs: Mutex::new(jobs),
+            derived,
             ..Self::default()
         })
     }
@@ -128,7 +149,7 @@ impl Reading {
     }
 
     /// What was read, and what could not be: a part is in one of the two.
-    pub fn finish(self) -> (BTreeMap<Arc<str>, Part>, BTreeMap<String, String>) {
+    pub fn finish(self) -> Read {
         let unreadable = self
             .unreadable
             .into_inner()
@@ -137,12 +158,23 @@ impl Reading {
             .sums
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let parts = sums
-            .into_iter()
-            .filter(|(name, _)| !unreadable.contains_key(name))
-            .map(|(name, sums)| (name.into(), sums.part()))
-            .collect();
-        (parts, unreadable)
+        let (mut parts, mut derived) = (BTreeMap::new(), BTreeMap::new());
+        for (name, sums) in sums {
+            if unreadable.contains_key(&name) {
+                continue;
+            }
+            let own = if self.derived.contains(&name) {
+                &mut derived
+            } else {
+                &mut parts
+            };
+            own.insert(name.into(), sums.part());
+        }
+        Read {
+            parts,
+            derived,
+            unreadable,
+        }
     }
 }
 
@@ -214,6 +246,17 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and c.relpersistence <> 't' and c.oid >= 16384
   and (c.oid not in (select objid from pg_depend where deptype = 'e' and classid = 'pg_class'::regclass)
     or c.oid in (select unnest(extconfig) from pg_extension))
+order by pg_table_size(c.oid) desc, 1";
+
+/// The same of every materialized view that is populated.
+const VIEWS: &str = "
+select format('%I.%I', n.nspname, c.relname),
+  coalesce((select string_agg(format('%I', a.attname), ', ' order by a.attname collate \"C\")
+    from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), ''),
+  pg_relation_size(c.oid) / current_setting('block_size')::bigint
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'm' and c.relispopulated and c.oid >= 16384
+  and c.oid not in (select objid from pg_depend where deptype = 'e' and classid = 'pg_class'::regclass)
 order by pg_table_size(c.oid) desc, 1";
 
 /// Large objects as texts: one for each page that holds anything, without the zeros at its end (a hole that

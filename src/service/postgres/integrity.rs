@@ -2,10 +2,11 @@
 //! every index checked against its table.
 //!
 //! Pages are read by pg_prewarm into shared buffers, which holds each to its checksum. Tables and B-trees are checked by
-//! amcheck (`heapallindexed`); an index of another kind is asked with values of its own table, and a sequential scan must
-//! answer the same. Both extensions come with the server, and are put into a transaction that is rolled back. What the
-//! server refuses is noted; what could not be looked at is noted apart, as it is not known to be sound. Not here: what the
-//! rows hold (see [`super::content`]).
+//! amcheck (`heapallindexed`), and a unique B-tree that is sound is searched for keys that it holds twice; an index of another
+//! kind is asked for what its own table holds ([`questions`]). Both extensions come with the server, and are put into a
+//! transaction that is rolled back. A database that lets nobody in, as template0, is opened for the while. What the server
+//! refuses is noted; what could not be looked at is noted apart, as it is not known to be sound. Not here: what the rows hold
+//! (see [`super::content`]).
 
 use std::collections::BTreeMap;
 
@@ -15,46 +16,70 @@ use crate::evidence::IntegrityFact;
 use crate::service::Running;
 use crate::service::postgres::session::{Row, Session, identifier, literal};
 
-/// How many values of a table an index is asked with.
-const VALUES: u32 = 50;
+mod questions;
 
-/// Everything with storage, the table that an index is of, and the index's kind.
+/// Everything with storage, an index's kind, whether it is in use, and of a unique one the statement that counts the keys that
+/// are there more than once: by its own expressions, collations, predicate and notion of NULL. Where it compares by another
+/// operator than its type does, there is no such statement, and an empty text.
 const RELATIONS: &str = "
-select c.oid, c.oid::regclass::text, c.relkind, coalesce(a.amname, ''), coalesce(i.indexrelid is null or (i.indisvalid and i.indisready), false)
+select c.oid, c.oid::regclass::text, c.relkind, coalesce(a.amname, ''), coalesce(i.indexrelid is null or (i.indisvalid and i.indisready), false),
+  case when i.indisunique then case when k.comparable
+    then format('select count(*) from (select from only %s where (%s)%s group by %s having count(*) > 1) twice', i.indrelid::regclass,
+      coalesce(pg_get_expr(i.indpred, i.indrelid, true), 'true'),
+      case when to_jsonb(i) ->> 'indnullsnotdistinct' = 'true' then '' else k.known end, k.keys)
+    else '' end end
 from pg_class c left join pg_am a on a.oid = c.relam left join pg_index i on i.indexrelid = c.oid
+left join lateral (
+  select string_agg(key || case when l.oid is null then '' else format(' collate %I.%I', s.nspname, l.collname) end, ', ' order by n) as keys,
+    string_agg(format(' and %s is distinct from null', key), '' order by n) as known,
+    bool_and(exists (select from pg_opclass o join pg_amop p on p.amopfamily = o.opcfamily and p.amopstrategy = 3
+        and p.amoplefttype = o.opcintype and p.amoprighttype = o.opcintype
+      join pg_opclass d on d.opcmethod = o.opcmethod and d.opcintype = o.opcintype and d.opcdefault
+      join pg_amop q on q.amopfamily = d.opcfamily and q.amopstrategy = 3 and q.amopopr = p.amopopr
+      where o.oid = i.indclass[n - 1])) as comparable
+  from (select n, pg_get_indexdef(i.indexrelid, n, true) as key from generate_series(1, i.indnkeyatts::integer) n) k
+  left join pg_collation l on l.oid = i.indcollation[n - 1] left join pg_namespace s on s.oid = l.collnamespace
+) k on i.indisunique
 where c.relkind in ('r', 'm', 't', 'i', 'S') and c.relpersistence <> 't' and pg_relation_filenode(c.oid) is not null
 order by c.oid";
 
-/// What ties the server, as it runs now, to others.
-const TIES: &str = "
-select 'archive_mode is ' || current_setting('archive_mode') where current_setting('archive_mode') <> 'off'
-union all select 'it follows a primary: ' || status from pg_stat_wal_receiver
-union all select 'it sends WAL to ' || application_name from pg_stat_replication
-union all select 'a subscription is at work: ' || subname from pg_stat_subscription where pid is not null
-union all select 'a replication slot holds WAL: ' || slot_name from pg_replication_slots
-union all select 'it preloads ' || current_setting('shared_preload_libraries')
-  where current_setting('shared_preload_libraries') ~ 'pg_cron|pg_partman_bgw'";
+/// Every database that can be connected to, or could be if it were let, and whether it is.
+const DATABASES: &str =
+    "select datname, datallowconn from pg_database where datconnlimit <> -2 order by datname";
 
-/// Reads and checks every database of a server, and asks what ties it to others.
+/// Reads and checks every database of a server.
 pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFact> {
     let session = Session::open(ctx, server, "template1").await?;
-    let databases = session
-        .rows(
-            ctx,
-            "select datname from pg_database where datallowconn order by datname",
-        )
-        .await?;
+    let databases = session.rows(ctx, DATABASES).await?;
     let checksums = session.value(ctx, "show data_checksums").await?;
-    let ties = session.rows(ctx, TIES).await?;
-    drop(session);
     let mut fact = IntegrityFact {
         checksums: checksums.as_deref() == Some("on"),
-        ties: ties.into_iter().flatten().flatten().collect(),
         ..IntegrityFact::default()
     };
-    for database in databases.into_iter().flatten().flatten() {
+    for row in databases {
+        let [Some(database), Some(open)] = row.as_slice() else {
+            return Err(Error::defect(
+                "the list of databases has an unexpected shape",
+            ));
+        };
         ctx.go_on()?;
-        one(ctx, server, &database, &mut fact).await?;
+        let let_in = |truth: bool| {
+            format!(
+                "alter database {} with allow_connections {truth}",
+                identifier(database)
+            )
+        };
+        let closed = open == "f";
+        if closed && let Err(complaint) = session.ask(ctx, &let_in(true)).await? {
+            let why = format!("it lets nobody in: {}", complaint.words);
+            fact.unable.insert(database.clone(), why);
+            continue;
+        }
+        let looked_at = one(ctx, server, database, &mut fact).await;
+        if closed {
+            session.run(ctx, &let_in(false)).await?;
+        }
+        looked_at?;
         fact.databases += 1;
     }
     Ok(fact)
@@ -66,6 +91,8 @@ struct Relation {
     kind: String,
     method: String,
     valid: bool,
+    /// Of a unique index, what counts the keys that are there more than once.
+    duplicates: Option<String>,
 }
 
 async fn one(
@@ -76,6 +103,10 @@ async fn one(
 ) -> Result<()> {
     let session = Session::open(ctx, server, database).await?;
     session.run(ctx, "begin").await?;
+    // What reads everything once is neither worth compiling nor to be sorted on disk.
+    session
+        .run(ctx, "set local jit = off; set local work_mem = '64MB'")
+        .await?;
     let mut there = BTreeMap::new();
     for extension in ["pg_prewarm", "amcheck"] {
         let create = format!("create extension if not exists {extension} with schema pg_catalog");
@@ -135,7 +166,7 @@ async fn place(
 }
 
 fn relation(row: &Row) -> Option<Relation> {
-    let [oid, name, kind, method, valid] = row.as_slice() else {
+    let [oid, name, kind, method, valid, duplicates] = row.as_slice() else {
         return None;
     };
     Some(Relation {
@@ -144,6 +175,7 @@ fn relation(row: &Row) -> Option<Relation> {
         kind: kind.clone()?,
         method: method.clone()?,
         valid: valid.as_deref() == Some("t"),
+        duplicates: duplicates.clone(),
     })
 }
 
@@ -173,7 +205,7 @@ async fn check(
             relation.oid
         ),
         ("i", method, _) if method != "btree" => {
-            return scan(ctx, session, relation, name, fact).await;
+            return questions::ask(ctx, session, relation, name, fact).await;
         }
         _ => return Ok(()),
     };
@@ -188,7 +220,10 @@ async fn check(
                 Some(words) => {
                     fact.damaged.insert(name.to_owned(), words);
                 }
-                None if relation.kind == "i" => fact.indexes += 1,
+                None if relation.kind == "i" => {
+                    fact.indexes += 1;
+                    look_for_duplicates(ctx, session, relation, name, fact).await?;
+                }
                 None => {}
             }
         }
@@ -199,129 +234,31 @@ async fn check(
     Ok(())
 }
 
-/// The first column of an index: its table, what is indexed and of which rows, and an operator that the index answers and
-/// whose both sides are of the indexed type.
-const QUESTION: &str = "
-select i.indrelid::regclass::text, pg_get_indexdef(i.indexrelid, 1, true), coalesce(pg_get_expr(i.indpred, i.indrelid, true), 'true'),
-  (select format('operator(%I.%s)', n.nspname, o.oprname)
-   from pg_opclass c join pg_amop s on s.amopfamily = c.opcfamily and s.amoppurpose = 's'
-     and s.amoplefttype = c.opcintype and s.amoprighttype = c.opcintype
-   join pg_operator o on o.oid = s.amopopr join pg_namespace n on n.oid = o.oprnamespace
-   where c.oid = i.indclass[0] order by o.oprname not in ('=', '@>'), s.amopstrategy limit 1),
-  quote_ident(r.relname), i.indrelid
-from pg_index i join pg_class r on r.oid = i.indexrelid where i.indexrelid = ";
-
-/// Asks an index and a sequential scan the same questions.
-async fn scan(
+/// Whether a unique B-tree holds a key twice. Its order was found to be right and no row to be missing, so that the server may
+/// read it in that order.
+async fn look_for_duplicates(
     ctx: &Context,
     session: &Session,
     relation: &Relation,
     name: &str,
     fact: &mut IntegrityFact,
 ) -> Result<()> {
-    let question = session
-        .rows(ctx, &format!("{QUESTION}{}", relation.oid))
-        .await?;
-    let row = question.into_iter().next().unwrap_or_default();
-    let [
-        Some(table),
-        Some(column),
-        Some(rows),
-        Some(operator),
-        Some(index),
-        Some(table_oid),
-    ] = row.as_slice()
-    else {
-        let why = format!(
-            "no operator of its {} index compares two of its values",
-            relation.method
-        );
-        fact.unchecked.insert(name.to_owned(), why);
+    let Some(sql) = &relation.duplicates else {
         return Ok(());
     };
-    // The planner must have no other index to take; nothing of this outlives the transaction.
-    let alone = format!(
-        "set local allow_system_table_mods = on; \
-         update pg_catalog.pg_index set indisvalid = false where indrelid = {table_oid} and indexrelid <> {}",
-        relation.oid
-    );
-    let answers = |value: &String| format!("({column}) {operator} ({value})");
-    let forced = |index_scan: &str, table_scan: &str| {
-        format!(
-            "set local enable_seqscan = {table_scan}; set local enable_indexscan = {index_scan}; \
-             set local enable_indexonlyscan = {index_scan}; set local enable_bitmapscan = {index_scan}"
-        )
-    };
-    let values = format!(
-        "select distinct quote_literal(({column})::text) || '::' || pg_typeof({column}) from (select * from only {table} where ({rows}) \
-         and ({column}) is not null limit 20000) t limit {VALUES}"
-    );
-    let work = async {
-        let values = match session.ask(ctx, &values).await? {
-            Ok(values) => values,
-            Err(complaint) => return Ok(Err(complaint)),
-        };
-        if let Err(complaint) = session.ask(ctx, &alone).await? {
-            return Ok(Err(complaint));
-        }
-        session.run(ctx, &forced("on", "off")).await?;
-        let mut asked = Vec::new();
-        for value in values.into_iter().flatten().flatten() {
-            let ask = format!(
-                "select count(*) from only {table} where ({rows}) and {}",
-                answers(&value)
-            );
-            let plan = session.rows(ctx, &format!("explain {ask}")).await?;
-            let plan: String = plan.into_iter().flatten().flatten().collect();
-            if !plan.contains(index.trim_matches('"')) {
-                break;
+    if sql.is_empty() {
+        let why = "it was not searched for duplicates: it compares otherwise than its type does";
+        fact.unchecked.insert(name.to_owned(), why.to_owned());
+        return Ok(());
+    }
+    match session.attempt(ctx, sql).await? {
+        Ok(rows) => match number(&rows) {
+            0 => {}
+            keys => {
+                let words = format!("it is unique, and holds duplicates: of {keys} keys");
+                fact.damaged.insert(name.to_owned(), words);
             }
-            match session.ask(ctx, &ask).await? {
-                Ok(rows) => asked.push((value, number(&rows))),
-                Err(complaint) => return Ok(Err(complaint)),
-            }
-        }
-        if asked.is_empty() {
-            return Ok(Ok((false, None)));
-        }
-        // The table is read once for all values: it may be large.
-        let counts = asked.iter().map(|(value, _)| answers(value));
-        let counts = counts.map(|answers| format!("count(*) filter (where {answers})"));
-        let counts = counts.collect::<Vec<_>>().join(", ");
-        session.run(ctx, &forced("off", "on")).await?;
-        let read = format!("select {counts} from only {table} where ({rows})");
-        let there = match session.ask(ctx, &read).await? {
-            Ok(rows) => rows.into_iter().next().unwrap_or_default(),
-            Err(complaint) => return Ok(Err(complaint)),
-        };
-        for ((_, found), there) in asked.iter().zip(&there) {
-            let there = there.as_ref().and_then(|count| count.parse().ok());
-            if there != Some(*found) {
-                let there = there.unwrap_or(0);
-                let words = format!("it finds {found} rows where the table has {there}");
-                return Ok(Ok((true, Some(words))));
-            }
-        }
-        Ok::<_, Error>(Ok((true, None)))
-    };
-    let scanning = format!("savepoint {}", identifier("scan"));
-    session.run(ctx, &scanning).await?;
-    let found = work.await;
-    session
-        .run(
-            ctx,
-            "rollback to savepoint \"scan\"; release savepoint \"scan\"",
-        )
-        .await?;
-    match found? {
-        Ok((_, Some(words))) => {
-            fact.damaged.insert(name.to_owned(), words);
-        }
-        Ok((true, None)) => fact.indexes += 1,
-        Ok((false, None)) => {
-            let why = "its table is empty, or the server answers no question of ours by it";
-            fact.unchecked.insert(name.to_owned(), why.to_owned());
-        }
+        },
         Err(complaint) => {
             fact.damaged.insert(name.to_owned(), complaint.words);
         }

@@ -14,7 +14,7 @@ use tokio_util::io::StreamReader;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::evidence::{Observation, SmokeFact};
+use crate::evidence::{Observation, SmokeFact, TiesFact};
 use crate::process::quoted;
 use crate::service::postgres::content::Reading;
 use crate::service::postgres::script::Origins;
@@ -32,11 +32,17 @@ pub mod script;
 pub mod sequences;
 pub mod session;
 pub mod smoke;
+pub mod ties;
 
 /// How long a server may take to come back after a crash of one of its processes, and a database to be let go of.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Which cluster this is, and which of its databases: a copy of the files has all three, a restored dump has not.
+const IDENTITY: &str =
+    "select format('cluster %s, database %I (%s)', c.system_identifier, d.datname, d.oid)
+from pg_control_system() c, pg_database d where d.datname = current_database()";
 
 /// One database of a server.
 pub struct PostgresService {
@@ -341,10 +347,7 @@ commit"
             found.ledger = content::ledger(ctx, &first).await?;
             found.nonce = content::mark(ctx, &first, "nonce").await?;
             found.canary = content::mark(ctx, &first, "canary").await?;
-            found.identity = first
-                .value(ctx, "select system_identifier from pg_control_system()")
-                .await?
-                .unwrap_or_default();
+            found.identity = first.value(ctx, IDENTITY).await?.unwrap_or_default();
             let bytes = first
                 .value(ctx, "select pg_database_size(current_database())")
                 .await?;
@@ -357,9 +360,9 @@ commit"
         let (found, rows) = tokio::join!(definitions, self.read_on(ctx, &reading, second));
         let mut found = found?;
         rows?;
-        let (parts, refused) = reading.finish();
-        found.parts = parts;
-        found.unreadable.extend(refused);
+        let read = reading.finish();
+        (found.parts, found.derived) = (read.parts, read.derived);
+        found.unreadable.extend(read.unreadable);
         found.taken_at = SystemClock.now();
         Ok(found)
     }
@@ -389,6 +392,11 @@ commit"
             }
         }
         Ok(facts)
+    }
+
+    async fn ties(&self, ctx: &Context, alone: bool) -> Result<Option<TiesFact>> {
+        let only = (!alone).then_some(self.database.as_str());
+        ties::ask(ctx, &*self.server, only).await.map(Some)
     }
 
     async fn symptom(&self, ctx: &Context) -> Option<String> {

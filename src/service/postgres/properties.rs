@@ -1,5 +1,5 @@
 //! What belongs to a database as a whole, as a psql script: owner, grants, settings (also those of roles in it), connection
-//! limit, comment, security labels. `pg_dump` keeps these only for a restore that creates the database under its old
+//! limit, whether it is a template, comment, security labels. `pg_dump` keeps these only for a restore that creates the database under its old
 //! name; here they name the database that psql is connected to, so that they can be put on one restored beside it.
 //!
 //! Not here: encoding and locale, which only a new database can be given.
@@ -55,6 +55,8 @@ select s from (
     case when g.is_grantable then ' WITH GRANT OPTION' end)
   from (select distinct g.grantee, g.privilege_type, g.is_grantable from here, aclexplode(datacl) g) g
   group by g.grantee, g.is_grantable
+  union all
+  select 8, 'ALTER DATABASE :"DBNAME" IS_TEMPLATE true' from here where datistemplate
   union all
   select 7, format('ALTER %s SET %s TO %s',
     case c.setrole when 0 then 'DATABASE :"DBNAME"' else format('ROLE %I IN DATABASE :"DBNAME"', pg_get_userbyid(c.setrole)) end,

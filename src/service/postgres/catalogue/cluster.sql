@@ -37,6 +37,26 @@ from pg_db_role_setting s cross join lateral unnest(s.setconfig) c
 where s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
 
 union all
+-- Where on a disk it is, is the machine's.
+select 'tablespace', quote_ident(t.spcname),
+  concat_ws('; ', 'owner ' || quote_ident(pg_get_userbyid(t.spcowner)),
+    'granted ' || (select string_agg(concat_ws(' ', case g.grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(g.grantee)) end,
+      g.privilege_type, case when g.is_grantable then 'grantable' end), ', ' order by pg_get_userbyid(g.grantee) collate "C")
+      from aclexplode(t.spcacl) g where g.grantee <> t.spcowner),
+    'with ' || (select string_agg(o, ', ' order by o collate "C") from unnest(t.spcoptions) o)),
+  false
+from pg_tablespace t where t.oid >= 16384
+
+union all
+select 'comment tablespace', quote_ident(t.spcname), d.description, false
+from pg_shdescription d join pg_tablespace t on t.oid = d.objoid where d.classoid = 'pg_tablespace'::regclass and t.oid >= 16384
+
+union all
+select 'placement', 'database', quote_ident(t.spcname), false
+from pg_database d join pg_tablespace t on t.oid = d.dattablespace
+where d.datname = current_database() and t.spcname <> 'pg_default'
+
+union all
 select 'comment role', quote_ident(r.rolname), d.description, false
 from pg_shdescription d join pg_roles r on r.oid = d.objoid where d.classoid = 'pg_authid'::regclass
 
@@ -61,7 +81,8 @@ from pg_database d cross join lateral (values
   ('locale provider', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c')),
   ('locale', coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale')),
   ('locale rules', to_jsonb(d) ->> 'daticurules'),
-  ('connection limit', d.datconnlimit::text)) p (name, value)
+  ('connection limit', d.datconnlimit::text),
+  ('is a template', nullif(d.datistemplate, false)::text)) p (name, value)
 where d.datname = current_database() and p.value is not null
 
 union all

@@ -23,7 +23,8 @@ select case r.relkind when 'f' then 'foreign-table' else 'table' end, r.name,
     'inherits ' || (select string_agg(p.inhparent::regclass::text, ', ' order by p.inhseqno) from pg_inherits p
       where p.inhrelid = r.oid and not r.relispartition),
     'replica identity ' || case r.relreplident when 'n' then 'nothing' when 'f' then 'full' when 'i' then 'index' end,
-    'server ' || (select format('%I options %s', s.srvname, t.ftoptions::text)
+    'server ' || (select format('%I options %s', s.srvname,
+        (select string_agg(o, ', ' order by o collate "C") from unnest(t.ftoptions) o))
       from pg_foreign_table t join pg_foreign_server s on s.oid = t.ftserver where t.ftrelid = r.oid)),
   true
 from relation r where r.relkind in ('r', 'p', 'f')
@@ -52,7 +53,8 @@ select 'column', format('%s.%I', r.name, a.attname),
     case a.attgenerated when '' then 'default ' else 'generated (' || a.attgenerated::text || ') as ' end || pg_get_expr(d.adbin, d.adrelid),
     case when a.attstorage <> t.typstorage then 'storage ' || a.attstorage::text end,
     'compression ' || nullif(a.attcompression::text, ''),
-    'options ' || a.attfdwoptions::text),
+    'options ' || (select string_agg(o, ', ' order by o collate "C") from unnest(a.attfdwoptions) o),
+    case when not a.attislocal then 'inherited' end),
   true
 from relation r
 join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
@@ -70,14 +72,18 @@ group by r.name
 
 union all
 -- Foreign keys that a partition has from its parent follow the parent's, under names that are chosen anew.
-select 'constraint', format('%s.%I', r.name, k.conname), pg_get_constraintdef(k.oid), true
+select 'constraint', format('%s.%I', r.name, k.conname),
+  concat_ws('; ', pg_get_constraintdef(k.oid), case when not k.conislocal then 'inherited' end), true
 from relation r join pg_constraint k on k.conrelid = r.oid
 where k.contype in ('c', 'p', 'u', 'x', 'f') and not (k.contype = 'f' and k.conparentid <> 0)
 
 union all
+-- Its storage parameters are told apart, as they are printed (get_reloptions in ruleutils.c).
 select 'index', r.name,
   concat_ws('; ',
-    pg_get_indexdef(i.indexrelid),
+    replace(pg_get_indexdef(i.indexrelid), coalesce((select format(' WITH (%s)', string_agg(format('%I=%s', split_part(o, '=', 1),
+        case when quote_ident(v) = v then v else quote_literal(v) end), ', ' order by n))
+      from unnest(r.reloptions) with ordinality u (o, n) cross join lateral substr(o, strpos(o, '=') + 1) v), ' WITH ()'), ''),
     case when not i.indisvalid then 'invalid' end,
     case when not i.indisready or not i.indislive then 'not ready' end,
     case when i.indisclustered then 'clustered on' end,
@@ -139,14 +145,19 @@ where s.stxrelid in (select oid from relation)
 
 union all
 -- What tunes, and changes no meaning.
-select 'option ' || case r.relkind when 'm' then 'materialized-view' else 'table' end, r.name,
+select 'option ' || case when r.relkind = 'm' then 'materialized-view' when r.relkind in ('i', 'I') then 'index' else 'table' end, r.name,
   concat_ws('; ',
     (select string_agg(o, ', ' order by o) from unnest(r.reloptions) o),
     'toast ' || (select string_agg(o, ', ' order by o) from pg_class t, unnest(t.reloptions) o where t.oid = r.reltoastrelid)),
   false
 from relation r
-where r.relkind in ('r', 'p', 'm')
+where r.relkind in ('r', 'p', 'm', 'i', 'I')
   and (r.reloptions is not null or exists (select from pg_class t where t.oid = r.reltoastrelid and t.reloptions is not null))
+
+union all
+select 'placement', case r.relkind when 'm' then 'materialized-view ' when 'i' then 'index ' when 'I' then 'index ' else 'table ' end || r.name,
+  quote_ident(t.spcname), false
+from relation r join pg_tablespace t on t.oid = r.reltablespace
 
 union all
 -- 15.20 marks every column with a pg_attver of its own, which pg_dump leaves out: the server's business, nobody's option.

@@ -52,7 +52,8 @@ select 'base-type', t.name,
     t.typalign, t.typstorage, format_type(nullif(t.typelem, 0), null), t.typdefault, t.typcollation <> 0,
     nullif(t.typinput, 0)::regprocedure, nullif(t.typoutput, 0)::regprocedure,
     nullif(t.typreceive, 0)::regprocedure, nullif(t.typsend, 0)::regprocedure,
-    nullif(t.typmodin, 0)::regprocedure, nullif(t.typmodout, 0)::regprocedure, nullif(t.typanalyze, 0)::regprocedure),
+    nullif(t.typmodin, 0)::regprocedure, nullif(t.typmodout, 0)::regprocedure, nullif(t.typanalyze, 0)::regprocedure,
+    'subscript ' || nullif(t.typsubscript, 0)::regprocedure),
   false
 from type t where t.typtype in ('b', 'p') and not (t.typcategory = 'A' and t.typelem <> 0)
 
@@ -107,7 +108,9 @@ where o.oid >= 16384 and o.oprcode <> 0 and ('pg_operator'::regclass::oid, o.oid
 union all
 select 'operator-family', format('%I.%I using %I', n.nspname, f.opfname, m.amname),
   concat_ws('; ',
-    (select string_agg(format('%s %s %s', a.amopstrategy, a.amopopr::regoperator, a.amoppurpose), ', '
+    (select string_agg(concat_ws(' ', a.amopstrategy, a.amopopr::regoperator, a.amoppurpose::text,
+        'by ' || (select format('%I.%I', sn.nspname, sf.opfname) from pg_opfamily sf join pg_namespace sn on sn.oid = sf.opfnamespace
+          where sf.oid = a.amopsortfamily)), ', '
       order by format_type(a.amoplefttype, null) collate "C", format_type(a.amoprighttype, null) collate "C", a.amopstrategy)
       from pg_amop a where a.amopfamily = f.oid),
     (select string_agg(format('%s %s', a.amprocnum, a.amproc::regprocedure), ', '
@@ -204,23 +207,23 @@ where t.oid >= 16384 and ('pg_transform'::regclass::oid, t.oid) not in (select c
 union all
 select 'foreign-data-wrapper', format('%I', w.fdwname),
   concat_ws(' ', nullif(w.fdwhandler, 0)::regprocedure, nullif(w.fdwvalidator, 0)::regprocedure,
-    (select string_agg(o, ', ' order by o) from unnest(w.fdwoptions) o)),
+    'options ' || (select string_agg(o.told, ', ' order by o.told collate "C") from unnest(w.fdwoptions) v cross join lateral (select split_part(v, '=', 1) || ' ' || hashtextextended(substr(v, strpos(v, '=') + 1), SALT) as told) o)),
   false
 from pg_foreign_data_wrapper w
 where w.oid >= 16384 and ('pg_foreign_data_wrapper'::regclass::oid, w.oid) not in (select classid, objid from member)
 
 union all
--- Options may hold passwords: their names are enough here.
+-- Options may hold passwords: their values are told by a hash that says nothing outside of this run.
 select 'foreign-server', format('%I', s.srvname),
   concat_ws(' ', format('wrapper %I', w.fdwname), 'type ' || s.srvtype, 'version ' || s.srvversion,
-    'options ' || (select string_agg(split_part(o, '=', 1), ', ' order by o) from unnest(s.srvoptions) o)),
+    'options ' || (select string_agg(o.told, ', ' order by o.told collate "C") from unnest(s.srvoptions) v cross join lateral (select split_part(v, '=', 1) || ' ' || hashtextextended(substr(v, strpos(v, '=') + 1), SALT) as told) o)),
   false
 from pg_foreign_server s join pg_foreign_data_wrapper w on w.oid = s.srvfdw
 where s.oid >= 16384 and ('pg_foreign_server'::regclass::oid, s.oid) not in (select classid, objid from member)
 
 union all
 select 'user-mapping', format('for %s server %I', case u.umuser when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(u.umuser)) end, u.srvname),
-  concat_ws(' ', 'options ' || (select string_agg(split_part(o, '=', 1), ', ' order by o) from unnest(u.umoptions) o)), false
+  concat_ws(' ', 'options ' || (select string_agg(o.told, ', ' order by o.told collate "C") from unnest(u.umoptions) v cross join lateral (select split_part(v, '=', 1) || ' ' || hashtextextended(substr(v, strpos(v, '=') + 1), SALT) as told) o)), false
 from pg_user_mappings u
 
 union all
@@ -237,6 +240,22 @@ select 'publication-table', format('%I: %s', p.pubname, r.prrelid::regclass), 't
 from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
 
 union all
+-- Columns that came and went are read by name, and told where they are not what they are by default. Where it is from may hold a password.
 select 'subscription', format('%I', s.subname),
-  concat_ws(' ', 'to ' || (select string_agg(quote_ident(p), ', ' order by p) from unnest(s.subpublications) p)), false
+  concat_ws(' ', 'to ' || (select string_agg(quote_ident(p), ', ' order by p collate "C") from unnest(s.subpublications) p),
+    'from ' || hashtextextended(s.subconninfo, SALT), 'slot ' || quote_ident(s.subslotname), 'commit ' || s.subsynccommit,
+    case when s.subbinary then 'binary' end,
+    case to_jsonb(s) ->> 'substream' when 'true' then 'streaming' when 't' then 'streaming' when 'p' then 'streaming parallel' end,
+    case when to_jsonb(s) ->> 'subtwophasestate' <> 'd' then 'two-phase' end,
+    case when to_jsonb(s) ->> 'subdisableonerr' = 'true' then 'disabled on error' end,
+    case when to_jsonb(s) ->> 'subpasswordrequired' = 'false' then 'password not required' end,
+    case when to_jsonb(s) ->> 'subrunasowner' = 'true' then 'as owner' end,
+    case when to_jsonb(s) ->> 'subfailover' = 'true' then 'failover' end,
+    'origin ' || nullif(to_jsonb(s) ->> 'suborigin', 'any')),
+  false
+from pg_subscription s where s.subdbid = (select oid from pg_database where datname = current_database())
+
+union all
+-- No dump brings it back at work.
+select 'subscription-enabled', format('%I', s.subname), s.subenabled::text, false
 from pg_subscription s where s.subdbid = (select oid from pg_database where datname = current_database())

@@ -1,0 +1,341 @@
+//! Indexes of kinds that amcheck does not know, asked for what their own table holds: a row that an index misses is not found
+//! by it.
+//!
+//! Of every key column, each value is looked for through the index, and must be found as often as it is in the table; of a BRIN
+//! index that keeps minima and maxima, those of every range of pages, which are all that matters. What an index answers by
+//! going through all of its entries is counted as well. A table of very many values is looked through for a while only, what
+//! lies last in it first; that is said, unless the entries were counted one by one.
+
+use crate::clock::Stopwatch;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::evidence::IntegrityFact;
+use crate::service::postgres::session::{Complaint, Row, Session};
+
+use super::{Relation, number};
+
+/// For how long the values of one column are looked for, in seconds.
+const BUDGET: f64 = 2.0;
+/// How many are looked for at first; twice as many each time.
+const FIRST: u64 = 64;
+/// In a larger table, so many rows are drawn, and their values looked for.
+const DRAWN: u64 = 1_000_000;
+/// Those of the last pages always are, before all others.
+const LAST_PAGES: u64 = 8;
+const LATE: u64 = 256;
+
+/// The key columns of an index: what is indexed; an operator of the index by which a value is found when asked for itself;
+/// the argument that is made of a value (`a`); whether it keeps minima and maxima; conditions by which it goes through all its
+/// entries, separated by line breaks; whether these are single rows. Then: its table, which rows of it, its own name, the
+/// table's oid, pages of a range, rows and pages of the table.
+const COLUMNS: &str = r"
+select k.key, coalesce(case f.opfname when 'tsvector_ops' then 'operator(pg_catalog.@@)' end,
+    (select format('operator(%I.%s)', s.nspname, o.oprname)
+      from pg_amop p join pg_operator o on o.oid = p.amopopr join pg_namespace s on s.oid = o.oprnamespace
+      where p.amopfamily = c.opcfamily and p.amoppurpose = 's' and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+        and o.oprname::text = any (k.reflexive)
+      order by array_position(k.reflexive, o.oprname::text) limit 1)),
+  case f.opfname when 'tsvector_ops'
+    then $x$(select string_agg('''' || replace(replace(l, '\', '\\'), '''', '''''') || '''', ' & ')::tsquery from unnest(tsvector_to_array(a)) l)$x$
+    else 'a' end,
+  c.opcname like '%\_minmax\_ops' and to_regprocedure(format('pg_catalog.min(%s)', format_type(c.opcintype, null))) is not null,
+  case when m.amname = 'brin' then ''
+    when pg_index_column_has_property(i.indexrelid, n, 'search_nulls')
+      then case n when 1 then format(E'%1$s is not null\n%1$s is null', k.key) else '' end
+    when m.amname <> 'gin' then ''
+    when f.opfname = 'array_ops' then k.key || $x$ operator(pg_catalog.@>) '{}'$x$
+    when f.opfname in ('jsonb_ops', 'jsonb_path_ops') then k.key || $x$ operator(pg_catalog.@>) '{}'::jsonb$x$
+    when f.opfname = 'tsvector_ops' then k.key || $x$ operator(pg_catalog.@@) '!redrill'::tsquery$x$
+    else '' end,
+  pg_index_column_has_property(i.indexrelid, n, 'search_nulls') and m.amname <> 'brin',
+  i.indrelid::regclass::text, coalesce(pg_get_expr(i.indpred, i.indrelid, true), 'true'), r.relname, i.indrelid,
+  coalesce((select substr(o, 17) from unnest(r.reloptions) o where o like 'pages_per_range=%'), '128'),
+  greatest(t.reltuples, 0)::bigint, pg_relation_size(t.oid) / current_setting('block_size')::bigint
+from pg_index i join pg_class r on r.oid = i.indexrelid join pg_class t on t.oid = i.indrelid join pg_am m on m.oid = r.relam
+cross join generate_series(1, i.indnkeyatts::integer) n
+join pg_opclass c on c.oid = i.indclass[n - 1] join pg_opfamily f on f.oid = c.opcfamily
+cross join lateral (select pg_get_indexdef(i.indexrelid, n, true) as key, array['=', '~=', '@>', '<@', '&&', '<=', '>='] as reflexive) k
+where i.indexrelid = ";
+
+struct Column {
+    key: String,
+    operator: Option<String>,
+    argument: String,
+    ranges: bool,
+    /// Conditions by which the index goes through all of its entries.
+    everything: Vec<String>,
+    /// Each of which is then a row of its own.
+    by_row: bool,
+    table: String,
+    rows: String,
+    index: String,
+    table_oid: String,
+    pages_per_range: u64,
+    estimated: u64,
+    pages: u64,
+}
+
+fn column(row: &Row) -> Option<Column> {
+    let [
+        key,
+        operator,
+        argument,
+        ranges,
+        everything,
+        by_row,
+        table,
+        rows,
+        index,
+        oid,
+        per_range,
+        estimated,
+        pages,
+    ] = row.as_slice()
+    else {
+        return None;
+    };
+    let number = |text: &Option<String>| text.as_ref()?.parse().ok();
+    Some(Column {
+        key: key.clone()?,
+        operator: operator.clone(),
+        argument: argument.clone()?,
+        ranges: ranges.as_deref() == Some("t"),
+        everything: everything.as_ref()?.lines().map(str::to_owned).collect(),
+        by_row: by_row.as_deref() == Some("t"),
+        table: table.clone()?,
+        rows: rows.clone()?,
+        index: index.clone()?,
+        table_oid: oid.clone()?,
+        pages_per_range: number(per_range)?,
+        estimated: number(estimated)?,
+        pages: number(pages)?,
+    })
+}
+
+/// What came of asking about one column.
+#[derive(Default)]
+struct Answer {
+    /// The index was asked, and the server answered by it.
+    asked: bool,
+    /// In which way it does not agree with its table.
+    differs: Option<String>,
+    /// How much of it was looked at, where that is not all.
+    sampled: Option<String>,
+}
+
+/// Asks an index of a kind that amcheck does not know about every one of its columns.
+pub(super) async fn ask(
+    ctx: &Context,
+    session: &Session,
+    relation: &Relation,
+    name: &str,
+    fact: &mut IntegrityFact,
+) -> Result<()> {
+    let rows = session
+        .rows(ctx, &format!("{COLUMNS}{} order by n", relation.oid))
+        .await?;
+    let mut unasked = Vec::new();
+    let mut sampled = Vec::new();
+    for row in rows {
+        let column = column(&row)
+            .ok_or_else(|| Error::defect("the columns of an index have an unexpected shape"))?;
+        session.run(ctx, "savepoint questions").await?;
+        let answer = column.ask(ctx, session, &relation.oid).await;
+        session
+            .run(
+                ctx,
+                "rollback to savepoint questions; release savepoint questions",
+            )
+            .await?;
+        let answer = match answer? {
+            Ok(answer) => answer,
+            Err(complaint) => {
+                fact.damaged.insert(name.to_owned(), complaint.words);
+                return Ok(());
+            }
+        };
+        if let Some(words) = answer.differs {
+            fact.damaged.insert(name.to_owned(), words);
+            return Ok(());
+        }
+        if !answer.asked {
+            unasked.push(column.key);
+        }
+        sampled.extend(answer.sampled);
+    }
+    if unasked.is_empty() {
+        fact.indexes += 1;
+    } else {
+        let why = format!(
+            "{}: the table is empty, or the server answers no question of ours by this {} index",
+            unasked.join(", "),
+            relation.method
+        );
+        fact.unchecked.insert(name.to_owned(), why);
+    }
+    if !sampled.is_empty() {
+        fact.sampled.insert(name.to_owned(), sampled.join("; "));
+    }
+    Ok(())
+}
+
+type Answered<T> = Result<std::result::Result<T, Complaint>>;
+
+/// Gives back what the server complains of.
+macro_rules! answered {
+    ($asked:expr) => {
+        match $asked.await? {
+            Ok(rows) => rows,
+            Err(complaint) => return Ok(Err(complaint)),
+        }
+    };
+}
+
+/// By which paths the server may go.
+fn forced(index_scan: &str, table_scan: &str) -> String {
+    format!(
+        "set local enable_seqscan = {table_scan}; set local enable_tidscan = {table_scan}; set local enable_indexscan = {index_scan}; \
+         set local enable_indexonlyscan = {index_scan}; set local enable_bitmapscan = {index_scan}"
+    )
+}
+
+impl Column {
+    async fn ask(&self, ctx: &Context, session: &Session, index: &str) -> Answered<Answer> {
+        let mut answer = Answer::default();
+        session.run(ctx, &forced("off", "on")).await?;
+        let mut in_table = Vec::new();
+        for condition in &self.everything {
+            in_table.push(number(&answered!(session.ask(ctx, &self.count(condition)))));
+        }
+        let mut values = 0;
+        let question = self.question();
+        if let Some((_, collect)) = &question {
+            answered!(session.ask(ctx, collect));
+            let count = "select count(*) from pg_temp.redrill_values";
+            values = number(&answered!(session.ask(ctx, count)));
+        }
+        // The planner must have no other index to take; nothing of this outlives the savepoint.
+        let alone = format!(
+            "set local allow_system_table_mods = on; \
+             update pg_catalog.pg_index set indisvalid = false where indrelid = {} and indexrelid <> {index}",
+            self.table_oid
+        );
+        answered!(session.ask(ctx, &alone));
+        session.run(ctx, &forced("on", "off")).await?;
+        let mut counted = false;
+        for (condition, there) in self.everything.iter().zip(in_table) {
+            let count = self.count(condition);
+            if !self.is_used(ctx, session, &count).await? {
+                continue;
+            }
+            (answer.asked, counted) = (true, true);
+            let found = number(&answered!(session.ask(ctx, &count)));
+            if found != there {
+                answer.differs = Some(format!("it finds {found} rows where the table has {there}"));
+                return Ok(Ok(answer));
+            }
+        }
+        let Some((missed, _)) = question else {
+            return Ok(Ok(answer));
+        };
+        let (mut done, mut step) = (0, FIRST);
+        let watch = Stopwatch::start();
+        while done < values && (done == 0 || watch.seconds() < BUDGET) {
+            let ask = format!(
+                "select count(*) filter (where {missed}) from pg_temp.redrill_values v where i > {done} and i <= {}",
+                done + step
+            );
+            if done == 0 && !self.is_used(ctx, session, &ask).await? {
+                return Ok(Ok(answer));
+            }
+            answer.asked = true;
+            let wrong = number(&answered!(session.ask(ctx, &ask)));
+            let asked = step.min(values - done);
+            if wrong > 0 {
+                answer.differs = Some(format!(
+                    "of {asked} values of {}, it does not find all rows of {wrong}",
+                    self.key
+                ));
+                return Ok(Ok(answer));
+            }
+            (done, step) = (done + asked, step * 2);
+        }
+        let drawn = self.share() < 100.0 && !self.ranges;
+        if (done < values || drawn) && !(counted && self.by_row) {
+            let of = if drawn { "more than " } else { "" };
+            answer.sampled = Some(format!(
+                "{done} of {of}{values} values of {} were looked for",
+                self.key
+            ));
+        }
+        Ok(Ok(answer))
+    }
+
+    fn count(&self, condition: &str) -> String {
+        let Self { table, rows, .. } = self;
+        format!("select count(*) from only {table} where ({rows}) and {condition}")
+    }
+
+    async fn is_used(&self, ctx: &Context, session: &Session, sql: &str) -> Result<bool> {
+        let plan = session.rows(ctx, &format!("explain {sql}")).await?;
+        let plan: String = plan.into_iter().flatten().flatten().collect();
+        Ok(plan.contains(&self.index))
+    }
+
+    /// How much of the table is drawn from, in percent.
+    fn share(&self) -> f64 {
+        if self.estimated <= DRAWN {
+            return 100.0;
+        }
+        100.0 * DRAWN as f64 / self.estimated as f64
+    }
+
+    /// The condition under which a value (`v`) is not found as it should be, and the statement that collects the values.
+    fn question(&self) -> Option<(String, String)> {
+        let Self {
+            key, table, rows, ..
+        } = self;
+        let operator = self.operator.as_ref()?;
+        let found = format!("from only {table} where ({rows}) and {key} {operator} v.a");
+        if self.ranges {
+            let (pages, per_range) = (self.pages, self.pages_per_range);
+            let within = |r: &str| {
+                format!(
+                    "ctid >= format('(%s,0)', {r})::tid and ctid < format('(%s,0)', {r} + {per_range})::tid"
+                )
+            };
+            let collect = format!(
+                "create temp table redrill_values on commit drop as select row_number() over (order by r desc) as i, r, a \
+                 from generate_series(0, {pages} - 1, {per_range}) r cross join lateral (select min({key}) as low, max({key}) as high \
+                 from only {table} where ({rows}) and {}) e cross join lateral (values (low), (high)) v (a) where a is not null; \
+                 analyze redrill_values",
+                within("r")
+            );
+            return Some((
+                format!("not exists (select {found} and {})", within("v.r")),
+                collect,
+            ));
+        }
+        let (share, from) = (self.share(), self.pages.saturating_sub(LAST_PAGES));
+        let sample = if share < 100.0 {
+            format!("tablesample system ({share}) repeatable (1)")
+        } else {
+            String::new()
+        };
+        let values = format!("select ({key})::text as k, {key} as a, ctid from only {table}");
+        let known = format!("where ({rows}) and {key} is not null");
+        let argument = &self.argument;
+        let collect = format!(
+            "create temp table redrill_values on commit drop as \
+             with candidate as (select distinct on (k) k, a, ctid as last from ({values} {sample} {known} \
+               union all {values} {known} and ctid >= '({from},0)') c order by k, ctid desc), \
+             counted as (select r.k, count(*) as n from ({values} {known}) r where r.k in (select k from candidate) group by r.k) \
+             select k, n, a, row_number() over (order by least(late, {LATE}), hashtextextended(k, 0)) as i \
+             from (select k, n, {argument} as a, row_number() over (order by last desc) as late from candidate join counted using (k)) v \
+             where a is not null; \
+             analyze redrill_values"
+        );
+        let missed = format!("n <> (select count(*) {found} and ({key})::text = v.k)");
+        Some((missed, collect))
+    }
+}
