@@ -11,7 +11,7 @@ use crate::origin;
 use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
 use crate::suite::policy::Due;
-use crate::suite::{Catch, Check, Engine, Fault, Scenario, StrikeTime, Suite};
+use crate::suite::{Catch, Engine, Fault, Scenario, StrikeTime, Suite};
 
 use super::format::*;
 
