@@ -11,7 +11,7 @@ use crate::origin;
 use crate::outcome::{self, DrillResult, Outcome, RpoFigure, RtoFigure, ThroughputFigure};
 use crate::plan;
 use crate::suite::policy::Due;
-use crate::suite::{Catch, Check, Engine, Fault, Scenario, StrikeTime, Suite};
+use crate::suite::{Catch, Engine, Fault, Scenario, StrikeTime, Suite};
 
 use super::format::*;
 
@@ -282,7 +282,7 @@ fn kind(kind: &plan::DrillKind) -> (DrillKind, Option<String>) {
         }
         plan::DrillKind::Verify { scenario, .. } => (DrillKind::Verify, Some(scenario.clone())),
         plan::DrillKind::Release { scenario } => (DrillKind::Release, Some(scenario.clone())),
-        plan::DrillKind::Retention => (DrillKind::Retention, None),
+        plan::DrillKind::Retention { .. } => (DrillKind::Retention, None),
         plan::DrillKind::Detection {
             scenario, fault, ..
         } => (
