@@ -330,8 +330,10 @@ pub struct RecoveryFact {
 pub struct SkippedFact {
     /// Its backup.
     pub backup: String,
-    /// The artifact.
-    pub artifact: String,
+    /// The artifact; `None` where its repository did not say what it has.
+    pub artifact: Option<String>,
+    /// The repository that it was read from.
+    pub repository: String,
     /// Why it was of no use.
     pub why: String,
 }

@@ -548,9 +548,7 @@ async fn a_lost_or_changed_content_is_found_and_never_restored(bench: &Bench) {
 static PLAIN: BTreeMap<String, String> = BTreeMap::new();
 
 async fn pruning_keeps_what_a_later_run_shares(bench: &Bench) {
-    let keep = Keep {
-        within: Duration::from_secs(86_400),
-    };
+    let keep = Keep::within(Duration::from_secs(86_400));
     bench.fill(0.01).await;
     bench.backup(0).await;
     bench.delete(&["a", "a/b"]).await;

@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         bad_days::another_passphrase_opens_nothing,
         bad_days::an_archiver_that_stores_nothing_is_noticed,
         bad_days::a_damaged_page_of_the_source_fails_the_backup,
+        bad_days::an_s3_server_that_dies_in_mid_replay_stops_recovery_and_nothing_is_called_lost,
         bad_days::a_target_outside_of_what_is_archived_is_refused,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);

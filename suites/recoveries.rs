@@ -170,6 +170,47 @@ create index customers_by_name on shop.customers (lower(name));";
     Ok(())
 }
 
+/// The network to the farther one is cut in the middle of the recovery, which then costs nothing but the time.
+fn a_repository_out_of_reach_is_left_for_a_nearer_one_and_that_is_said() -> Result<(), Failed> {
+    let suite = "[component.db]\nkind = \"postgres\"\nseed = \"seed.sql\"\nsettings = { wal_segment_size = \"1MB\" }
+[repository.near]
+kind = \"local\"
+[repository.far]
+kind = \"s3\"
+[backup.base]
+schedule = \"0 * * * *\"
+method = \"pg-basebackup\"
+repository = [\"near\", \"far\"]
+[scenario.s]
+strike = { fault = \"rows-deleted\" }
+restore = { target = \"before-strike\" }
+at = \"20m after base\"
+[[detection]]
+fault = \"C5\"
+caught_by = \"restore\"
+finding = \"restore-failed\"
+";
+    let (code, drilled) = drill_of(suite, SEED)?;
+    // Nothing failed because of it.
+    assert_eq!(code, Some(1), "{drilled:#}");
+    let outcomes = &drilled["detection"]["outcomes"];
+    let restore = outcomes
+        .as_array()
+        .and_then(|all| all.iter().find(|it| it["id"] == "restore"));
+    let restore = restore.ok_or_else(|| Failed::from(format!("{drilled:#}")))?;
+    assert_eq!(restore["verdict"], "passed", "{drilled:#}");
+    let said = restore.to_string();
+    for words in [
+        "repository-skipped",
+        "base in far",
+        "cannot be reached",
+        "nearer repository",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    Ok(())
+}
+
 fn a_redis_that_defines_nothing_drills_green() -> Result<(), Failed> {
     let suite = format!("[component.cache]\nkind = \"redis\"\n{LOST}");
     let (code, drilled) = drill_of(&suite, "")?;
@@ -310,6 +351,7 @@ fn main() -> ExitCode {
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         the_newest_good_base_backup_has_no_index_that_misses_rows,
+        a_repository_out_of_reach_is_left_for_a_nearer_one_and_that_is_said,
         a_redis_that_defines_nothing_drills_green,
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
     ];

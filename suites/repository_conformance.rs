@@ -409,9 +409,7 @@ async fn the_pruner_removes_what_has_expired_and_what_belongs_to_nothing(
     ctx: &Context,
     repository: &Repo,
 ) {
-    let keep = Keep {
-        within: Duration::from_secs(24 * 3600),
-    };
+    let keep = Keep::within(Duration::from_secs(24 * 3600));
     let first = committed(ctx, repository, 0, &["only-first"]).await;
     let shared = committed(ctx, repository, 1, &["in-both"]).await;
     // A run that died before its commit.
@@ -473,9 +471,7 @@ async fn the_pruner_removes_what_has_expired_and_what_belongs_to_nothing(
 }
 
 async fn the_pruner_leaves_alone_what_it_cannot_read(ctx: &Context, repository: &Repo) {
-    let keep = Keep {
-        within: Duration::from_secs(3600),
-    };
+    let keep = Keep::within(Duration::from_secs(3600));
     let good = committed(ctx, repository, 0, &[]).await;
     let cut = committed(ctx, repository, 5, &["of-the-cut-one"]).await;
     let damaged = committed(ctx, repository, 6, &[]).await;
@@ -512,9 +508,7 @@ async fn the_pruner_leaves_alone_what_it_cannot_read(ctx: &Context, repository: 
 }
 
 async fn a_week_of_hourly_artifacts_is_kept_and_the_rest_goes(ctx: &Context, repository: &Repo) {
-    let keep = Keep {
-        within: Duration::from_secs(7 * 86_400),
-    };
+    let keep = Keep::within(Duration::from_secs(7 * 86_400));
     let mut all = BTreeSet::new();
     for hour in 0..192 {
         all.insert(committed(ctx, repository, hour, &[]).await.id);

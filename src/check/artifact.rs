@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::held::held;
 use super::{Facts, unobserved};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Method};
@@ -18,8 +19,11 @@ pub(super) fn artifact(facts: &Facts<'_>) -> Outcome {
             observed += 1;
             findings.push(Finding::error(
                 "backup-failed",
-                format!("backup {name} failed: {error}"),
-                "see the log of the backup's step; a failed backup must raise an alarm where it runs",
+                format!(
+                    "backup {name} failed: {error}{}",
+                    held(facts, name, Some(backup.at))
+                ),
+                "see the log of the backup's step and take it once more: a failed one commits nothing, and must raise an alarm where it runs",
             ));
             continue;
         }

@@ -13,6 +13,7 @@ pub mod caught;
 mod comparison;
 pub mod figures;
 mod given;
+mod held;
 mod objectives;
 mod process;
 mod promise;
@@ -39,7 +40,7 @@ impl<'a> Terms<'a> {
             | DrillKind::Verify { scenario, .. }
             | DrillKind::Release { scenario }
             | DrillKind::Detection { scenario, .. } => scenario,
-            DrillKind::Retention => return None,
+            DrillKind::Retention { .. } => return None,
         };
         self.suite
             .scenarios
@@ -49,12 +50,17 @@ impl<'a> Terms<'a> {
 
     /// The backups that the drill takes.
     pub fn backups(&self) -> Vec<&'a Backup> {
-        let names = match self.scenario() {
-            Some(scenario) => &scenario.recover,
-            None => match &self.suite.retention {
+        let rehearsed = |name: &String| {
+            let mut rehearsals = self.suite.retention.iter();
+            rehearsals.find(|rehearsal| rehearsal.name == *name)
+        };
+        let names = match (&self.drill.kind, self.scenario()) {
+            (DrillKind::Retention { rehearsal }, _) => match rehearsed(rehearsal) {
                 Some(rehearsal) => &rehearsal.backups,
                 None => return Vec::new(),
             },
+            (_, Some(scenario)) => &scenario.recover,
+            (_, None) => return Vec::new(),
         };
         self.suite
             .backups

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::held::held;
 use super::{Facts, Terms, judge, unobserved};
-use crate::evidence::RecoveryFact;
+use crate::evidence::{RecoveryFact, SkippedFact};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Mode};
 
@@ -51,11 +52,25 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
         let component = &recovery.component;
         observed += 1;
         findings.extend(recovery.skipped.iter().map(|skipped| {
+            let SkippedFact {
+                backup,
+                artifact,
+                repository,
+                why,
+            } = skipped;
+            // Another copy of what was recovered: it is the repository that was left, and not the artifact.
+            if *artifact == recovery.artifact || artifact.is_none() {
+                return Finding::warning(
+                    "repository-skipped",
+                    format!("{component}: {backup} in {repository} was tried and left for a nearer repository: {why}"),
+                    "mend the copy that is there, or the way to it: until then the disaster that takes the nearer one takes all",
+                );
+            }
             Finding::warning(
                 "artifact-skipped",
                 format!(
-                    "{component}: {} {} was tried and left: {}",
-                    skipped.backup, skipped.artifact, skipped.why
+                    "{component}: {backup} {} was tried and left: {why}",
+                    artifact.as_deref().unwrap_or_default()
                 ),
                 "find out since when the backups carry this damage, and why nobody was told",
             )
@@ -87,8 +102,8 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
         if let Some(error) = &recovery.error {
             findings.push(Finding::error(
                 "restore-failed",
-                format!("{component}: {error}"),
-                "see the failed step's log; then try the artifact before this one",
+                format!("{component}: {error}{}", held(facts, &recovery.backup, None)),
+                "see the failed step's log, and recover once more: a failed recovery changes no artifact; then try the one before this one",
             ));
             continue;
         }

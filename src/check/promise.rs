@@ -278,9 +278,7 @@ mod tests {
             repositories: Vec::new(),
             method,
             schedule: String::new(),
-            keep: Keep {
-                within: std::time::Duration::ZERO,
-            },
+            keep: Keep::within(std::time::Duration::ZERO),
             encrypt: None,
             size: None,
             deadline: std::time::Duration::ZERO,

@@ -24,8 +24,8 @@ pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
             continue;
         };
         observed += fact.taken.len() as u64;
-        let within =
-            chrono::TimeDelta::from_std(spec.keep.within).unwrap_or(chrono::TimeDelta::MAX);
+        let within = chrono::TimeDelta::from_std(spec.keep.of(&fact.repository))
+            .unwrap_or(chrono::TimeDelta::MAX);
         // Stated here anew, from the suite's words and not from the pruner's code.
         let newest_good = fact
             .taken

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::held::held;
 use super::{Facts, unobserved};
-use crate::evidence::RecoveryFact;
+use crate::evidence::{RecoveryFact, ReplayFact};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::Check;
 
@@ -18,7 +19,12 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
         if let Some(error) = &archive.error {
             findings.push(Finding::error(
                 "archiving-failed",
-                format!("{} at {}: {error}", archive.backup, archive.at.to_rfc3339()),
+                format!(
+                    "{} at {}: {error}{}",
+                    archive.backup,
+                    archive.at.to_rfc3339(),
+                    held(facts, &archive.backup, Some(archive.at))
+                ),
                 "watch pg_stat_archiver where it runs: until this is mended, every commit since is in no repository",
             ));
         }
@@ -53,6 +59,14 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                 "do not go live on it: see the recovery's log for where it ended, and why",
             ));
         }
+        findings.extend(before_the_strike(facts, recovery, replay));
+        for words in &replay.abandoned {
+            findings.push(Finding::warning(
+                "timeline-abandoned",
+                format!("{component}: {words}"),
+                "a server went on there after another was promoted: what it committed is in the archive, and to be had by a recovery to that timeline alone (recovery_target_timeline), beside this one",
+            ));
+        }
         let (reached, newest) = replay.timelines;
         if reached != newest {
             findings.push(Finding::error(
@@ -79,6 +93,33 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
         }
     }
     Outcome::of(Check::Replay, observed, findings)
+}
+
+/// Told to stop just before the strike, a recovery stops no earlier: held against the moment that was noted then, and not
+/// against what was made of it on the way to the server.
+fn before_the_strike(
+    facts: &Facts<'_>,
+    recovery: &RecoveryFact,
+    replay: &ReplayFact,
+) -> Option<Finding> {
+    facts.terms.scenario()?.before_strike?;
+    let strike = facts.evidence.strike.as_ref()?;
+    let moment = strike.moments.get(&recovery.component)?;
+    if !replay.stopped_before(&moment.lsn) {
+        return None;
+    }
+    Some(Finding::error(
+        "before-the-strike",
+        format!(
+            "{}: told to stop at {}, it stopped at {}; the strike came after {}, at {}: what was committed in between is not there",
+            recovery.component,
+            replay.target,
+            replay.stopped,
+            moment.lsn,
+            moment.at.to_rfc3339()
+        ),
+        "see which moment the recovery was told: a time without its zone is read in the server's own (write +00, or Z)",
+    ))
 }
 
 /// Told to stop just before the strike, a recovery brings back nothing that came after it.

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::suite::findings::FINDINGS;
-use crate::suite::unplanted::UNPLANTED;
+use crate::suite::unplanted::{UNPLANTED, planted_by};
 use crate::suite::{Check, Fault, Strike};
 use crate::{gate, history};
 
@@ -88,9 +88,9 @@ pub(super) fn run(flags: &Flags) -> Result<Exit> {
             super::say(&format!("  not planted: {why}\n"))?;
         }
         if let Some(fault) = Fault::find(word) {
+            let suite = planted_by(fault);
             super::say(&format!(
-                "  see it caught: redrill drill detection --only 'detection/{}'\n",
-                fault.id()
+                "  see it caught: redrill drill {suite} --only '{suite}/{fault}'\n"
             ))?;
         }
     }

@@ -227,7 +227,10 @@ impl Recovery<'_, '_> {
         if let (Some(by), Some(moment)) = (self.scenario.before_strike, moment) {
             options.target = moment.by(by);
         }
-        plant::in_target(self.world.fault, &mut options).map_err(not_planted)?;
+        let mut backups = self.known.backups.iter().rev();
+        let last = backups.find(|fact| fact.component == self.component.name);
+        let backed_up = last.map(|fact| fact.window.1);
+        plant::in_target(self.world.fault, backed_up, &mut options).map_err(not_planted)?;
         Ok(options)
     }
 
@@ -243,7 +246,8 @@ impl Recovery<'_, '_> {
         if self.scenario.mode == Mode::Replace {
             fact.emergency = Some(self.emergency_backup().await?);
         }
-        let found = choose::candidates(self).await?;
+        let (found, left) = choose::candidates(self).await?;
+        fact.skipped.extend(left);
         let last = found.len().saturating_sub(1);
         for (number, candidate) in found.into_iter().enumerate() {
             let (backup, id) = (candidate.backup, candidate.reader.manifest.id.clone());
@@ -266,7 +270,8 @@ impl Recovery<'_, '_> {
             };
             fact.skipped.push(SkippedFact {
                 backup: backup.name.clone(),
-                artifact: id,
+                artifact: Some(id),
+                repository: candidate.reader.repository().name().to_owned(),
                 why: error.message(),
             });
             if let Some(target) = made {
@@ -448,10 +453,12 @@ impl Recovery<'_, '_> {
             self.restore_before(backup, target.as_ref(), fact).await?;
         }
         let watch = Stopwatch::start();
-        let fetched = pipeline
-            .fetch(&fetching, reader, target.as_ref())
-            .await
-            .doing_with(|| format!("fetch {}", reader.manifest.id))?;
+        let fetched = plant::in_the_way(
+            self.world.link(),
+            pipeline.fetch(&fetching, reader, target.as_ref()),
+        )
+        .await
+        .doing_with(|| format!("fetch {}", reader.manifest.id))?;
         fact.artifact_bytes += fetched.stored_bytes;
         *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
 

@@ -160,23 +160,24 @@ pub(super) async fn write(
     })
 }
 
-/// In a retention rehearsal, the artifact that was taken of the source earlier on the same day: hundreds of dumps of
-/// one source would only show that it can be dumped, which the other drills show.
-async fn earlier_today(
+/// In a retention rehearsal, the newest artifact that was taken of the source before, of a backup that its log continues on
+/// the same day: hundreds of dumps of one source would only show that it can be dumped, which the other drills show.
+async fn earlier(
     ctx: &Context,
     world: &World<'_>,
     backup: &Backup,
     taken: &[BackupFact],
 ) -> Result<Option<ArtifactReader>> {
     // What expires is pgBackRest's own business, and it knows of no copies.
-    if world.drill.kind != DrillKind::Retention || matches!(backup.method, Method::PgBackRest(_)) {
+    let rehearsed = matches!(world.drill.kind, DrillKind::Retention { .. });
+    if !rehearsed || matches!(backup.method, Method::PgBackRest(_)) {
         return Ok(None);
     }
+    // From which base backup on the log is kept shows in the log itself.
     let today = ctx.clock.now().date_naive();
-    let mut earlier = taken
-        .iter()
-        .filter(|fact| fact.backup == backup.name && fact.at.date_naive() == today);
-    let id = earlier.find_map(|fact| fact.artifact.as_ref());
+    let serves = |fact: &&BackupFact| !backup.method.archives() || fact.at.date_naive() == today;
+    let own = taken.iter().rev().filter(|fact| fact.backup == backup.name);
+    let id = own.filter(serves).find_map(|fact| fact.artifact.as_ref());
     match id {
         Some(id) => reader_of(ctx, world, backup, id).await.map(Some),
         None => Ok(None),
@@ -287,7 +288,7 @@ async fn run(
         let (server, database) = (source.server(), source.database());
         plant::in_source_of_backup(&ctx, world.fault, server.as_ref(), database).await?;
     }
-    if let Some(earlier) = earlier_today(ctx, world, backup, taken).await? {
+    if let Some(earlier) = earlier(ctx, world, backup, taken).await? {
         let content = Content::Again(source.as_ref(), &earlier);
         return backup::take(ctx, world, backup, content, high_water, look).await;
     }

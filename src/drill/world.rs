@@ -11,6 +11,7 @@ use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
 use crate::evidence::{ServiceFact, TeardownFact, product};
+use crate::fault::link::Link;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifact::{Destination, Keys};
 use crate::pipeline::bucket_sync::BucketSync;
@@ -47,6 +48,8 @@ pub(super) struct World<'a> {
     floor: &'a Floor,
     services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
     repositories: BTreeMap<String, Arc<dyn Repository>>,
+    /// The network to the S3 repositories, where it is to be cut.
+    link: Option<Link>,
     started: Mutex<Vec<(String, Arc<dyn Running>)>>,
     facts: Mutex<Vec<ServiceFact>>,
 }
@@ -75,6 +78,7 @@ impl<'a> World<'a> {
             floor,
             services: Mutex::default(),
             repositories: BTreeMap::new(),
+            link: None,
             started: Mutex::default(),
             facts: Mutex::default(),
         }
@@ -104,7 +108,7 @@ impl<'a> World<'a> {
         if backups.iter().any(|backup| backup.encrypt.is_some()) {
             self.keys = Some(Keys::generate(ctx));
         }
-        self.repositories = self.open_repositories(ctx, backups).await?;
+        (self.repositories, self.link) = self.open_repositories(ctx, backups).await?;
         let suite = self.suite;
         let wanted: Vec<&Component> = suite
             .components
@@ -125,7 +129,7 @@ impl<'a> World<'a> {
                 .await?;
             service.create(&ctx).await?;
             // A retention rehearsal takes hundreds of backups, and only their number and age matter.
-            if this.drill.kind != DrillKind::Retention {
+            if !matches!(this.drill.kind, DrillKind::Retention { .. }) {
                 let seeded = service.seed(&ctx, this.drill.scale, this.drill.seed).await;
                 seeded.doing_with(|| format!("seed {}", component.name))?;
             }
@@ -161,7 +165,8 @@ impl<'a> World<'a> {
         &self,
         ctx: &Context,
         backups: &[&Backup],
-    ) -> Result<BTreeMap<String, Arc<dyn Repository>>> {
+    ) -> Result<(BTreeMap<String, Arc<dyn Repository>>, Option<Link>)> {
+        let mut link = None;
         let mut open: BTreeMap<String, Arc<dyn Repository>> = BTreeMap::new();
         let mut server: Option<Arc<dyn Running>> = None;
         for spec in &self.suite.repositories {
@@ -193,8 +198,14 @@ impl<'a> World<'a> {
                             server.insert(started).clone()
                         }
                     };
+                    let mut endpoint = server.endpoint();
+                    if self.fault == Some(Fault::C5) {
+                        let to = Link::to(&endpoint.host, endpoint.port).await?;
+                        (endpoint.host, endpoint.port) = ("127.0.0.1".to_owned(), to.port());
+                        link = Some(to);
+                    }
                     let mut repository =
-                        S3Repository::new(&spec.name, S3Client::new(&server.endpoint()), bucket);
+                        S3Repository::new(&spec.name, S3Client::new(&endpoint), bucket);
                     repository.create(ctx).await?;
                     if by_itself {
                         repository = repository.over_tls(server.endpoint(), server.tls(ctx).await?);
@@ -204,7 +215,7 @@ impl<'a> World<'a> {
             };
             open.insert(spec.name.clone(), repository);
         }
-        Ok(open)
+        Ok((open, link))
     }
 
     async fn launch(&self, ctx: &Context, wanted: &Wanted, name: &str) -> Result<Arc<dyn Running>> {
@@ -292,6 +303,11 @@ impl<'a> World<'a> {
     /// The keys a backup is encrypted with.
     pub fn keys_of(&self, backup: &Backup) -> Option<Keys> {
         backup.encrypt.and(self.keys.clone())
+    }
+
+    /// The network to the S3 repositories, where it is to be cut.
+    pub fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
     }
 
     /// Where what belongs to a backup goes.

@@ -14,14 +14,31 @@ pub struct ReplayFact {
     pub stopped: String,
     /// When the last transaction was committed that it replayed; none where there was none in the logs.
     pub last_commit: Option<DateTime<Utc>>,
+    /// The place in the log where it stopped.
+    pub lsn: String,
     /// In which way that is not where it was told to stop.
     pub missed: Option<String>,
+    /// What the archive holds of timelines that were left on the way, and is not part of it, in words.
+    pub abandoned: Vec<String>,
     /// The timeline that it replayed up to, and the newest that the repository has.
     pub timelines: (u32, u32),
     /// The cluster's identity, and that of the base backup.
     pub identities: (String, String),
     /// The base backup has data checksums.
     pub checksums: bool,
+}
+
+impl ReplayFact {
+    /// Whether it stopped before a place in the log.
+    pub fn stopped_before(&self, lsn: &str) -> bool {
+        let place = |lsn: &str| {
+            let (high, low) = lsn.split_once('/')?;
+            let part = |text| u64::from_str_radix(text, 16).ok();
+            Some(part(high)? << 32 | part(low)?)
+        };
+        let (stopped, at) = (place(&self.lsn), place(lsn));
+        stopped.zip(at).is_some_and(|(stopped, at)| stopped < at)
+    }
 }
 
 /// How sound a recovered cluster is on disk.

@@ -4,6 +4,7 @@
 mod artifact;
 mod base;
 mod cluster;
+mod pgbackrest;
 mod restore;
 mod wal;
 
@@ -25,7 +26,7 @@ use crate::suite::{Backup, Component, ComponentKind, Fault};
 pub use artifact::in_artifact;
 pub use cluster::{in_archive_of_source, in_source_of_backup, stand_in};
 pub use restore::{after_restore, before_restore};
-pub use wal::{in_archive, in_fetched, in_source, in_target};
+pub use wal::{in_archive, in_fetched, in_source, in_target, in_the_way};
 
 /// A8: the maintenance database of the same server, dumped instead of the one meant.
 pub fn another_database(component: &Component, server: Arc<dyn Running>) -> Arc<dyn Service> {

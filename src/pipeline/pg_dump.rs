@@ -292,6 +292,13 @@ impl PgDump {
     }
 }
 
+/// What to do about a dump that did not come to its end.
+const NOT_TAKEN: &str = "nothing of it was committed: the dump before it is what there is to restore; see the log of its step, and \
+                         take it once more";
+/// What to do about a restore that did not come to its end.
+const NOT_RESTORED: &str = "the artifact is as it was, and the target holds a part of it: drop that, see the log of the restore, and \
+                            restore once more onto an empty database";
+
 #[async_trait]
 impl Pipeline for PgDump {
     async fn backup(
@@ -339,7 +346,9 @@ impl Pipeline for PgDump {
             Ok(())
         };
         let taken: Result<()> = rest.await;
-        taken.doing_with(|| format!("back up database {database}"))?;
+        taken
+            .map_err(|error| error.hint(NOT_TAKEN))
+            .doing_with(|| format!("back up database {database}"))?;
         Ok(Taken {
             // Tools are of the server's own installation.
             tool: format!("pg_dump (PostgreSQL) {}", server.version()),
@@ -401,7 +410,9 @@ impl Pipeline for PgDump {
         let restore = self.restoring(target, dump, options);
         let restored = restore.deadline(self.deadline).run(ctx).await?;
         if !self.lenient {
-            strict(restored).doing_with(doing)?;
+            strict(restored)
+                .map_err(|error| error.hint(NOT_RESTORED))
+                .doing_with(doing)?;
         }
         if let Some(properties) = file(PROPERTIES) {
             let psql = psql(target)

@@ -121,7 +121,9 @@ impl Maker<'_> {
         match kind {
             DrillKind::Calibration { .. } | DrillKind::Release { .. } => twice.clear(),
             DrillKind::Scenario { .. } => twice.retain(|name| self.repeated.insert(name.clone())),
-            DrillKind::Detection { .. } | DrillKind::Retention | DrillKind::Verify { .. } => {}
+            DrillKind::Detection { .. }
+            | DrillKind::Retention { .. }
+            | DrillKind::Verify { .. } => {}
         }
         let timeline = timeline::struck(self.suite, scenario, at, &twice, self.seed(&ids[0]))?;
         let components = self.components(&scenario.strikes, &scenario.recover);
@@ -256,21 +258,28 @@ impl Maker<'_> {
         Ok(Some(drill))
     }
 
-    fn retention(&mut self) -> Result<Option<Drill>> {
-        let Some(rehearsal) = &self.suite.retention else {
-            return Ok(None);
-        };
-        let id = "retention".to_owned();
-        let mut drill = self.finished(
-            [id.clone(), id.clone()],
-            format!("Retention over {} days", rehearsal.days),
-            DrillKind::Retention,
-            self.components(&[], &rehearsal.backups),
-            self.options.scale,
-            timeline::rehearsal(self.suite, rehearsal)?,
-        );
-        drill.tests = self.tests_of(&id);
-        Ok(Some(drill))
+    fn retention(&mut self) -> Result<Vec<Drill>> {
+        let mut drills = Vec::new();
+        for rehearsal in &self.suite.retention {
+            let name = &rehearsal.name;
+            let of = match self.suite.retention.len() {
+                1 => String::new(),
+                _ => format!(" of {}", rehearsal.backups.join(", ")),
+            };
+            let mut drill = self.finished(
+                [name.clone(), name.clone()],
+                format!("Retention{of} over {} days", rehearsal.days),
+                DrillKind::Retention {
+                    rehearsal: name.clone(),
+                },
+                self.components(&[], &rehearsal.backups),
+                self.options.scale,
+                timeline::rehearsal(self.suite, rehearsal)?,
+            );
+            drill.tests = self.tests_of(name);
+            drills.push(drill);
+        }
+        Ok(drills)
     }
 
     fn release(&mut self) -> Result<Option<Drill>> {

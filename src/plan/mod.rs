@@ -88,8 +88,11 @@ pub enum DrillKind {
         /// The scenario.
         scenario: String,
     },
-    /// The retention rehearsal.
-    Retention,
+    /// A retention rehearsal.
+    Retention {
+        /// Its name in the suite.
+        rehearsal: String,
+    },
     /// An artifact that somebody else made: nothing is seeded, backed up or struck.
     Verify {
         /// The scenario, which only recovers.

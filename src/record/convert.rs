@@ -282,7 +282,7 @@ fn kind(kind: &plan::DrillKind) -> (DrillKind, Option<String>) {
         }
         plan::DrillKind::Verify { scenario, .. } => (DrillKind::Verify, Some(scenario.clone())),
         plan::DrillKind::Release { scenario } => (DrillKind::Release, Some(scenario.clone())),
-        plan::DrillKind::Retention => (DrillKind::Retention, None),
+        plan::DrillKind::Retention { .. } => (DrillKind::Retention, None),
         plan::DrillKind::Detection {
             scenario, fault, ..
         } => (

@@ -111,7 +111,7 @@ pub fn deltacrown() -> Suite {
             rto: Some(minutes(120)),
             ..Scenario::default()
         }],
-        retention: None,
+        retention: Vec::new(),
         tests: TESTS
             .iter()
             .flat_map(|(name, _, place)| {
@@ -220,7 +220,9 @@ pub fn deltacrown_drills() -> Vec<Drill> {
             "deltacrown",
             "retention",
             "Retention over 8 days",
-            DrillKind::Retention,
+            DrillKind::Retention {
+                rehearsal: "retention".to_owned(),
+            },
         ),
     ]
 }
@@ -300,7 +302,7 @@ pub fn good(drill: &Drill) -> DrillResult {
         })
         .collect();
     outcomes.push((Outcome::of(Check::Content, 34, vec![]), None));
-    let retention = drill.kind == DrillKind::Retention;
+    let retention = matches!(drill.kind, DrillKind::Retention { .. });
     let artifact = format!("{backup}-20250112T140000Z");
     let mut evidence = Evidence {
         run: "20250112-150000-0badcafe".into(),

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use crate::record::{Record, Verdict};
-use crate::suite::Check;
-use crate::suite::unplanted::{UNPLANTED, unprovoked};
+use crate::suite::fit::wants_pgbackrest;
+use crate::suite::unplanted::{ON_THE_COPY, UNPLANTED, planted_by, unprovoked};
+use crate::suite::{Check, Fault};
 
 use super::text::{code, markdown};
 
@@ -66,8 +67,17 @@ impl Matrix {
         });
         let mut notes = format!(
             "{NAMED} the check named for the fault failed because of it; {ALSO} this one failed too.\n\n\
-             Not planted, and why:\n\n"
+             {}.\n\nNot planted, and why:\n\n",
+            markdown(ON_THE_COPY)
         );
+        for (fault, suite) in self.elsewhere() {
+            notes += &format!(
+                "- {} {}: planted by the suite {}.\n",
+                code(fault.id()),
+                markdown(fault.meaning()),
+                code(suite)
+            );
+        }
         for (id, what, why) in UNPLANTED {
             notes += &format!("- {} {}: {}.\n", code(id), markdown(what), markdown(why));
         }
@@ -77,6 +87,15 @@ impl Matrix {
             }
         }
         (head, rows.collect(), notes)
+    }
+
+    /// What is planted by another suite than the one that planted these.
+    fn elsewhere(&self) -> impl Iterator<Item = (Fault, &'static str)> {
+        let own = self.rows.first().and_then(|(fault, _)| Fault::find(fault));
+        let others = Fault::ALL.iter().filter(move |fault| {
+            own.is_some_and(|own| !wants_pgbackrest(own)) && wants_pgbackrest(**fault)
+        });
+        others.map(|fault| (*fault, planted_by(*fault)))
     }
 
     /// As text, two columns a check: the names of the checks stand upright above them.
@@ -105,7 +124,7 @@ impl Matrix {
     }
 
     /// What the signs mean, and what is not planted, one statement each.
-    pub fn legend() -> Vec<String> {
+    pub fn legend(&self) -> Vec<String> {
         let signs = format!("{NAMED} caught by the check named for it, {ALSO} this one failed too");
         let unplanted = UNPLANTED
             .iter()
@@ -114,7 +133,14 @@ impl Matrix {
             let why = unprovoked(*check)?;
             Some(format!("{} not provoked: {why}", check.id()))
         });
-        let all = std::iter::once(signs).chain(unplanted);
+        let elsewhere = self.elsewhere().map(|(fault, suite)| {
+            format!(
+                "{fault} not planted here ({}): the suite {suite} plants it",
+                fault.meaning()
+            )
+        });
+        let all = [signs, ON_THE_COPY.to_owned()].into_iter().chain(elsewhere);
+        let all = all.chain(unplanted);
         all.chain(unprovoked).collect()
     }
 }

@@ -191,7 +191,7 @@ fn faults_against_checks(matrix: &Matrix, screen: Screen) -> String {
     if text.lines().any(|line| get_line_width(line) > screen.width) {
         text.clear();
     }
-    for line in Matrix::legend() {
+    for line in matrix.legend() {
         for (at, row) in wrapped(&line, screen.width - 2, 0).iter().enumerate() {
             text.push_str(if at == 0 { "" } else { "  " });
             text.push_str(row);

@@ -223,7 +223,14 @@ fn objective(drill: &DrillRecord) -> Objective {
             rto_objective = text::duration(most);
         }
         over |= over_time(rto);
-        measured.push(format!("RTO {}", text::against(rto.total_seconds, most)));
+        let share = most.map_or_else(String::new, |most| {
+            format!(
+                ", {} of its objective",
+                text::share(rto.total_seconds, most)
+            )
+        });
+        let took = text::against(rto.total_seconds, most);
+        measured.push(format!("RTO {took}{share}"));
         if let Some(projected) = &rto.projected {
             measured.push(format!(
                 "projected RTO {} at {}",

@@ -92,11 +92,11 @@ pub struct Decision {
 
 /// Decides over `artifacts` (id, taken-at, whether it is good: committed, and whole). Order is by taken-at, then id.
 ///
-/// Everything not older than `keep.within` stays, to the very instant; so does what is dated in the future. The
+/// Everything not older than `within` stays, to the very instant; so does what is dated in the future. The
 /// newest good artifact that is not dated in the future always stays. When none is good, the newest stays.
 pub fn decide(
     artifacts: &[(String, DateTime<Utc>, bool)],
-    keep: &Keep,
+    within: Duration,
     now: DateTime<Utc>,
 ) -> Decision {
     let mut ordered: Vec<_> = artifacts.iter().collect();
@@ -109,7 +109,7 @@ pub fn decide(
     for (id, at, _) in &ordered {
         let (stays, reason) = match now.signed_duration_since(*at).to_std() {
             Err(_) => (true, Reason::Future),
-            Ok(age) if age <= keep.within => (true, Reason::Within { age }),
+            Ok(age) if age <= within => (true, Reason::Within { age }),
             Ok(age) if newest_good == Some(id) => (true, Reason::NewestGood { age }),
             Ok(age) if newest == Some(id) => (true, Reason::NothingGood { age }),
             Ok(age) => (false, Reason::Expired { age }),
@@ -236,7 +236,7 @@ async fn prune_now(
         .iter()
         .map(|artifact| (artifact.id.clone(), artifact.taken_at, artifact.good))
         .collect();
-    let decision = with_parents(decide(&facts, keep, now), &known);
+    let decision = with_parents(decide(&facts, keep.of(repository.name()), now), &known);
     pruned.kept = decision.keep;
 
     // The manifest, so that it is no artifact any more; then its own files.
@@ -391,10 +391,8 @@ mod tests {
         DateTime::from_timestamp(1_700_000_000 + seconds, 0).expect("an instant")
     }
 
-    fn week() -> Keep {
-        Keep {
-            within: Duration::from_secs(7 * DAY),
-        }
+    fn week() -> Duration {
+        Duration::from_secs(7 * DAY)
     }
 
     fn ids(list: &[(String, Reason)]) -> Vec<&str> {
@@ -411,7 +409,7 @@ mod tests {
         for n in 1..=15 {
             all.push(artifact(&format!("bad{n}"), n * DAY as i64, false));
         }
-        let decision = decide(&all, &week(), at(100 * DAY as i64));
+        let decision = decide(&all, week(), at(100 * DAY as i64));
         assert_eq!(ids(&decision.keep), ["good"]);
         assert_eq!(decision.remove.len(), 15);
     }
@@ -424,7 +422,7 @@ mod tests {
             artifact("edge", 0, true),
             artifact("new", 100, true),
         ];
-        let decision = decide(&all, &week(), now);
+        let decision = decide(&all, week(), now);
         assert_eq!(ids(&decision.keep), ["edge", "new"]);
         assert_eq!(ids(&decision.remove), ["over"]);
     }
@@ -435,7 +433,7 @@ mod tests {
             artifact("old", 0, true),
             artifact("future", 900 * DAY as i64, true),
         ];
-        let decision = decide(&all, &week(), at(100 * DAY as i64));
+        let decision = decide(&all, week(), at(100 * DAY as i64));
         assert_eq!(ids(&decision.keep), ["old", "future"]);
         assert_eq!(decision.keep[1].1, Reason::Future);
     }
@@ -446,16 +444,16 @@ mod tests {
             artifact("z-oldest", 0, true),
             artifact("a-newest", 50, true),
         ];
-        let decision = decide(&all, &week(), at(100 * DAY as i64));
+        let decision = decide(&all, week(), at(100 * DAY as i64));
         assert_eq!(ids(&decision.keep), ["a-newest"]);
     }
 
     #[test]
     fn when_nothing_is_good_the_newest_is_not_thrown_away() {
         let all = [artifact("a", 0, false), artifact("b", 50, false)];
-        let decision = decide(&all, &week(), at(100 * DAY as i64));
+        let decision = decide(&all, week(), at(100 * DAY as i64));
         assert_eq!(ids(&decision.keep), ["b"]);
-        assert_eq!(decide(&[], &week(), at(0)), Decision::default());
+        assert_eq!(decide(&[], week(), at(0)), Decision::default());
     }
 
     fn artifacts() -> impl Strategy<Value = Vec<(String, DateTime<Utc>, bool)>> {
@@ -477,11 +475,11 @@ mod tests {
             all in artifacts(), now in 0i64..80, within in 0u64..30,
         ) {
             let now = at(now * DAY as i64);
-            let keep = Keep { within: Duration::from_secs(within * DAY) };
-            let decision = decide(&all, &keep, now);
+            let within = Duration::from_secs(within * DAY);
+            let decision = decide(&all, within, now);
             let kept: HashSet<&str> = ids(&decision.keep).into_iter().collect();
             prop_assert_eq!(decision.keep.len() + decision.remove.len(), all.len());
-            let limit = now - chrono::Duration::days(within as i64);
+            let limit = now - within;
             for (id, at, _) in &all {
                 if *at >= limit {
                     prop_assert!(kept.contains(id.as_str()), "{} is within", id);
@@ -496,7 +494,7 @@ mod tests {
             }
             prop_assert!(all.is_empty() || !kept.is_empty(), "something always stays");
             for (id, reason) in &decision.remove {
-                let expired = matches!(reason, Reason::Expired { age } if *age > keep.within);
+                let expired = matches!(reason, Reason::Expired { age } if *age > within);
                 prop_assert!(expired, "{} goes for its age alone", id);
             }
         }
@@ -506,18 +504,18 @@ mod tests {
             let mut turned = all.clone();
             turned.reverse();
             let now = at(now * DAY as i64);
-            prop_assert_eq!(decide(&all, &week(), now), decide(&turned, &week(), now));
+            prop_assert_eq!(decide(&all, week(), now), decide(&turned, week(), now));
         }
 
         #[test]
         fn pruning_again_at_the_same_instant_removes_nothing_more(all in artifacts(), now in 0i64..80) {
             let now = at(now * DAY as i64);
-            let kept = decide(&all, &week(), now).keep;
+            let kept = decide(&all, week(), now).keep;
             let left: Vec<_> = all
                 .into_iter()
                 .filter(|(id, ..)| kept.iter().any(|(other, _)| other == id))
                 .collect();
-            prop_assert!(decide(&left, &week(), now).remove.is_empty());
+            prop_assert!(decide(&left, week(), now).remove.is_empty());
         }
     }
 }

@@ -71,10 +71,9 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
     let scenarios = Declared::read(top, "scenario", |name, table| {
         scenario::scenario(name, table, &known)
     });
-    let retention = top
-        .get("retention")
-        .and_then(|value| test::retention(&value.table()?, &backups));
-    let tests = test::tests(top, &known, &scenarios, retention.as_ref());
+    let retention = top.get("retention").and_then(|value| value.table());
+    let retention = retention.map_or_else(Vec::new, |table| test::retention(&table, &backups));
+    let tests = test::tests(top, &known, &scenarios, &retention);
     let detections = test::detections(top, &known, &scenarios);
     let every_check = top.get("every_check").and_then(|value| value.boolean());
     let table = |key| top.get(key).and_then(|value| value.table());
@@ -278,7 +277,8 @@ fn name_holds(word: &str, name: &str) -> Result<(), &'static str> {
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err("it starts with a letter or a digit");
     }
-    if word == "scenario" && ["calibration", "release", "retention"].contains(&name) {
+    let own = ["calibration", "release", "retention"].contains(&name);
+    if word == "scenario" && (own || name.starts_with("retention-")) {
         return Err("redrill has a drill of that name");
     }
     Ok(())

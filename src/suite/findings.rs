@@ -232,6 +232,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a recovery to just before the strike brought back what came after it",
     ),
     (
+        "before-the-strike",
+        "a recovery to just before the strike stopped earlier than the moment that was noted then",
+    ),
+    (
         "target-not-empty",
         "the target held something before the restore",
     ),
@@ -259,6 +263,14 @@ pub const FINDINGS: &[(&str, &str)] = &[
     (
         "older-timeline",
         "recovery followed a timeline that is not the newest in the repository",
+    ),
+    (
+        "repository-skipped",
+        "a recovery left a repository that was damaged or out of reach, and took the same backup from a nearer one",
+    ),
+    (
+        "timeline-abandoned",
+        "the archive holds what was committed on a timeline after another left it: a warning, and no part of what was recovered",
     ),
     (
         "another-cluster",

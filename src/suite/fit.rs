@@ -130,6 +130,7 @@ pub fn plants(fault: Fault, backup: &Backup, component: &Component) -> bool {
         Needed::PlainDump => plain,
         Needed::Base => base.is_some(),
         Needed::UncompressedBase => base == Some(BaseCompression::None),
+        Needed::PgBackRest => matches!(backup.method, Method::PgBackRest(_)),
         Needed::Redis => engine == Engine::Redis,
         Needed::Aof => backup.method == Method::RedisRdb { aof: true },
         Needed::Bucket => engine == Engine::Bucket,
@@ -147,6 +148,7 @@ enum Needed {
     PlainDump,
     Base,
     UncompressedBase,
+    PgBackRest,
     Redis,
     Aof,
     Bucket,
@@ -173,12 +175,16 @@ fn needed(fault: Fault) -> Needed {
         | Fault::A16 => Needed::Dump,
         Fault::A2 => Needed::CompressedDump,
         Fault::A2Uncompressed => Needed::UncompressedDump,
-        Fault::A4 => Needed::PlainDump,
+        Fault::A4 | Fault::A11 => Needed::PlainDump,
         Fault::B1
         | Fault::B2
         | Fault::B3
+        | Fault::B3Appended
         | Fault::B4
         | Fault::B5
+        | Fault::B5Deleted
+        | Fault::B5Emptied
+        | Fault::B5Recomputed
         | Fault::B7
         | Fault::B10
         | Fault::B22 => Needed::UncompressedBase,
@@ -206,11 +212,16 @@ fn needed(fault: Fault) -> Needed {
         | Fault::C7
         | Fault::C8
         | Fault::C9
+        | Fault::C10
         | Fault::C11
+        | Fault::C11Early
         | Fault::C12
         | Fault::C13
         | Fault::C14
         | Fault::C16 => Needed::Base,
+        Fault::B4Bundle | Fault::B6 | Fault::B21 | Fault::B21Foreign | Fault::C1PgBackRest => {
+            Needed::PgBackRest
+        }
         Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => Needed::Redis,
         Fault::D4 => Needed::Aof,
         Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => Needed::Bucket,
@@ -221,6 +232,11 @@ fn needed(fault: Fault) -> Needed {
     }
 }
 
+/// Whether a fault is one of what pgBackRest stores, or of what only it can back up.
+pub fn wants_pgbackrest(fault: Fault) -> bool {
+    matches!(needed(fault), Needed::PgBackRest)
+}
+
 /// What a fault needs to be planted, in words.
 pub fn needs(fault: Fault) -> &'static str {
     match needed(fault) {
@@ -229,6 +245,7 @@ pub fn needs(fault: Fault) -> &'static str {
         Needed::UncompressedDump => "a pg-dump with format = \"custom\" and compress = 0",
         Needed::PlainDump => "a pg-dump of everything with format = \"plain\" and compress = 0",
         Needed::Base => "a pg-basebackup",
+        Needed::PgBackRest => "a pgbackrest",
         Needed::UncompressedBase => "a pg-basebackup with compress = \"none\"",
         Needed::Redis => "a backup of a redis component",
         Needed::Aof => "a redis-rdb with aof = true",

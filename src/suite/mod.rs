@@ -91,8 +91,8 @@ pub struct Suite {
     pub backups: Vec<Backup>,
     /// The disasters, in file order.
     pub scenarios: Vec<Scenario>,
-    /// The retention rehearsal, when the suite asks for one.
-    pub retention: Option<RetentionRehearsal>,
+    /// The retention rehearsals that the suite asks for.
+    pub retention: Vec<RetentionRehearsal>,
     /// The tests by name, in file order.
     pub tests: Vec<Test>,
     /// The detection drills, in file order.
@@ -357,6 +357,23 @@ impl fmt::Display for BaseCompression {
 pub struct Keep {
     /// Every artifact younger than this stays.
     pub within: Duration,
+    /// The same of the repositories that keep longer, or not as long.
+    pub elsewhere: BTreeMap<String, Duration>,
+}
+
+impl Keep {
+    /// Every artifact younger than this stays, wherever it is.
+    pub fn within(within: Duration) -> Self {
+        Self {
+            within,
+            elsewhere: BTreeMap::new(),
+        }
+    }
+
+    /// How long a repository keeps artifacts.
+    pub fn of(&self, repository: &str) -> Duration {
+        *self.elsewhere.get(repository).unwrap_or(&self.within)
+    }
 }
 
 /// How artifacts are encrypted.
@@ -482,6 +499,8 @@ impl fmt::Display for RecoveryTarget {
 /// The pruner at work over many virtual days, on a small source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetentionRehearsal {
+    /// Its drill: `retention`, or `retention-NAME` where a suite has several.
+    pub name: String,
     /// How many virtual days of backups are taken.
     pub days: u32,
     /// The backups to take and prune.
@@ -495,7 +514,7 @@ pub struct Test {
     pub name: String,
     /// What is judged.
     pub check: Check,
-    /// Where it is judged: a scenario's name (its first drill), or `retention`.
+    /// Where it is judged: a scenario's name (its first drill), or a retention rehearsal's.
     pub drill: String,
     /// Only facts about this backup count, when said.
     pub backup: Option<String>,

@@ -1,34 +1,29 @@
 //! What of the catalogue's faults of Postgres is not planted, and of the checks not provoked, and why: it stands beside what
 //! is, so that nobody takes its absence for a proof.
 
-use super::Check;
+use super::{Check, Fault, fit};
+
+/// Which faults are planted in the recovered copy and not in the artifact, and why.
+pub const ON_THE_COPY: &str = "B6, B8 to B16, B18 and B23 are planted in the recovered cluster: in the artifact, its manifest finds \
+    any changed byte before a server is started on it (B4, B5), and on the source, pg_basebackup and pgBackRest hold every \
+    page to its checksum and take no backup of a damaged one. What a disk does after the restore, and what a source carries \
+    into every backup under checksums that are right (B10, B12 to B16), is left to the checks that read the cluster, and \
+    leaves the same bytes there";
+
+/// The suite that plants a fault: what needs pgBackRest is planted apart, as it wants its package and local services.
+pub fn planted_by(fault: Fault) -> &'static str {
+    match fit::wants_pgbackrest(fault) {
+        true => "detection-pgbackrest",
+        false => "detection",
+    }
+}
 
 /// Faults that are not planted: id, what it is, and why not.
 pub const UNPLANTED: &[(&str, &str, &str)] = &[
     (
-        "A11",
-        "a plain dump with commands that an older psql does not know",
-        "it takes an older client than the one that dumps; that such a restore is refused is tested apart",
-    ),
-    (
-        "B6",
-        "a tablespace's link missing from the base backup",
-        "a limit of redrill: a cluster with further tablespaces is refused before it is backed up",
-    ),
-    (
         "B19",
         "unlogged tables empty after a replay",
         "it is no fault: every replay empties them, and the healthy twin says so in a warning",
-    ),
-    (
-        "B21",
-        "a chain of incremental backups broken",
-        "pg_basebackup takes incremental ones from PostgreSQL 17 on, and this method takes none; those of pgBackRest are tested apart",
-    ),
-    (
-        "C10",
-        "a window of wal_level = minimal",
-        "a server that archives does not start with it, and this method refuses one that does not archive",
     ),
     (
         "C15",

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use libtest_mimic::Failed;
 use redrill::error::{Error, Kind};
+use redrill::pipeline::Pipeline;
 use redrill::pipeline::artifact::{ArtifactReader, Keys};
-use redrill::repository::{LocalRepository, Repository};
+use redrill::provision::local::Local;
+use redrill::provision::{Provisioner, Wanted};
+use redrill::repository::{LocalRepository, Repository, S3Repository};
 use redrill::service::Service;
 use redrill::service::postgres::session::Session;
-use redrill::suite::{BackupType, RecoveryTarget};
+use redrill::service::s3::S3Client;
+use redrill::suite::{BackupType, Engine, RecoveryTarget, RestoreOptions};
 
-use crate::lab::{BACKUP, Copy, DATABASE, Lab, alter, source};
+use crate::lab::{BACKUP, Copy, DATABASE, Lab, alter, pipeline, source};
 
 /// The error of a recovery that must not succeed.
 async fn refused(lab: &Lab, copy: &Copy, to: RecoveryTarget) -> Result<Error, Failed> {
@@ -262,5 +266,82 @@ pub async fn a_target_outside_of_what_is_archived_is_refused(lab: &Lab) -> Resul
         lab.clear().await?;
     }
     assert!(!copy.root.join(BACKUP).join("wal").exists());
+    Ok(())
+}
+
+/// Its server answers until the recovery asks for the last segment, and then no more.
+pub async fn an_s3_server_that_dies_in_mid_replay_stops_recovery_and_nothing_is_called_lost(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    const WAIT: &str = r#"
+case $1 in @last@) : > "$3/asked"; until [ -e "$3/go" ]; do sleep 0.02; done;; esac
+"#;
+    let wanted = Wanted {
+        name: "s3".to_owned(),
+        engine: Engine::Bucket,
+        version: None,
+        settings: Default::default(),
+    };
+    let s3 = Local.start(&lab.ctx, &wanted).await?;
+    let bucket = S3Repository::new("offsite", S3Client::new(&s3.endpoint()), "offsite");
+    bucket.create(&lab.ctx).await?;
+    let bucket = bucket.over_tls(s3.endpoint(), s3.tls(&lab.ctx).await?);
+    let bucket: Arc<dyn Repository> = Arc::new(bucket);
+    let other = source(&lab.ctx, "left-alone").await?;
+    lab.ends_with_the_test(&other);
+    lab.prepare(&other, &bucket, None).await?;
+    let manifest = lab.backup(&other, BackupType::Full, &bucket, None).await?;
+    for number in 1..=3 {
+        other.write(&lab.ctx, number).await?;
+        lab.archive(&other, &bucket, None).await?;
+    }
+    let reader = ArtifactReader::new(manifest, bucket, None);
+    let target = lab.target().await?;
+    let fetched = lab.fetch(&reader, &target).await?;
+    let options = RestoreOptions::default();
+    let pipeline = pipeline(BackupType::Full);
+    pipeline
+        .restore(&lab.ctx, &fetched, &target, &options)
+        .await?;
+
+    let log = fetched.log.as_ref().ok_or("no WAL")?;
+    let (last, _) = log.chain.last.as_ref().ok_or("no segment")?;
+    let (_, dir) = fetched.files.first().ok_or("nothing was fetched")?;
+    let server = target.server();
+    let at_dir = |script: &str| server.tool("sh").args(["-c", script, "sh"]).arg(dir);
+    const PREPEND: &str = r#"cd -- "$1" && { cat; cat fetch.sh; } > waiting.sh && mv waiting.sh fetch.sh &&
+        sed -i 's/^io-timeout=.*/io-timeout=1/' pgbackrest.conf"#;
+    let wait = WAIT.replace("@last@", &last.to_string());
+    at_dir(PREPEND)
+        .feed(&lab.ctx, std::io::Cursor::new(wait))
+        .await?
+        .ok()?;
+    let dies = async {
+        const ASKED: &str = r#"until [ -e "$1/asked" ]; do sleep 0.02; done"#;
+        at_dir(ASKED).run(&lab.ctx).await?.ok()?;
+        s3.remove(&lab.ctx).await?;
+        at_dir(r#": > "$1/go""#).run(&lab.ctx).await?.ok()
+    };
+    let (replayed, died) =
+        tokio::join!(pipeline.replay(&lab.ctx, &fetched, &target, &options), dies);
+    died?;
+    let error = match replayed {
+        Err(error) => error,
+        Ok(fact) => return Err(format!("it was promoted early: {fact:?}").into()),
+    };
+    let said = error.to_string();
+    for words in [
+        &last.to_string(),
+        "offsite cannot be reached",
+        "is not lost",
+        "recover once more",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(error.kind(), Kind::Unavailable, "{said}");
+    // The target was not replaced by what was recovered until then.
+    let session = Session::open(&lab.ctx, &*server, "postgres").await?;
+    let there = "select count(*) from pg_database where datname = 'shop'";
+    assert_eq!(session.value(&lab.ctx, there).await?.as_deref(), Some("0"));
     Ok(())
 }

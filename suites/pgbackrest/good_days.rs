@@ -152,9 +152,7 @@ pub async fn expired_backups_are_artifacts_no_longer(lab: &Lab) -> Result<(), Fa
     let pipeline = redrill::pipeline::pgbackrest::PgBackRest::new(options(BackupType::Full));
     let destination = Destination::new(BACKUP, vec![repository.clone()], None);
     pipeline.prepare(&lab.ctx, &other, &destination).await?;
-    let keep = Keep {
-        within: std::time::Duration::from_secs(86_400),
-    };
+    let keep = Keep::within(std::time::Duration::from_secs(86_400));
     let mut remaining = Vec::new();
     for of_type in [BackupType::Full, BackupType::Incr, BackupType::Full] {
         other.write(&lab.ctx, remaining.len() as u64 + 1).await?;

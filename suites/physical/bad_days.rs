@@ -1,11 +1,20 @@
 //! What must stop a recovery, and what it then says.
 
-use libtest_mimic::Failed;
-use redrill::error::Error;
-use redrill::service::Service;
-use redrill::suite::RecoveryTarget;
+use std::sync::Arc;
 
-use crate::lab::{Copy, Lab};
+use libtest_mimic::Failed;
+use redrill::clock::Clock;
+use redrill::error::{Error, Kind};
+use redrill::fault::link::Link;
+use redrill::pipeline::Pipeline;
+use redrill::pipeline::artifact::{ArtifactReader, Destination};
+use redrill::provision::{Provisioner, Wanted};
+use redrill::repository::{Repository, S3Repository};
+use redrill::service::Service;
+use redrill::service::s3::S3Client;
+use redrill::suite::{Engine, Fault, RecoveryTarget};
+
+use crate::lab::{BACKUP, Copy, Lab, pipeline};
 
 /// What a recovery that must fail says, in full.
 async fn refused(lab: &Lab, copy: &Copy, to: RecoveryTarget) -> Result<String, Failed> {
@@ -132,6 +141,116 @@ pub async fn an_archive_that_cannot_be_read_in_mid_recovery_stops_it(
         has(&error.to_string(), &[words])?;
         lab.clear().await?;
     }
+    Ok(())
+}
+
+/// Both ways in which an archive goes away while everything is fetched: the server with its address, and the network.
+pub async fn an_s3_server_that_dies_in_mid_fetch_stops_recovery_and_nothing_is_called_lost(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let wanted = Wanted {
+        name: "s3".to_owned(),
+        engine: Engine::Bucket,
+        version: None,
+        settings: Default::default(),
+    };
+    let s3 = redrill::provision::local::Local
+        .start(&lab.ctx, &wanted)
+        .await?;
+    let mut endpoint = s3.endpoint();
+    let link = Link::to(&endpoint.host, endpoint.port).await?;
+    endpoint.port = link.port();
+    let bucket = S3Repository::new("offsite", S3Client::new(&endpoint), "offsite");
+    bucket.create(&lab.ctx).await?;
+    let bucket: Arc<dyn Repository> = Arc::new(bucket);
+    let manifest = lab.backup(std::slice::from_ref(&bucket), None).await?;
+    lab.archive(std::slice::from_ref(&bucket), None).await?;
+    let reader = ArtifactReader::new(manifest, bucket, None);
+    let target = lab.target().await?;
+
+    link.cut_before("/wal/");
+    let error = lab.fetch(&reader, &target).await.err();
+    assert!(link.is_cut(), "no WAL was fetched");
+    let error = error.ok_or("it was fetched from nowhere")?;
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    let words = [
+        "offsite cannot be reached",
+        "is not lost",
+        "recover once more",
+    ];
+    has(&error.to_string(), &words)?;
+
+    // Mended, it has everything.
+    link.mend();
+    let fetched = lab.fetch(&reader, &target).await?;
+    lab.replay(&fetched, &target, RecoveryTarget::EndOfWal)
+        .await?;
+    assert!(lab.back(&target).await?.starts_with(&[1, 2, 3, 4, 5, 6, 7]));
+
+    s3.remove(&lab.ctx).await?;
+    let target = lab.target().await?;
+    let error = lab.fetch(&reader, &target).await.err();
+    let error = error.ok_or("it was fetched from nowhere")?;
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    Ok(())
+}
+
+/// A server that ran with it for a while, to load something fast, and then as before.
+pub async fn a_window_of_minimal_wal_stops_recovery_and_says_what_is_lost(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let (source, repository) = crate::killed::source(lab, "minimal").await?;
+    let repositories = [repository];
+    let manifest = lab.backup_of(&source, &repositories, None).await?;
+    let destination = Destination::new(BACKUP, repositories.to_vec(), None);
+    source.write(&lab.ctx, 2).await?;
+    pipeline().archive(&lab.ctx, &source, &destination).await?;
+    redrill::fault::plant::in_source(&lab.ctx, Some(Fault::C10), &source, &destination).await?;
+    source.write(&lab.ctx, 3).await?;
+    pipeline().archive(&lab.ctx, &source, &destination).await?;
+
+    let [repository] = repositories;
+    let reader = ArtifactReader::new(manifest, repository.clone(), None);
+    let target = lab.target().await?;
+    let fetched = lab.fetch(&reader, &target).await?;
+    let to_the_end = lab.replay(&fetched, &target, RecoveryTarget::EndOfWal);
+    let said = to_the_end
+        .await
+        .err()
+        .ok_or("it was recovered")?
+        .to_string();
+    has(
+        &said,
+        &[
+            "wal_level = minimal",
+            "what was committed after 0/",
+            ", up to 2026-03-01T",
+            "take a base backup",
+        ],
+    )?;
+    // Up to there all is well.
+    let from = said
+        .split("up to the LSN ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let from = RecoveryTarget::Lsn(from.ok_or("it names no LSN")?.to_owned());
+    let target = lab.target().await?;
+    let fetched = lab.fetch(&reader, &target).await?;
+    lab.replay(&fetched, &target, from).await?;
+    assert_eq!(lab.back(&target).await?, [1, 2]);
+    // And so is what was backed up after it.
+    let later = lab.clock.now() + chrono::TimeDelta::minutes(1);
+    lab.clock.advance_to(later);
+    let manifest = lab
+        .backup_of(&source, std::slice::from_ref(&repository), None)
+        .await?;
+    let target = lab.target().await?;
+    let fetched = lab
+        .fetch(&ArtifactReader::new(manifest, repository, None), &target)
+        .await?;
+    lab.replay(&fetched, &target, RecoveryTarget::EndOfWal)
+        .await?;
+    assert_eq!(lab.back(&target).await?, [1, 2, 3]);
     Ok(())
 }
 

@@ -166,9 +166,7 @@ pub async fn pruning_takes_wal_with_the_oldest_base_backup_and_never_under_a_kep
     let copy = lab.copy("pruned");
     let repository = copy.repository();
     let before = copy.segments();
-    let keep = Keep {
-        within: std::time::Duration::from_secs(7 * 86_400),
-    };
+    let keep = Keep::within(std::time::Duration::from_secs(7 * 86_400));
     let now = lab.clock.now();
     prune(&lab.ctx, &repository, BACKUP, &keep, now).await?;
     let start = &lab.manifest.files[0].metadata["wal-start"];
@@ -198,6 +196,9 @@ pub async fn a_recovered_server_archives_on_and_the_fork_is_followed(
 ) -> Result<(), Failed> {
     let copy = lab.copy("fork");
     let repository = copy.repository();
+    let (_, whole) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    assert_eq!(whole.abandoned, [""; 0], "nothing forked");
+    lab.clear().await?;
     // The first disaster: recovered to write 5, so that 6 and 7 are left aside on timeline 1.
     let target = RecoveryTarget::Lsn(lab.writes[4].lsn.clone());
     let (first, _) = lab.recover(&copy, target).await?;
@@ -217,6 +218,14 @@ pub async fn a_recovered_server_archives_on_and_the_fork_is_followed(
     let (second, fact) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
     assert_eq!(lab.back(&second).await?, [1, 2, 3, 4, 5, 50], "{fact:?}");
     assert_eq!(fact.timelines, (2, 2));
+    // What was left aside is in the archive still, and that is said.
+    let [words] = &fact.abandoned[..] else {
+        return Err(format!("{:?}", fact.abandoned).into());
+    };
+    assert!(
+        words.contains("on timeline 1, up to 2026-03-01T"),
+        "{words}"
+    );
     lab.clear().await?;
     // Segments of a timeline of which nobody knows where it left its parent.
     std::fs::remove_file(copy.wal().join("00000002.history.gz"))?;

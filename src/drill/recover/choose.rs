@@ -2,8 +2,8 @@
 
 use super::Recovery;
 use crate::context::{Context, Phase};
-use crate::drill::backup::stop_or_note;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::evidence::SkippedFact;
 use crate::pipeline::artifact::ArtifactReader;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
@@ -51,26 +51,25 @@ pub(super) fn by_component<'b>(
 }
 
 /// What may be recovered from, the newest state first: archived WAL continues every base backup to its end, and so beyond
-/// any dump.
-pub(super) async fn candidates<'a>(recovery: &Recovery<'a, '_>) -> Result<Vec<Candidate<'a>>> {
+/// any dump. The same artifact is there once for every repository, the farthest first, as that one outlives the most; and
+/// what no repository can be asked for is left, with the reason.
+pub(super) async fn candidates<'a>(
+    recovery: &Recovery<'a, '_>,
+) -> Result<(Vec<Candidate<'a>>, Vec<SkippedFact>)> {
     let ctx = recovery.phase(Phase::Fetch);
     let mut all = Vec::new();
+    let mut left = Vec::new();
     let mut failure = None;
     for backup in recovery.candidates.iter().copied() {
-        if recovery.scenario.pick == Pick::Newest {
-            let reader = newest(recovery, &ctx, backup).await?;
-            all.push(Candidate { backup, reader });
-            continue;
-        }
-        match committed(recovery, &ctx, backup).await {
+        match held(recovery, &ctx, backup, &mut left).await {
             Ok(readers) => all.extend(
                 readers
                     .into_iter()
                     .map(|reader| Candidate { backup, reader }),
             ),
-            Err(error) => {
-                stop_or_note(error).map(|words| failure.get_or_insert(words).len())?;
-            }
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) if recovery.scenario.pick == Pick::Newest => return Err(error),
+            Err(error) => drop(failure.get_or_insert(error)),
         }
     }
     all.sort_by_key(|candidate| {
@@ -78,43 +77,67 @@ pub(super) async fn candidates<'a>(recovery: &Recovery<'a, '_>) -> Result<Vec<Ca
         std::cmp::Reverse((continued, candidate.reader.manifest.taken_at))
     });
     match (all.is_empty(), failure) {
-        (true, Some(words)) => Err(Error::failed(words)),
-        _ => Ok(all),
+        (true, Some(error)) => Err(error),
+        _ => Ok((all, left)),
     }
 }
 
-/// The newest committed artifact of a backup in its farthest repository.
+/// The newest committed artifact of a backup, in the farthest repository that has one.
 pub(super) async fn newest(
     recovery: &Recovery<'_, '_>,
     ctx: &Context,
     backup: &Backup,
 ) -> Result<ArtifactReader> {
-    let repository = farthest(recovery, backup)?;
-    let (newest, _) = Manifest::newest(ctx, &repository, &backup.name).await?;
-    let manifest = newest.ok_or_else(|| nothing(backup, repository.as_ref()))?;
-    Ok(reader(recovery, ctx, backup, repository, manifest))
+    let mut all = held(recovery, ctx, backup, &mut Vec::new()).await?;
+    Ok(all.swap_remove(0))
 }
 
-/// Every committed artifact of a backup in its farthest repository.
-async fn committed(
+/// What a backup's repositories hold of it, the farthest first: where the newest is to be taken, that of each; where any
+/// may be, all that the farthest has which answers. Never nothing: that is the error of the farthest.
+async fn held(
     recovery: &Recovery<'_, '_>,
     ctx: &Context,
     backup: &Backup,
+    left: &mut Vec<SkippedFact>,
 ) -> Result<Vec<ArtifactReader>> {
-    let repository = farthest(recovery, backup)?;
-    let (manifests, _) = Manifest::list(ctx, &repository, &backup.name).await?;
-    if manifests.is_empty() {
-        return Err(nothing(backup, repository.as_ref()));
+    let mut readers = Vec::new();
+    let mut failure = None;
+    for repository in recovery.world.repositories(backup).into_iter().rev() {
+        let found = match recovery.scenario.pick {
+            Pick::Newest => Manifest::newest(ctx, &repository, &backup.name)
+                .await
+                .map(|(newest, _)| newest.into_iter().collect()),
+            Pick::NewestGood if !readers.is_empty() => break,
+            Pick::NewestGood => Manifest::list(ctx, &repository, &backup.name)
+                .await
+                .map(|(all, _)| all),
+        };
+        let read = |manifest| reader(recovery, ctx, backup, repository.clone(), manifest);
+        match found {
+            Ok(manifests) if manifests.is_empty() => {
+                failure.get_or_insert_with(|| nothing(backup, repository.as_ref()));
+            }
+            Ok(manifests) => readers.extend(manifests.into_iter().map(read)),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                left.push(SkippedFact {
+                    backup: backup.name.clone(),
+                    artifact: None,
+                    repository: repository.name().to_owned(),
+                    why: error.message(),
+                });
+                failure.get_or_insert(error);
+            }
+        }
     }
-    let read = |manifest| reader(recovery, ctx, backup, repository.clone(), manifest);
-    Ok(manifests.into_iter().map(read).collect())
-}
-
-fn farthest(recovery: &Recovery<'_, '_>, backup: &Backup) -> Result<Arc<dyn Repository>> {
-    let mut repositories = recovery.world.repositories(backup);
-    repositories
-        .pop()
-        .ok_or_else(|| Error::defect(format!("the backup {} has no repository", backup.name)))
+    match (readers.is_empty(), failure) {
+        (true, Some(error)) => Err(error),
+        (true, None) => Err(Error::defect(format!(
+            "the backup {} has no repository",
+            backup.name
+        ))),
+        (false, _) => Ok(readers),
+    }
 }
 
 fn nothing(backup: &Backup, repository: &dyn Repository) -> Error {

@@ -1,15 +1,16 @@
 //! Faults planted in artifacts: after the product wrote them, as a failing tool, disk or hand would.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 
-use super::{base, find};
+use super::{base, find, pgbackrest};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::fault::damaged::{Damage, damaged};
-use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
+use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination, Keys, Origin};
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, ManifestFile};
 use crate::service::redis::PROBE_VALUE;
@@ -70,8 +71,25 @@ pub async fn in_artifact(
             }
             Fault::A5 => artifact.lose_a_role("shop_reader").await?,
             Fault::A7 => artifact.lose_a_role("shop_auditor").await?,
-            Fault::B1 | Fault::B2 | Fault::B3 | Fault::B4 | Fault::B5 | Fault::B7 | Fault::B22 => {
-                artifact.alter_base(fault).await?
+            // Written by a newer pg_dump: with its version, a command of psql and a setting that came later.
+            Fault::A11 => {
+                artifact
+                    .reseal("db.sql", |bytes| of_a_newer_dump(bytes))
+                    .await?
+            }
+            Fault::B1
+            | Fault::B2
+            | Fault::B3
+            | Fault::B3Appended
+            | Fault::B4
+            | Fault::B5
+            | Fault::B5Deleted
+            | Fault::B5Emptied
+            | Fault::B5Recomputed
+            | Fault::B7
+            | Fault::B22 => artifact.alter_base(fault).await?,
+            Fault::B4Bundle | Fault::B21 | Fault::B21Foreign | Fault::C1PgBackRest => {
+                pgbackrest::plant(ctx, fault, repository, &manifest).await?
             }
             Fault::D1 => {
                 artifact
@@ -113,6 +131,18 @@ fn change_a_name(bytes: &mut [u8]) {
             bytes[at + 3] + 1
         };
     }
+}
+
+/// The head of a plain dump as a `pg_dump` of years to come would write it.
+fn of_a_newer_dump(bytes: &mut Vec<u8>) {
+    const BY: &str = "-- Dumped by pg_dump version ";
+    let Some(from) = find(bytes, BY.as_bytes()) else {
+        return;
+    };
+    let line = bytes[from..].iter().position(|byte| *byte == b'\n');
+    let to = line.map_or(bytes.len(), |end| from + end + 1);
+    let newer = format!("{BY}99.0\n\n\\restrict later\n\nSET transaction_timeout = 0;\n");
+    bytes.splice(from..to, newer.into_bytes());
 }
 
 fn flip_late(bytes: &mut [u8]) {
@@ -248,9 +278,37 @@ impl Artifact<'_> {
                 .doing("read a base backup")?;
         }
         let mut altered = Ok(());
+        if fault == Fault::B5Recomputed {
+            // Whoever can have a base backup fit its own manifest cannot have it fit the repository's as well.
+            let mut tar = self.read(BASE).await?;
+            base::alter(fault, &mut tar, &older)?;
+            return self.exchange(BASE, tar).await;
+        }
         let alter = |tar: &mut Vec<u8>| altered = base::alter(fault, tar, &older);
         let sealed = self.reseal(BASE, alter).await;
         altered.and(sealed)
+    }
+
+    async fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut body = self.reader().open(self.ctx, name).await?;
+        body.read_to_end(&mut bytes)
+            .await
+            .doing("read an artifact to damage it")?;
+        Ok(bytes)
+    }
+
+    /// Stores other content for a file, sealed as it should be, and says nothing of it in the manifest.
+    async fn exchange(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let file = self.manifest.file(name);
+        let file = file.ok_or_else(|| Error::defect(format!("the artifact has no file {name}")))?;
+        let here = [self.repository.clone()];
+        let destination = Destination::new(&self.manifest.backup, here.to_vec(), self.keys.clone());
+        let body = Box::new(std::io::Cursor::new(bytes));
+        destination
+            .put(self.ctx, &here, &file.key, &BTreeMap::new(), body)
+            .await
+            .map(drop)
     }
 
     /// Removes a stored file that the manifest names: shared content where there is any.

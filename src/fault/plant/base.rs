@@ -3,9 +3,11 @@
 
 use std::io::Read;
 
+use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, Header};
 
 use crate::error::{Doing, Error, Result};
+use crate::fault::strike::PAGE;
 use crate::suite::Fault;
 
 /// What Postgres calls the files that every base backup has.
@@ -45,6 +47,10 @@ pub(super) fn alter(fault: Fault, tar: &mut Vec<u8>, older: &[u8]) -> Result<()>
             let at = largest(&files)?;
             files[at].data.pop();
         }
+        Fault::B3Appended => {
+            let at = largest(&files)?;
+            files[at].data.extend([0; PAGE]);
+        }
         Fault::B4 => {
             let at = largest(&files)?;
             files[at].data.fill(0);
@@ -57,6 +63,21 @@ pub(super) fn alter(fault: Fault, tar: &mut Vec<u8>, older: &[u8]) -> Result<()>
                 .rfind(|byte| byte.is_ascii_digit());
             let digit = digit.ok_or_else(|| Error::defect("the manifest has no digit"))?;
             *digit = if *digit == b'7' { b'8' } else { b'7' };
+        }
+        Fault::B5Deleted => {
+            files.remove(find(&files, MANIFEST)?);
+        }
+        Fault::B5Emptied => {
+            let at = find(&files, MANIFEST)?;
+            files[at].data.clear();
+        }
+        Fault::B5Recomputed => {
+            let (at, manifest) = (largest(&files)?, find(&files, MANIFEST)?);
+            let before = sum(&files[at].data);
+            super::flip_middle(&mut files[at].data);
+            let after = sum(&files[at].data);
+            let text = String::from_utf8_lossy(&files[manifest].data).replace(&before, &after);
+            files[manifest].data = summed_up(&text)?.into_bytes();
         }
         Fault::B7 => {
             files.remove(find(&files, LABEL)?);
@@ -71,6 +92,21 @@ pub(super) fn alter(fault: Fault, tar: &mut Vec<u8>, older: &[u8]) -> Result<()>
     }
     *tar = packed(files)?;
     Ok(())
+}
+
+fn sum(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// A manifest whose last line, the checksum of all before it, is right again.
+fn summed_up(manifest: &str) -> Result<String> {
+    let last = manifest.rfind("\"Manifest-Checksum\"");
+    let last = last.ok_or_else(|| Error::defect("the manifest has no checksum of its own"))?;
+    let all = &manifest[..last];
+    Ok(format!(
+        "{all}\"Manifest-Checksum\": \"{}\"}}\n",
+        sum(all.as_bytes())
+    ))
 }
 
 /// The largest file of a table.
@@ -168,14 +204,52 @@ mod tests {
         assert_eq!(altered(Fault::B1), change("base/1/1", None));
         assert_eq!(altered(Fault::B3), change("base/1/1", Some(&[1; 699])));
         assert_eq!(altered(Fault::B4), change("base/1/1", Some(&[0; 700])));
+        let mut longer = vec![1; 700];
+        longer.extend([0; PAGE]);
+        assert_eq!(
+            altered(Fault::B3Appended),
+            change("base/1/1", Some(&longer))
+        );
         let manifest = change("backup_manifest", Some(b"checksum 12347"));
         assert_eq!(altered(Fault::B5), manifest);
+        assert_eq!(altered(Fault::B5Deleted), change("backup_manifest", None));
+        assert_eq!(
+            altered(Fault::B5Emptied),
+            change("backup_manifest", Some(b""))
+        );
         assert_eq!(altered(Fault::B7), change("backup_label", None));
         assert_eq!(
             altered(Fault::B22),
             change("global/pg_control", Some(b"older"))
         );
-        let stray = altered(Fault::B2);
+    }
+
+    #[test]
+    fn a_manifest_that_is_recomputed_fits_the_file_that_was_changed() {
+        let data = [1u8; 700];
+        let manifest = |data: &[u8]| {
+            let all = format!("{{ \"Files\": [ \"{}\" ],\n", sum(data));
+            let own = sum(all.as_bytes());
+            format!("{all}\"Manifest-Checksum\": \"{own}\"}}\n")
+        };
+        let before = manifest(&data);
+        let mut altered = tar(&[
+            ("base/1/1", &data[..]),
+            ("backup_manifest", before.as_bytes()),
+        ]);
+        alter(Fault::B5Recomputed, &mut altered, &[]).expect("planted");
+        let found = files(&altered);
+        assert_ne!(found[0].1, data);
+        assert_eq!(found[0].1.len(), data.len());
+        assert_eq!(found[1].1, manifest(&found[0].1).into_bytes());
+    }
+
+    #[test]
+    fn a_stray_file_comes_beside_all_others() {
+        let before = [("base/1/1", &[1u8; 700][..]), ("backup_label", b"label")];
+        let mut stray = tar(&before);
+        alter(Fault::B2, &mut stray, &[]).expect("planted");
+        let stray = files(&stray);
         assert_eq!(stray.len(), before.len() + 1);
         assert!(stray.iter().any(|(name, _)| name == "base/1/999999"));
     }

@@ -1,7 +1,7 @@
 //! Faults planted in a recovered cluster: in its files behind the server's back, in its catalogue, and in how it is set up.
 //! They are those of a bad disk, a bad copy, another C library, a forgotten setting.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -33,6 +33,7 @@ pub(super) async fn after_recovery(
         server,
     };
     match fault {
+        Fault::B6 => cluster.lose_a_tablespace().await,
         Fault::B8 => {
             cluster
                 .change_page(TABLE, 0, |page| page[PAGE * 3 / 4] ^= 0x10)
@@ -192,6 +193,20 @@ impl Cluster<'_> {
         self.server.restart(self.ctx, Stop::Clean).await
     }
 
+    /// What lies under the link of a tablespace stays where it is, and the server does not find it.
+    async fn lose_a_tablespace(&self) -> Result<()> {
+        let session = self.session().await?;
+        let oid = "select oid from pg_tablespace where spcname not in ('pg_default', 'pg_global')";
+        let oid = session.value(self.ctx, oid).await?;
+        let oid = oid.ok_or_else(|| Error::defect("the cluster has no tablespace to lose"))?;
+        session.run(self.ctx, "checkpoint").await?;
+        drop(session);
+        let link = self.server.data_dir().join("pg_tblspc").join(oid);
+        let remove = self.server.tool("rm").arg("--").arg(link);
+        remove.run(self.ctx).await?.ok()?;
+        self.server.restart(self.ctx, Stop::Kill).await
+    }
+
     async fn session(&self) -> Result<Session> {
         Session::open(self.ctx, self.server, self.database).await
     }
@@ -310,31 +325,43 @@ impl Cluster<'_> {
 
     /// The cluster is copied, shut down and rewritten without checksums, and takes its own place.
     async fn turn_checksums_off(&self) -> Result<()> {
-        const COPY: &str = r#"
-set -eu
-cp -a -- "$1" "$2"
-rm -f -- "$2/postmaster.pid"
-"#;
-        let copy = self.server.data_dir().with_file_name("without-checksums");
         self.sql(&["checkpoint"]).await?;
-        let copied = self.server.tool("sh").args(["-c", COPY, "sh"]);
-        let copied = copied.arg(self.server.data_dir()).arg(&copy).run(self.ctx);
-        copied.await?.ok()?;
-        self.end_cleanly(&copy).await?;
+        let copy = copied(self.ctx, self.server, "without-checksums").await?;
+        alone(self.ctx, self.server, &copy, &["template1"], "select 1\n").await?;
         let off = self.server.tool("pg_checksums").arg("--disable").arg("-D");
         off.arg(&copy).run(self.ctx).await?.ok()?;
         self.server.replace_data(self.ctx, &copy).await
     }
+}
 
-    /// A copy of a running cluster is as a crash leaves it: one session alone brings it to a clean end.
-    async fn end_cleanly(&self, copy: &Path) -> Result<()> {
-        let alone = self
-            .server
-            .tool("postgres")
-            .args(["--single", "-D"])
-            .arg(copy);
-        let alone = alone.arg("template1");
-        let ended = alone.feed(self.ctx, &b"select 1\n"[..]).await?;
-        ended.ok().map(drop)
-    }
+/// A copy of a running cluster, beside it, as a crash would leave it.
+pub(super) async fn copied(ctx: &Context, server: &dyn Running, name: &str) -> Result<PathBuf> {
+    const COPY: &str = r#"
+set -eu
+cp -a -- "$1" "$2"
+rm -f -- "$2/postmaster.pid"
+"#;
+    let copy = server.data_dir().with_file_name(name);
+    let copying = server.tool("sh").args(["-c", COPY, "sh"]);
+    let copying = copying.arg(server.data_dir()).arg(&copy).run(ctx);
+    copying.await?.ok()?;
+    Ok(copy)
+}
+
+/// One session alone on a cluster that no server runs on, which recovers it first and ends it cleanly; `words` are settings
+/// and the database, and every line of `sql` is a statement.
+pub(super) async fn alone(
+    ctx: &Context,
+    server: &dyn Running,
+    cluster: &Path,
+    words: &[&str],
+    sql: &str,
+) -> Result<()> {
+    let alone = server
+        .tool("postgres")
+        .args(["--single", "-D"])
+        .arg(cluster);
+    let sql = std::io::Cursor::new(sql.to_owned());
+    let ended = alone.args(words).feed(ctx, sql).await?;
+    ended.ok().map(drop)
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
+use super::cluster;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::fault::link::Link;
 use crate::pipeline::Fetched;
 use crate::pipeline::artifact::Destination;
 use crate::repository::manifest::Manifest;
@@ -51,11 +53,12 @@ pub async fn in_archive(
             }
             Fault::C3 => archive.replace_by_noise(destination, &middle.1.key).await?,
             Fault::C4 => {
-                // A segment of a timeline of which nobody knows how it came to be.
-                let (stored, bytes) = archive.read(&last.1.key).await?;
-                let (own, other) = (last.0, last.0.on(last.0.timeline + 1));
-                let key = stored.key.replace(&own.to_string(), &other.to_string());
-                archive.write(&key, &bytes, &stored.metadata).await?;
+                let name = format!("{:08X}.history", last.0.timeline);
+                let key = wal::key(&destination.backup, &name, destination.is_encrypted());
+                if repository.head(ctx, &key).await?.is_none() {
+                    return Err(Error::defect(format!("{name} is not in the archive")));
+                }
+                archive.remove(&key).await?;
             }
             _ => archive.remove(&archive.of_the_base().await?).await?,
         }
@@ -184,16 +187,77 @@ pub async fn in_source(
             }
             Ok(())
         }
-        // The source fails over: it goes on as another timeline.
+        Some(Fault::C4) => fail_over(ctx, server, Stop::Clean).await,
+        Some(Fault::C10) => run_minimal(ctx, server, source.database()).await,
         Some(Fault::C13) => {
-            let signal = server.data_dir().join("standby.signal");
-            server.tool("touch").arg(signal).run(ctx).await?.ok()?;
-            server.restart(ctx, Stop::Clean).await?;
-            let session = Session::open(ctx, server, "postgres").await?;
-            session.run(ctx, "select pg_promote(true, 60)").await
+            old_primary_goes_on(ctx, server, source.database()).await?;
+            // As a crash ends it: what the old primary wrote from here on, its standby never had.
+            fail_over(ctx, server, Stop::Kill).await
         }
         _ => Ok(()),
     }
+}
+
+/// The source fails over: it goes on as another timeline.
+async fn fail_over(ctx: &Context, server: &dyn Running, stop: Stop) -> Result<()> {
+    let signal = server.data_dir().join("standby.signal");
+    server.tool("touch").arg(signal).run(ctx).await?.ok()?;
+    server.restart(ctx, stop).await?;
+    let session = Session::open(ctx, server, "postgres").await?;
+    session.run(ctx, "select pg_promote(true, 60)").await
+}
+
+/// A server that was taken for dead writes on, on the timeline that its standby leaves, and archives it where that one
+/// will.
+async fn old_primary_goes_on(ctx: &Context, server: &dyn Running, database: &str) -> Result<()> {
+    const ARCHIVE: &str = r#"
+set -eu
+cd -- "$1"
+archived=0
+for ready in pg_wal/archive_status/*.ready; do
+  name=$(basename "$ready" .ready)
+  sh -c "$(printf %s "$2" | sed "s|%p|pg_wal/$name|g; s|%f|$name|g")"
+  archived=1
+done
+[ "$archived" = 1 ]
+"#;
+    let session = Session::open(ctx, server, "postgres").await?;
+    let command = session
+        .value(ctx, "select current_setting('archive_command')")
+        .await?
+        .unwrap_or_default();
+    drop(session);
+    let old = cluster::copied(ctx, server, "old-primary").await?;
+    let write =
+        "create table old_primary as select generate_series(1, 100) as n\nselect pg_switch_wal()\n";
+    let words = ["-c", "archive_mode=on", "-c", "wal_level=replica", database];
+    cluster::alone(ctx, server, &old, &words, write).await?;
+    let archive = server.tool("sh").args(["-c", ARCHIVE, "sh"]);
+    archive.arg(&old).arg(command).run(ctx).await?.ok()?;
+    let remove = server.tool("rm").args(["-rf", "--"]).arg(old);
+    remove.run(ctx).await?.ok().map(drop)
+}
+
+/// Runs the server with `wal_level = minimal` for one write, and then as before. It is a copy of its data that is run so, as
+/// a server that is down has no tools where it runs in a container, and the copy takes its place.
+async fn run_minimal(ctx: &Context, server: &dyn Running, database: &str) -> Result<()> {
+    const MINIMAL: [&str; 6] = [
+        "-c",
+        "wal_level=minimal",
+        "-c",
+        "archive_mode=off",
+        "-c",
+        "max_wal_senders=0",
+    ];
+    let session = Session::open(ctx, server, "postgres").await?;
+    session.run(ctx, "select pg_switch_wal()").await?;
+    session.run(ctx, "checkpoint").await?;
+    drop(session);
+    let copy = cluster::copied(ctx, server, "minimal").await?;
+    let words = [&MINIMAL[..], &[database]].concat();
+    let write = "create table loaded_fast as select generate_series(1, 100) as n\n";
+    cluster::alone(ctx, server, &copy, &words, write).await?;
+    server.replace_data(ctx, &copy).await
 }
 
 async fn archive_by(ctx: &Context, server: &dyn Running, command: &str) -> Result<()> {
@@ -205,6 +269,27 @@ async fn archive_by(ctx: &Context, server: &dyn Running, command: &str) -> Resul
     server.restart(ctx, Stop::Clean).await
 }
 
+/// C5: the network is cut while everything is fetched, when the base backup is there and the first archived segment is not.
+/// It is whole again afterwards, as what a recovery left is looked at.
+pub async fn in_the_way<T>(
+    link: Option<&Link>,
+    fetch: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(link) = link.filter(|link| !link.is_spent()) else {
+        return fetch.await;
+    };
+    link.cut_before("/wal/");
+    let fetched = fetch.await;
+    let was_cut = link.is_cut();
+    link.mend();
+    match was_cut {
+        true => fetched,
+        false => Err(Error::defect(
+            "no archived WAL was fetched: nothing was cut",
+        )),
+    }
+}
+
 /// Plants the fault in what was fetched, before the recovery reads it.
 pub async fn in_fetched(
     ctx: &Context,
@@ -213,8 +298,6 @@ pub async fn in_fetched(
     fetched: &Fetched,
 ) -> Result<()> {
     let script = match fault {
-        // The network is cut: a segment that is known to be there cannot be had.
-        Some(Fault::C5) => r#"name=$(ls -- "$1" | grep '\.gz$' | tail -n 1) && rm -- "$1/$name""#,
         // The command that fetches is ended by a signal.
         Some(Fault::C6) => r#"echo 'kill -9 $$' > "$1/fetch.sh""#,
         // An older segment lies where a newer one is looked for.
@@ -233,19 +316,24 @@ async fn run(ctx: &Context, server: &dyn Running, script: &str, dir: &Path) -> R
     run.run(ctx).await?.ok().map(drop)
 }
 
-/// Plants the fault in what a recovery is told.
-pub fn in_target(fault: Option<Fault>, options: &mut RestoreOptions) -> Result<()> {
-    match (fault, &options.target) {
-        (Some(Fault::C11), _) => {
-            options.target = RecoveryTarget::Lsn("FF/0".to_owned());
-            Ok(())
+/// Plants the fault in what a recovery is told; `backed_up` is when the base backup had ended, on the clock of this machine.
+pub fn in_target(
+    fault: Option<Fault>,
+    backed_up: Option<DateTime<Utc>>,
+    options: &mut RestoreOptions,
+) -> Result<()> {
+    options.target = match (fault, &options.target, backed_up) {
+        (Some(Fault::C11), ..) => RecoveryTarget::Lsn("FF/0".to_owned()),
+        (Some(Fault::C11Early), ..) => RecoveryTarget::Lsn("0/28".to_owned()),
+        // A time without its zone is read in another one, an earlier moment than it was meant to be. A drill takes seconds,
+        // and no two zones are that close: of what an hour would do, it does the same.
+        (Some(Fault::C12), RecoveryTarget::Time(meant), Some(ended)) if ended < *meant => {
+            RecoveryTarget::Time(ended)
         }
-        // A time without its zone is read in another one.
-        (Some(Fault::C12), RecoveryTarget::Time(at)) => {
-            options.target = RecoveryTarget::Time(*at + TimeDelta::hours(2));
-            Ok(())
+        (Some(Fault::C12), ..) => {
+            return Err(Error::defect("no time is told that could be misread"));
         }
-        (Some(Fault::C12), _) => Err(Error::defect("no time is told that could be misread")),
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    Ok(())
 }

@@ -116,7 +116,10 @@ pub(super) async fn wal(
                     }
                 }
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-                Err(error) => problem = Some(format!("it cannot be used: {}", error.message())),
+                Err(error) => {
+                    still_answers(ctx, reader, &file, base.size, &error).await?;
+                    problem = Some(format!("it cannot be used: {}", error.message()));
+                }
             }
         }
         let line = match &problem {
@@ -141,6 +144,31 @@ pub(super) async fn wal(
         repository: reader.repository().name().to_owned(),
     };
     Ok((wal, bytes))
+}
+
+/// Fails when it is the repository, and not the file in it, of which nothing can be had: a damaged segment is lost, and one
+/// that nobody brought is not.
+async fn still_answers(
+    ctx: &Context,
+    reader: &ArtifactReader,
+    file: &Found,
+    size: u64,
+    error: &Error,
+) -> Result<()> {
+    let repository = reader.repository();
+    let silent = match error.kind() {
+        Kind::Unavailable | Kind::TimedOut => error.message(),
+        _ => match repository.head(ctx, &file.file.key).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => error.message(),
+        },
+    };
+    let from = match file.kind {
+        Name::Segment(segment) => segment.begins(size).to_string(),
+        _ => file.name.clone(),
+    };
+    Err(chain::unreachable(&file.name, &from, repository.name()).doing(silent))
 }
 
 /// The WAL of a base backup that has all of it in itself: the archive that its recovery asks has nothing.

@@ -166,7 +166,9 @@ impl Pipeline for PgBasebackup {
             ship::ship(ctx, &*server, destination, &cluster).await?;
             ship::is_there(ctx, destination, last).await
         };
-        work.await.doing("archive what was committed")
+        work.await
+            .map_err(|error| error.hint(physical::NOT_ARCHIVED))
+            .doing("archive what was committed")
     }
 
     fn archive_of(&self, source: &dyn Running, backup: &str) -> Option<Archive> {
@@ -185,6 +187,7 @@ impl Pipeline for PgBasebackup {
         let server = source.server();
         self.take(ctx, &*server, artifact)
             .await
+            .map_err(|error| error.hint(physical::NOT_TAKEN))
             .doing("back up the cluster")?;
         Ok(Taken {
             tool: format!("pg_basebackup (PostgreSQL) {}", server.version()),

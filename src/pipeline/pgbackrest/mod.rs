@@ -315,7 +315,9 @@ done"#;
             }
             Err(archiver::not_there(last, repository.name()))
         };
-        work.await.doing("archive what was committed")
+        work.await
+            .map_err(|error| error.hint(physical::NOT_ARCHIVED))
+            .doing("archive what was committed")
     }
 
     fn archive_of(&self, _source: &dyn Running, backup: &str) -> Option<Archive> {
@@ -334,6 +336,7 @@ done"#;
     ) -> Result<Taken> {
         let server = source.server();
         let parent = self.take(ctx, &*server, artifact).await;
+        let parent = parent.map_err(|error| error.hint(physical::NOT_TAKEN));
         let parent = parent.doing("back up the cluster")?;
         let version = server.tool("pgbackrest").arg("version").run(ctx).await?;
         Ok(Taken {

@@ -235,6 +235,8 @@ fn config(options: &PgBackRest, place: &Place, port: Option<u16>, wanted: &Wante
         // What is damaged stays damaged.
         ("job-retry", "0"),
         ("archive-timeout", "60"),
+        // It tries eight times as long before it says that a repository does not answer, and a recovery waits for it.
+        ("io-timeout", "10"),
         // Everything that is said goes to standard error, and with it to the log of the command.
         ("log-level-file", "off"),
         ("log-level-console", "off"),

@@ -43,6 +43,19 @@ pub struct Chain {
     pub broken: Option<(Segment, String)>,
     /// The last segment there is.
     pub last: Option<(Segment, String)>,
+    /// What the forks on the way left behind, the oldest first.
+    pub abandoned: Vec<Abandoned>,
+}
+
+/// Archived WAL of a timeline beyond the place at which the one that is followed left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The fork.
+    pub from: Lsn,
+    /// The last segment of it.
+    pub last: Segment,
+    /// When that was archived, on the drill's clock; empty where that is not known.
+    pub at: String,
 }
 
 /// A line of a timeline's history: the timeline left, where, and why.
@@ -51,6 +64,16 @@ pub(in crate::pipeline) struct Left {
     pub timeline: u32,
     pub at: Lsn,
     pub why: String,
+}
+
+/// A repository that did not answer when a file of its archive was asked for: what is there is not lost, unlike what is
+/// missing or damaged. `from` is where or when the file begins.
+pub(in crate::pipeline) fn unreachable(name: &str, from: &str, repository: &str) -> Error {
+    Error::unavailable(format!(
+        "{name} cannot be fetched, as repository {repository} cannot be reached: what was committed after {from} is not lost, \
+         and nothing was recovered without it"
+    ))
+    .hint("recover once more when the repository answers, or from another one")
 }
 
 /// Reads `….history`.
@@ -83,6 +106,25 @@ pub(in crate::pipeline) fn follow(
         .unwrap_or(own)
         .max(own);
     let begins = path(&base, timeline, histories)?;
+    let abandoned = begins.windows(2).filter_map(|fork| {
+        let ((old, _), (_, from)) = (fork[0], fork[1]);
+        let fork = Segment::holding(old, from, base.size);
+        let mut beyond = have.range(fork..).rev();
+        let (last, have) = beyond.find(|(segment, _)| segment.timeline == old)?;
+        Some(Abandoned {
+            from,
+            last: *last,
+            at: have.at.clone(),
+        })
+    });
+    let abandoned = abandoned.collect();
+    let begins = begins.iter().map(|(timeline, from)| {
+        (
+            *timeline,
+            Segment::holding(*timeline, *from, base.size).place(),
+        )
+    });
+    let begins: Vec<(u32, (u32, u32))> = begins.collect();
     let governs = |segment: Segment| {
         let entry = begins.iter().rev().find(|(_, at)| *at <= segment.place());
         entry.map_or(own, |(timeline, _)| *timeline)
@@ -97,6 +139,7 @@ pub(in crate::pipeline) fn follow(
         reach: None,
         broken: None,
         last,
+        abandoned,
         base,
     };
     let stop = Segment::holding(
@@ -126,15 +169,11 @@ pub(in crate::pipeline) fn follow(
     Ok(chain)
 }
 
-/// The timelines from the base backup's to the newest, each with the place at which it begins.
-fn path(
-    base: &Base,
-    newest: u32,
-    histories: &BTreeMap<u32, String>,
-) -> Result<Vec<(u32, (u32, u32))>> {
+/// The timelines from the base backup's to the newest, each with the place at which it left the one before it.
+fn path(base: &Base, newest: u32, histories: &BTreeMap<u32, String>) -> Result<Vec<(u32, Lsn)>> {
     let own = base.start.timeline;
     if newest == own {
-        return Ok(vec![(own, (0, 0))]);
+        return Ok(vec![(own, Lsn(0))]);
     }
     let hint = format!(
         "name the timeline's base backup, or recover on timeline {own} from a repository without timeline {newest}"
@@ -164,13 +203,12 @@ fn path(
         ))
         .hint("recover an older base backup, or one taken after the fork"));
     }
-    let mut begins = vec![(own, (0, 0))];
+    let mut begins = vec![(own, Lsn(0))];
     for (step, next) in left[from..].iter().enumerate() {
         let timeline = left
             .get(from + step + 1)
             .map_or(newest, |left| left.timeline);
-        let at = Segment::holding(timeline, next.at, base.size);
-        begins.push((timeline, at.place()));
+        begins.push((timeline, next.at));
     }
     Ok(begins)
 }
@@ -230,6 +268,59 @@ impl Chain {
             self.reaches()
         ))
         .hint("recover to the end of the archived WAL: what is later is lost with the server")
+    }
+
+    /// What is lost by a time in which the server ran with `wal_level = minimal`, from that place of the log on.
+    pub fn not_logged(&self, from: Lsn, repository: &str) -> Error {
+        let last = match &self.last {
+            Some((last, at)) if !at.is_empty() => {
+                format!(
+                    ", up to {at} ({})",
+                    last.next(self.base.size).begins(self.base.size)
+                )
+            }
+            Some((last, _)) => format!(
+                ", up to {}",
+                last.next(self.base.size).begins(self.base.size)
+            ),
+            None => String::new(),
+        };
+        Error::failed(format!(
+            "from {from} on the server ran with wal_level = minimal, so that the WAL in repository {repository} does not hold \
+             everything that it wrote: what was committed after {from}{last} cannot be recovered from this base backup"
+        ))
+        .hint(format!(
+            "recover from a base backup that was taken after that time, or up to the LSN {from} from this one; after every such time, \
+             take a base backup before anything else is written"
+        ))
+    }
+
+    /// A segment of which nothing is known but that its repository does not answer.
+    pub fn not_reached(&self, segment: Segment, repository: &str) -> Error {
+        unreachable(
+            &segment.to_string(),
+            &segment.begins(self.base.size).to_string(),
+            repository,
+        )
+    }
+
+    /// What a recovery that stopped there left behind on other timelines, in words.
+    pub fn left_behind(&self, stopped: Lsn) -> Vec<String> {
+        let size = self.base.size;
+        let passed = self.abandoned.iter().filter(|it| it.from <= stopped);
+        passed
+            .map(|Abandoned { from, last, at }| {
+                let end = last.next(size).begins(size);
+                let until = match at.as_str() {
+                    "" => format!("up to {end}"),
+                    at => format!("up to {at} ({end})"),
+                };
+                format!(
+                    "commits after {from} on timeline {}, {until}, are not part of it",
+                    last.timeline
+                )
+            })
+            .collect()
     }
 
     /// How far the good WAL goes, in words.

@@ -174,3 +174,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_fork_left_behind_is_kept_and_told_once_it_was_passed() {
+    let text = "1\t0/4000100\tno recovery target specified\n";
+    let all = [(1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (2, 4), (2, 5)];
+    let chain = follow(base(), &have(all), &forked(text)).expect("a chain");
+    let left = Abandoned {
+        from: Lsn(0x400_0100),
+        last: segment(1, 6),
+        at: "minute 6".to_owned(),
+    };
+    assert_eq!(chain.abandoned, [left]);
+    let words = chain.left_behind(Lsn(0x400_0100));
+    assert_eq!(
+        words,
+        ["commits after 0/4000100 on timeline 1, up to minute 6 (0/7000000), are not part of it"]
+    );
+    assert_eq!(chain.left_behind(Lsn(0x400_00ff)), [""; 0]);
+    // A primary that went down and did not write on leaves nothing.
+    let all = [(1, 2), (1, 3), (2, 4), (2, 5)];
+    let chain = follow(base(), &have(all), &forked(text)).expect("a chain");
+    assert_eq!(chain.abandoned, []);
+    let chain = follow(base(), &have([(1, 2), (1, 3)]), &BTreeMap::new()).expect("a chain");
+    assert_eq!(chain.abandoned, []);
+}
+
+#[test]
+fn a_time_of_minimal_wal_says_from_where_on_and_up_to_when_all_is_lost() {
+    let chain = follow(base(), &have([(1, 2), (1, 3)]), &BTreeMap::new()).expect("a chain");
+    let error = chain.not_logged(Lsn(0x300_0028), "near");
+    let said = error.to_string();
+    for words in [
+        "after 0/3000028, up to minute 3 (0/4000000)",
+        "repository near",
+        "take a base backup",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}

@@ -34,6 +34,13 @@ pub const SEGMENT: &str = "wal-segment-size";
 /// The cluster that it is of.
 pub const CLUSTER: &str = "system-identifier";
 
+/// What to do about WAL that did not get into a repository.
+pub const NOT_ARCHIVED: &str = "what was committed since the last segment that was archived is on the server alone, until it is \
+                                archived once more: what is in a repository already stays as it is";
+/// What to do about a backup that did not come to its end.
+pub const NOT_TAKEN: &str = "nothing of it was committed: the one before it, and the WAL that follows that, are what there is to \
+                             recover from; see the log of its step, and take it once more";
+
 /// A directory beside the server's data, which is lost with it.
 pub fn beside(server: &dyn Running, name: &str) -> PathBuf {
     server.data_dir().with_file_name(name)

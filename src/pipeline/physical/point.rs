@@ -124,6 +124,7 @@ mod tests {
             reach: Some((segment(n), String::new())),
             broken: None,
             last: None,
+            abandoned: Vec::new(),
         }
     }
 

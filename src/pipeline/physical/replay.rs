@@ -14,7 +14,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::ReplayFact;
 use crate::process::{Command, Daemon};
 use crate::provision::{ready, reap};
-use crate::repository::wal::{Name, Segment};
+use crate::repository::wal::{Lsn, Name, Segment};
 use crate::service::Running;
 use crate::service::postgres::session::{identifier, literal};
 use crate::service::postgres::ties::SCHEDULERS;
@@ -47,6 +47,9 @@ printf '%s\n' "$4" >> postgresql.auto.conf
 echo 'local all all trust' > "$3/hba"
 "#;
 const PORT: &str = "5432";
+/// What to do after a recovery that did not come to its end.
+const AGAIN: &str = "nothing is lost: neither the artifact nor its archived WAL was changed, and the target is what it was; see \
+                     the log of the recovery, and recover once more";
 
 /// How a recovery is told to go.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +80,11 @@ pub async fn replay(
         daemon: None,
     };
     let recovered = recovery.run(ctx, wal, orders).await;
-    recovery.end(&ctx.for_teardown(), recovered.is_ok()).await?;
+    let ended = recovery.end(&ctx.for_teardown(), recovered.is_ok()).await;
     let mut fact = recovered?;
+    ended
+        .map_err(|error| error.hint(AGAIN))
+        .doing("end the recovered cluster, to put it in the target's place")?;
     fact.identities.1 = cluster;
     server
         .replace_data(ctx, &prepared)
@@ -104,18 +110,18 @@ impl Recovery<'_> {
         self.daemon = Some(command.daemon(ctx)?);
         if let Err(error) = self.wait(ctx, orders.deadline).await {
             return Err(match error.kind() {
-                Kind::Failed => explain(&self.log(), wal, target).unwrap_or_else(|| {
-                    Error::failed(error.message()).hint(
-                        "neither the artifact nor its archived WAL was changed: see the log of the recovery, and recover \
-                         once more",
-                    )
-                }),
+                Kind::Failed => explain(&self.log(), wal, target)
+                    .unwrap_or_else(|| Error::failed(error.message()).hint(AGAIN)),
                 _ => error,
             }
             .doing(format!("recover to {target}")));
         }
-        let fact = self.ask(ctx, wal, target).await?;
-        self.set_password(ctx).await?;
+        let asked = async {
+            let fact = self.ask(ctx, wal, target).await?;
+            self.set_password(ctx).await.map(|()| fact)
+        };
+        let fact = asked.await.map_err(|error| error.hint(AGAIN));
+        let fact = fact.doing_with(|| format!("recover to {target}"))?;
         Ok(ReplayFact {
             checksums: checksums == "on",
             ..fact
@@ -276,7 +282,9 @@ impl Recovery<'_> {
             target: target.to_string(),
             stopped: format!("{}: {}{at}", left.at, left.why.trim()),
             last_commit,
+            lsn: left.at.to_string(),
             missed: point::reached(target, &left, &wal.chain).err(),
+            abandoned: wal.chain.left_behind(left.at),
             timelines: (left.timeline, wal.chain.timeline),
             identities: (identity.to_owned(), String::new()),
             checksums: false,
@@ -328,6 +336,9 @@ fn last_commit(log: &str) -> Option<DateTime<Utc>> {
     Some(at.ok()?.to_utc())
 }
 
+/// What pgBackRest calls the errors of a repository that does not answer.
+const UNREACHABLE: [&str; 3] = ["HostConnectError", "ServiceError", "ProtocolError"];
+
 /// Why a recovery stopped, from its log: what is lost, up to which commit, and what can be done.
 fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
     let said = |words: &str| log.lines().rev().find(|line| line.contains(words));
@@ -336,6 +347,11 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
         let (name, why) = words.split_once(' ')?;
         let why = why.strip_prefix("is needed, but ").unwrap_or(why);
         return Some(match Name::parse(name) {
+            Some(Name::Segment(segment))
+                if UNREACHABLE.iter().any(|words| said(words).is_some()) =>
+            {
+                wal.chain.not_reached(segment, &wal.repository)
+            }
             Some(Name::Segment(segment)) => wal.chain.lost(segment, why, &wal.repository),
             _ => Error::failed(format!("{name} in the archive {why}")),
         });
@@ -355,6 +371,13 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
             ))
             .hint("recover from the base backup before this one"),
         );
+    }
+    if said("WAL was generated with wal_level=minimal").is_some() {
+        let lines = log.lines().rev();
+        let mut redone =
+            lines.filter_map(|line| line.split_once("WAL redo at ")?.1.split_once(' '));
+        let at = redone.find_map(|(at, _)| Lsn::parse(at));
+        return at.map(|at| wal.chain.not_logged(at, &wal.repository));
     }
     said("No space left on device").map(|line| {
         Error::failed(line.trim().to_owned())

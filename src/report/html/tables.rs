@@ -102,9 +102,11 @@ pub(super) fn detections(record: &Record) -> Markup {
                 tfoot { tr { th colspan=(checks.len() + 2) { "Total" } td { strong data-caught=(good) { (good) "/" (planted.len()) } } } }
             } }
             p.legend { span.key { span.good { "●" } " caught by the check named for it" } span.key { "○ noticed by another one too" } span.key { span.bad { "✕" } " missed" } }
-            (fold("unplanted", html! { "What is not planted, and why" }, html! {
-                ul.about { @for said in Matrix::legend().iter().skip(1) { li { (text::line(said)) } } }
-            }))
+            @if let Some(matrix) = Matrix::of(record) {
+                (fold("unplanted", html! { "What is not planted, and why" }, html! {
+                    ul.about { @for said in matrix.legend().iter().skip(1) { li { (text::line(said)) } } }
+                }))
+            }
         }
     });
     section(

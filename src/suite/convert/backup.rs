@@ -67,8 +67,24 @@ pub(super) fn backup(
         let within = table
             .require("within", "how long every artifact is kept, such as \"7d\"")
             .and_then(|value| value.duration());
+        let elsewhere = table.get("in").and_then(|value| {
+            let table = value.table_such_as("repositories, such as { near = \"7d\" }")?;
+            let one = |value: Value<'_>| {
+                let goes = repositories.iter().any(|name| *name == value.key);
+                if !goes {
+                    let message = format!("the backup does not go to `{}`", value.key);
+                    let names = repositories.iter().map(String::as_str);
+                    value.wrong(message, did_you_mean(&value.key, names));
+                }
+                Some((value.key.clone(), value.duration()?)).filter(|_| goes)
+            };
+            Some(table.entries().into_iter().filter_map(one).collect())
+        });
         table.finish();
-        within
+        Some(Keep {
+            within: within?,
+            elsewhere: elsewhere.unwrap_or_default(),
+        })
     });
     let encrypt = table.get("encrypt").and_then(|value| {
         match value.text("how it is encrypted, \"age\"")? {
@@ -92,9 +108,7 @@ pub(super) fn backup(
         repositories,
         method: method?,
         schedule: schedule?,
-        keep: Keep {
-            within: keep.unwrap_or(KEEP),
-        },
+        keep: keep.unwrap_or_else(|| Keep::within(KEEP)),
         encrypt,
         size,
         deadline: deadline.unwrap_or(DEADLINE),

@@ -14,8 +14,35 @@ use super::{Declared, Known};
 
 /// The name of the retention rehearsal among a suite's drills.
 const RETENTION: &str = "retention";
+/// The most days of a rehearsal: seven years, and some to see what goes.
+const LONGEST: u32 = 2700;
 
-pub(super) fn retention(
+/// `[retention]`, or several of them, `[retention.daily]` and so on.
+pub(super) fn retention(table: &Table<'_>, backups: &Declared<Backup>) -> Vec<RetentionRehearsal> {
+    let named = table.entries();
+    if named.is_empty() || !named.iter().all(Value::is_table) {
+        let one = rehearsal(RETENTION.to_owned(), table, backups);
+        return one.into_iter().collect();
+    }
+    let one = |value: &Value<'_>| {
+        if let Err(why) = super::name_holds("retention", &value.key) {
+            value.wrong(
+                format!("`{}` is no name for a rehearsal", value.key),
+                why.to_owned(),
+            );
+            return None;
+        }
+        rehearsal(
+            format!("{RETENTION}-{}", value.key),
+            &value.table()?,
+            backups,
+        )
+    };
+    named.iter().filter_map(one).collect()
+}
+
+fn rehearsal(
+    name: String,
     table: &Table<'_>,
     backups: &Declared<Backup>,
 ) -> Option<RetentionRehearsal> {
@@ -29,11 +56,12 @@ pub(super) fn retention(
     };
     table.finish();
     let value = days?;
-    let days = value.integer(1..=400)?;
+    let days = value.integer(1..=LONGEST)?;
     for backup in names.iter().filter_map(|name| backups.get(name)) {
         rehearsal_shows_something(&value, days, backup);
     }
     Some(RetentionRehearsal {
+        name,
         days,
         backups: names,
     })
@@ -43,11 +71,20 @@ pub(super) fn retention(
 fn rehearsal_shows_something(value: &Value<'_>, days: u32, backup: &Backup) {
     let name = &backup.name;
     let span = chrono::Duration::days(days.into());
-    let kept = chrono::Duration::from_std(backup.keep.within).unwrap_or(chrono::Duration::MAX);
-    if kept >= span {
-        let kept = humantime::format_duration(backup.keep.within);
-        let message = format!("backup `{name}` is kept {kept}: in {days} days nothing is pruned");
-        value.wrong(message, "rehearse more days, or other backups".to_owned());
+    for repository in &backup.repositories {
+        let within = backup.keep.of(repository);
+        let kept = chrono::Duration::from_std(within).unwrap_or(chrono::Duration::MAX);
+        if kept >= span {
+            let kept = humantime::format_duration(within);
+            let place = match backup.keep.elsewhere.is_empty() {
+                true => String::new(),
+                false => format!(" in `{repository}`"),
+            };
+            let message =
+                format!("backup `{name}` is kept {kept}{place}: in {days} days nothing is pruned");
+            value.wrong(message, "rehearse more days, or other backups".to_owned());
+            break;
+        }
     }
     let start: DateTime<Utc> = super::super::schedule::first_day();
     let runs = Schedule::parse(&backup.schedule).map(|schedule| {
@@ -66,7 +103,7 @@ pub(super) fn tests(
     top: &Table<'_>,
     known: &Known<'_>,
     scenarios: &Declared<Scenario>,
-    retention: Option<&RetentionRehearsal>,
+    retention: &[RetentionRehearsal],
 ) -> Vec<Test> {
     let mut all: Vec<Test> = Vec::new();
     for value in items(top, "test") {
@@ -83,6 +120,7 @@ pub(super) fn tests(
             &table,
             check.as_ref().map(|(check, _)| *check),
             scenarios,
+            retention,
             top,
         );
         let backup = table
@@ -92,9 +130,10 @@ pub(super) fn tests(
         let (Some(name), Some((check, check_value)), Some(drill)) = (name, check, drill) else {
             continue;
         };
-        let recovered = match (scenarios.get(&drill), retention) {
+        let rehearsed = retention.iter().find(|rehearsal| rehearsal.name == drill);
+        let recovered = match (scenarios.get(&drill), rehearsed) {
             (Some(scenario), _) => &scenario.recover,
-            (None, Some(retention)) if drill == RETENTION => &retention.backups,
+            (None, Some(rehearsal)) => &rehearsal.backups,
             _ => continue,
         };
         if let Some((backup, value)) = &backup
@@ -152,6 +191,7 @@ fn drill(
     table: &Table<'_>,
     check: Option<Check>,
     scenarios: &Declared<Scenario>,
+    retention: &[RetentionRehearsal],
     top: &Table<'_>,
 ) -> Option<String> {
     match (table.get("drill"), table.get("scenario")) {
@@ -159,17 +199,19 @@ fn drill(
             value.wrong("a test has a `scenario` or a `drill`, not both", None);
             None
         }
-        (Some(value), None) => {
-            if value.text("the drill \"retention\"")? != RETENTION {
-                let hint = "name a scenario with `scenario`".to_owned();
-                value.wrong("only \"retention\" is a drill of that kind", hint);
-                return None;
-            }
-            rehearsed(top, &value)
-        }
+        (Some(value), None) => rehearsed(top, retention, &value),
         (None, Some(value)) => drilled(&value, scenarios),
         (None, None) if check == Some(Check::Retention) && top.get("retention").is_some() => {
-            Some(RETENTION.to_owned())
+            match retention {
+                [only] => Some(only.name.clone()),
+                [] => None,
+                several => {
+                    let names = several.iter().map(|it| it.name.as_str());
+                    let names = names.collect::<Vec<_>>().join("\", \"");
+                    table.missing("drill", &format!("which rehearsal: one of \"{names}\""));
+                    None
+                }
+            }
         }
         (None, None) => {
             let name = scenarios.refer_or_only(table, "scenario")?;
@@ -179,13 +221,27 @@ fn drill(
     }
 }
 
-fn rehearsed(top: &Table<'_>, value: &Value<'_>) -> Option<String> {
-    if top.get("retention").is_none() {
+fn rehearsed(
+    top: &Table<'_>,
+    retention: &[RetentionRehearsal],
+    value: &Value<'_>,
+) -> Option<String> {
+    let name = value.text("the drill \"retention\"")?;
+    let names = || retention.iter().map(|it| it.name.as_str());
+    if names().any(|known| known == name) {
+        return Some(name.to_owned());
+    }
+    if name != RETENTION && !name.starts_with("retention-") {
+        let hint = "name a scenario with `scenario`".to_owned();
+        value.wrong("only \"retention\" is a drill of that kind", hint);
+    } else if top.get("retention").is_none() {
         let hint = "add [retention] days = 8".to_owned();
         value.wrong("the suite has no retention rehearsal", hint);
-        return None;
+    } else if !retention.is_empty() {
+        let hint = did_you_mean(name, names());
+        value.wrong(format!("there is no rehearsal `{name}`"), hint);
     }
-    Some(RETENTION.to_owned())
+    None
 }
 
 /// A scenario that is really drilled.
