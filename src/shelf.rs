@@ -4,6 +4,7 @@
 //! Its file has no name, so that nothing is left of it whatever happens; it is a cache, or a spool, and never the only
 //! place of what is in it. An operation takes a few microseconds and blocks for those. Not here: what is put into it.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -21,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("shelf");
 /// Bytes of pages that one shelf holds in memory.
-const CACHE: usize = 1 << 20;
+const CACHE: usize = 512 << 10;
 /// How many entries [`Shelf::each`] takes at a time.
 const CHUNK: usize = 256;
 
@@ -136,7 +137,12 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
 
     /// Every key and its value, in the order of the keys' bytes. What is changed meanwhile is seen where it is still ahead.
     pub fn each(&self) -> impl Iterator<Item = io::Result<(String, V)>> {
-        let mut next = Some(Bound::Unbounded);
+        self.under(String::new())
+    }
+
+    /// The same of the keys that begin with a prefix.
+    pub fn under(&self, prefix: String) -> impl Iterator<Item = io::Result<(String, V)>> {
+        let mut next = Some(Bound::Included(prefix.clone()));
         let chunks = std::iter::from_fn(move || {
             let from: Bound<String> = next.take()?;
             let chunk = self.some(from.as_ref().map(String::as_str), CHUNK);
@@ -149,11 +155,48 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
             }
             Some(chunk.into_iter().map(Ok).collect())
         });
-        chunks.flatten()
+        chunks
+            .flatten()
+            .take_while(move |it| !matches!(it, Ok((key, _)) if !key.starts_with(&prefix)))
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two shelves side by side, in the order of the keys' bytes: each key of either, with what is under it in both.
+pub fn side_by_side<A, B>(
+    one: &Shelf<A>,
+    other: &Shelf<B>,
+    mut tell: impl FnMut(&str, Option<A>, Option<B>),
+) -> io::Result<()>
+where
+    A: Serialize + DeserializeOwned,
+    B: Serialize + DeserializeOwned,
+{
+    let (mut one, mut other) = (one.each(), other.each());
+    let (mut left, mut right) = (one.next().transpose()?, other.next().transpose()?);
+    loop {
+        let order = match (&left, &right) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let a = match order.is_le() {
+            true => std::mem::replace(&mut left, one.next().transpose()?),
+            false => None,
+        };
+        let b = match order.is_ge() {
+            true => std::mem::replace(&mut right, other.next().transpose()?),
+            false => None,
+        };
+        match (a, b) {
+            (Some((key, a)), b) => tell(&key, Some(a), b.map(|(_, b)| b)),
+            (None, Some((key, b))) => tell(&key, None, Some(b)),
+            (None, None) => {}
+        }
     }
 }
 
@@ -218,6 +261,31 @@ mod tests {
             prop_assert_eq!(some, expected);
             let all: Vec<_> = shelf.each().map(|entry| entry.expect("read")).collect();
             prop_assert_eq!(all, map.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn side_by_side_every_key_of_either_is_told_once_with_what_both_have(
+            one in prop::collection::btree_map("[a-f]{1,2}", any::<u32>(), 0..20),
+            other in prop::collection::btree_map("[a-f]{1,2}", any::<u32>(), 0..20),
+        ) {
+            let put = |map: &BTreeMap<String, u32>| {
+                let shelf = shelf();
+                for (key, value) in map {
+                    shelf.insert(key, value).expect("put");
+                }
+                shelf
+            };
+            let mut told = Vec::new();
+            side_by_side(&put(&one), &put(&other), |key, a, b| told.push((key.to_owned(), a, b)))
+                .expect("read");
+            let keys: std::collections::BTreeSet<_> = one.keys().chain(other.keys()).collect();
+            let expected: Vec<_> = keys
+                .into_iter()
+                .map(|key| (key.clone(), one.get(key).copied(), other.get(key).copied()))
+                .collect();
+            prop_assert_eq!(told, expected);
         }
     }
 
