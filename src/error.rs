@@ -202,6 +202,7 @@ foreign!(
     std::io::Error,
     serde_json::Error,
     std::string::FromUtf8Error,
+    hex::FromHexError,
     tokio::task::JoinError
 );
 

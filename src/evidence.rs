@@ -4,7 +4,6 @@
 //! Facts hold counts, hashes, names and times; never row values and never secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,11 +13,13 @@ use crate::suite::{Coordinate, Engine, RecoveryTarget, Smoke, Strike};
 
 mod given;
 mod hash;
+mod objects;
 mod observation;
 mod physical;
 
 pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
 pub use hash::Digest;
+pub use objects::{Compared, Differing, Mirrored, ObjectFact, Objects};
 pub use observation::{Observation, Part, SequenceFact};
 pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact};
 
@@ -75,9 +76,6 @@ impl Evidence {
         let backups = self.backups.iter_mut().chain(&mut self.guards);
         for backup in backups {
             backup.source.iter_mut().for_each(Observation::forget);
-            if let Some(read) = &mut backup.readable {
-                (read.keys, read.excluded) = (None, BTreeSet::new());
-            }
         }
         let strike = self.strike.iter_mut();
         let archived = self.archives.iter_mut();
@@ -180,6 +178,8 @@ pub struct BackupFact {
     pub stored: Vec<StoredFact>,
     /// What the engine's tool said on reading it whole.
     pub readable: Option<ReadFact>,
+    /// What was read, held against the source, where that is a bucket: for [`crate::suite::Check::Mirror`].
+    pub mirrored: Option<Mirrored>,
 }
 
 /// An artifact as found in one repository, after the backup and any damage.
@@ -240,10 +240,8 @@ pub struct ReadFact {
     pub entries: u64,
     /// The instant that the content itself claims (RDB `ctime`, dump header), on the real clock.
     pub content_time: Option<DateTime<Utc>>,
-    /// Source keys and backed-up keys of a bucket, with SHA-256: for [`crate::suite::Check::Mirror`].
-    pub keys: Option<BTreeMap<Arc<str>, Digest>>,
-    /// Keys that the backup's patterns exclude, as found in the source.
-    pub excluded: BTreeSet<String>,
+    /// The objects of a bucket that are in it, with the SHA-256 of what was read of each.
+    pub objects: Option<Objects<Digest>>,
 }
 
 /// What was committed between two backups, brought into the repositories.
@@ -296,6 +294,8 @@ pub struct RecoveryFact {
     pub expected: Option<Observation>,
     /// What came back.
     pub restored: Option<Observation>,
+    /// Both held against each other, object by object, where it is a bucket.
+    pub objects: Option<Compared>,
     /// Answers to the smoke questions.
     pub smoke: Vec<SmokeFact>,
     /// How archived logs were replayed, where the method does.

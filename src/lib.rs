@@ -19,7 +19,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] [`http`] | std, chrono; tokio in context and process only |
+//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] [`http`] [`shelf`] | std, chrono; tokio in context and process only, redb in shelf |
 //! | words and facts | [`suite`] [`plan`] [`evidence`] | ground |
 //! | world | [`service`] [`provision`] [`repository`] [`pipeline`] [`fault`] | the two above |
 //! | judgement | [`check`] [`outcome`] [`event`] | words and facts; no I/O, clock or async |
@@ -50,6 +50,7 @@ pub mod exit;
 pub mod http;
 pub mod origin;
 pub mod process;
+pub mod shelf;
 
 pub mod evidence;
 pub mod plan;

@@ -423,12 +423,8 @@ async fn the_pruner_removes_what_has_expired_and_what_belongs_to_nothing(
     let next = artifact(ctx, repository, 24, None);
     let filed = next.file(ctx, "db.dump", body(b"new".to_vec()), BTreeMap::new());
     filed.await.expect("stored");
-    let reused = shared
-        .files
-        .iter()
-        .find(|file| file.shared)
-        .expect("a blob");
-    next.blobs().reuse(reused.clone());
+    let of = ArtifactReader::new(shared.clone(), repository.clone(), None);
+    next.share(ctx, &of).await.expect("named");
     let draft = next.draft(ctx);
     let next = next.commit(ctx, draft).await.expect("committed");
 
@@ -448,6 +444,7 @@ async fn the_pruner_removes_what_has_expired_and_what_belongs_to_nothing(
     );
     let mut left = vec![
         next.files[0].key.clone(),
+        format!("postgres/{}/contents.json", next.id),
         next.key(),
         "postgres/blobs/in-both".to_owned(),
         "postgres2/x/1".to_owned(),

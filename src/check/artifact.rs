@@ -1,7 +1,5 @@
 //! Is the artifact there, whole, readable, of the right size and of the right moment?
 
-use std::sync::Arc;
-
 use super::held::held;
 use super::{Facts, unobserved};
 use crate::outcome::{Finding, Outcome};
@@ -228,60 +226,49 @@ pub(super) fn mirror(facts: &Facts<'_>) -> Outcome {
         if !mirrors {
             continue;
         }
-        let (Some(read), Some(source)) = (&backup.readable, &backup.source) else {
+        let (Some(read), Some(_)) = (&backup.readable, &backup.source) else {
             findings.push(unobserved(
                 facts,
                 &format!("{} was not compared", backup.backup),
             ));
             continue;
         };
-        let Some(kept) = &read.keys else { continue };
-        observed += source.parts.len() as u64;
-        let wanted = source
-            .parts
-            .iter()
-            .filter(|(key, _)| !read.excluded.contains(&***key));
-        let missing: Vec<&Arc<str>> = wanted
-            .clone()
-            .map(|(key, _)| key)
-            .filter(|key| !kept.contains_key(*key))
-            .collect();
-        let extra: Vec<&Arc<str>> = kept
-            .keys()
-            .filter(|key| !source.parts.contains_key(*key) || read.excluded.contains(&***key))
-            .collect();
-        let changed: Vec<&Arc<str>> = wanted
-            .filter(|(key, part)| kept.get(*key).is_some_and(|hash| *hash != part.hash))
-            .map(|(key, _)| key)
-            .collect();
-        let total = source.parts.len();
+        let Some(mirrored) = &backup.mirrored else {
+            // What could not be read at all is told by another check.
+            if read.error.is_none() {
+                let words = format!("{} was not compared", backup.backup);
+                findings.push(unobserved(facts, &words));
+            }
+            continue;
+        };
+        observed += mirrored.source;
+        let total = mirrored.source;
         for (kind, keys, words, remedy) in [
             (
                 "keys-missing",
-                missing,
+                &mirrored.missing,
                 "are not in the backup",
                 "a listing that ends at its first page of 1,000 keys is the usual cause; then: excludes that match too much",
             ),
             (
                 "keys-extra",
-                extra,
+                &mirrored.extra,
                 "are in the backup but not wanted",
                 "deletions or excludes are not followed",
             ),
             (
                 "keys-changed",
-                changed,
+                &mirrored.changed,
                 "have other content in the backup",
                 "compare by content, not by size and time",
             ),
         ] {
-            if let Some(first) = keys.first() {
+            if let Some((first, ())) = keys.first.first() {
                 findings.push(Finding::error(
                     kind,
                     format!(
                         "{}: {} of {total} objects {words}, the first is {first:?}",
-                        backup.backup,
-                        keys.len()
+                        backup.backup, keys.count
                     ),
                     remedy,
                 ));
@@ -373,6 +360,7 @@ mod tests {
                 ..StoredFact::default()
             }],
             readable: None,
+            mirrored: None,
         };
         let evidence = Evidence {
             backups: vec![fact],

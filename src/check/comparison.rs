@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Facts, promise, unobserved};
-use crate::evidence::{Observation, RecoveryFact};
+use crate::evidence::{Compared, Differing, Observation, RecoveryFact};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Engine};
 
@@ -20,6 +20,32 @@ const OWNER_KINDS: [&str; 1] = ["owner"];
 const ACL_KINDS: [&str; 2] = ["grant", "default-grant"];
 /// How many differences of one kind are named before the rest is counted.
 const NAMED: usize = 5;
+
+/// Differences of one kind, in words: how many, and the first of them.
+#[derive(Default)]
+struct Told {
+    count: u64,
+    first: Vec<String>,
+}
+
+impl From<Vec<String>> for Told {
+    fn from(mut all: Vec<String>) -> Self {
+        let count = all.len() as u64;
+        all.truncate(NAMED);
+        Self { count, first: all }
+    }
+}
+
+impl Told {
+    /// Those of a bucket.
+    fn of<T>(differing: &Differing<T>, words: impl Fn(&str, &T) -> String) -> Self {
+        let first = differing.first.iter();
+        Self {
+            count: differing.count,
+            first: first.map(|(key, what)| words(key, what)).collect(),
+        }
+    }
+}
 
 /// Calls `compare` on every recovery with both observations, and reports the recoveries that lack one.
 fn compare(
@@ -44,8 +70,9 @@ fn compare(
             Check::Sequences if facts.terms.asked().is_some() => Some(&nothing),
             _ => recovery.expected.as_ref(),
         };
+        let is_bucket = facts.terms.engine_of(&recovery.component) == Some(Engine::Bucket);
         match (expected, &recovery.restored) {
-            (Some(expected), Some(restored)) => {
+            (Some(expected), Some(restored)) if !is_bucket || recovery.objects.is_some() => {
                 let brought = facts.terms.brought(&recovery.component);
                 let expected = promise::after_replay(recovery, expected);
                 let expected = expected.as_ref();
@@ -66,20 +93,16 @@ fn grouped(
     findings: &mut Vec<Finding>,
     kind: &'static str,
     component: &str,
-    differences: &[String],
+    differences: impl Into<Told>,
     remedy: &str,
     soft: bool,
 ) {
-    if differences.is_empty() {
+    let Told { count, first } = differences.into();
+    if count == 0 {
         return;
     }
-    let named = differences
-        .iter()
-        .take(NAMED)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
-    let rest = differences.len().saturating_sub(NAMED);
+    let named = first.join("; ");
+    let rest = count.saturating_sub(first.len() as u64);
     let more = if rest > 0 {
         format!("; and {rest} more")
     } else {
@@ -93,6 +116,59 @@ fn grouped(
     });
 }
 
+/// Tells what content differs: missing, of other counts, of other content, extra; and what cannot be read.
+fn differs(
+    findings: &mut Vec<Finding>,
+    component: &str,
+    [missing, counts, hashes, extra]: [Told; 4],
+    restored: &Observation,
+) {
+    let unreadable: Vec<String> = restored
+        .unreadable
+        .iter()
+        .map(|(name, words)| format!("{name} cannot be read: {words}"))
+        .collect();
+    let remedy = "do not go live on this restore; find the last artifact whose drill passed, then how this one came to differ";
+    let not_empty = "the target was not empty, or the source was not the one meant";
+    for (kind, told, remedy) in [
+        ("part-missing", missing, remedy),
+        ("count-differs", counts, remedy),
+        ("content-differs", hashes, remedy),
+        ("part-extra", extra, not_empty),
+        ("part-unreadable", unreadable.into(), remedy),
+    ] {
+        grouped(findings, kind, component, told, remedy, false);
+    }
+}
+
+/// The objects of a bucket, which were held against each other when they were read.
+fn objects_of(
+    component: &str,
+    objects: &Compared,
+    restored: &Observation,
+    findings: &mut Vec<Finding>,
+) -> u64 {
+    let missing = Told::of(&objects.missing, |key, had| {
+        format!("{key} is gone (it had {had})")
+    });
+    let counts = Told::of(&objects.resized, |key, (want, got)| {
+        format!("{key} has {got}, expected {want}")
+    });
+    let hashes = Told::of(&objects.changed, |key, bytes| {
+        format!("{key}: same count ({bytes}), other content")
+    });
+    let extra = Told::of(&objects.extra, |key, bytes| {
+        format!("{key} was not in the source (it has {bytes})")
+    });
+    differs(
+        findings,
+        component,
+        [missing, counts, hashes, extra],
+        restored,
+    );
+    objects.expected
+}
+
 pub(super) fn content(facts: &Facts<'_>) -> Outcome {
     compare(
         Check::Content,
@@ -100,6 +176,9 @@ pub(super) fn content(facts: &Facts<'_>) -> Outcome {
         |_| true,
         |recovery, expected, restored, findings| {
             let component = &recovery.component;
+            if let Some(objects) = &recovery.objects {
+                return objects_of(component, objects, restored, findings);
+            }
             let mut missing = Vec::new();
             let mut counts = Vec::new();
             let mut hashes = Vec::new();
@@ -128,37 +207,11 @@ pub(super) fn content(facts: &Facts<'_>) -> Outcome {
                 .filter(|(name, _)| !expected.parts.contains_key(*name))
                 .map(|(name, part)| format!("{name} was not in the source (it has {})", part.count))
                 .collect();
-            let unreadable: Vec<String> = restored
-                .unreadable
-                .iter()
-                .map(|(name, words)| format!("{name} cannot be read: {words}"))
-                .collect();
-            let remedy = "do not go live on this restore; find the last artifact whose drill passed, then how this one came to differ";
-            grouped(findings, "part-missing", component, &missing, remedy, false);
-            grouped(findings, "count-differs", component, &counts, remedy, false);
-            grouped(
+            differs(
                 findings,
-                "content-differs",
                 component,
-                &hashes,
-                remedy,
-                false,
-            );
-            grouped(
-                findings,
-                "part-extra",
-                component,
-                &extra,
-                "the target was not empty, or the source was not the one meant",
-                false,
-            );
-            grouped(
-                findings,
-                "part-unreadable",
-                component,
-                &unreadable,
-                remedy,
-                false,
+                [missing.into(), counts.into(), hashes.into(), extra.into()],
+                restored,
             );
             let emptied = recovery.expected.iter().flat_map(|source| {
                 let unlogged = promise::unlogged(recovery, source);
@@ -168,7 +221,7 @@ pub(super) fn content(facts: &Facts<'_>) -> Outcome {
                 findings,
                 "unlogged-table-empty",
                 component,
-                &emptied.collect::<Vec<_>>(),
+                emptied.collect::<Vec<_>>(),
                 "no log holds what an unlogged table does: fill it anew, or make it a logged one",
                 true,
             );
@@ -240,7 +293,7 @@ pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
                     findings,
                     kind,
                     &recovery.component,
-                    &differences,
+                    differences,
                     remedy,
                     soft,
                 );
@@ -334,7 +387,7 @@ pub(super) fn sequences(facts: &Facts<'_>) -> Outcome {
                 findings,
                 "sequence-behind",
                 &recovery.component,
-                &colliding
+                colliding
                     .into_iter()
                     .map(|(_, text)| text)
                     .collect::<Vec<_>>(),
@@ -345,7 +398,7 @@ pub(super) fn sequences(facts: &Facts<'_>) -> Outcome {
                 findings,
                 "sequence-state-differs",
                 &recovery.component,
-                &moved,
+                moved,
                 remedy,
                 false,
             );
@@ -395,7 +448,7 @@ pub(super) fn expiry(facts: &Facts<'_>) -> Outcome {
                 findings,
                 "expiry-differs",
                 &recovery.component,
-                &differences,
+                differences,
                 remedy,
                 false,
             );
@@ -411,30 +464,28 @@ pub(super) fn metadata(facts: &Facts<'_>) -> Outcome {
         Check::Metadata,
         facts,
         |engine| engine == Engine::Bucket,
-        |recovery, expected, restored, findings| {
-            let differences: Vec<String> = expected
-                .catalogue
-                .iter()
-                .filter_map(|(entry, want)| match restored.catalogue.get(entry) {
-                    Some(got) if got != want => Some(format!(
-                        "metadata {entry} is `{}`, was `{}`",
-                        shortened(got, want),
-                        shortened(want, got)
-                    )),
-                    // An object that is gone altogether is the content check's finding.
-                    _ => None,
-                })
-                .collect();
+        |recovery, _, _, findings| {
+            let Some(objects) = &recovery.objects else {
+                return 0;
+            };
+            // An object that is gone altogether is the content check's finding.
+            let differences = Told::of(&objects.described, |key, (want, got)| {
+                format!(
+                    "metadata {key} is `{}`, was `{}`",
+                    shortened(got, want),
+                    shortened(want, got)
+                )
+            });
             let remedy = "copy content type and user metadata with the object (a copy without them serves images as downloads)";
             grouped(
                 findings,
                 "metadata-differs",
                 &recovery.component,
-                &differences,
+                differences,
                 remedy,
                 false,
             );
-            expected.catalogue.len() as u64
+            objects.expected
         },
     )
 }

@@ -63,6 +63,7 @@ mod tests {
             high_water,
             stored: Vec::new(),
             readable: None,
+            mirrored: None,
         }
     }
 

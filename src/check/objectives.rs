@@ -250,6 +250,7 @@ mod tests {
                 high_water: 0,
                 stored: Vec::new(),
                 readable: None,
+                mirrored: None,
             }],
             recoveries: vec![RecoveryFact {
                 component: "db".to_owned(),

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
-use crate::error::{Error, Kind, Result};
-use crate::evidence::{ArchiveFact, BackupFact, Observation};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::evidence::{ArchiveFact, BackupFact, ObjectFact, Observation};
 use crate::pipeline::Taken;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Origin};
 use crate::repository::manifest::{Manifest, SCHEMA_VERSION};
@@ -64,6 +64,7 @@ pub(super) async fn take(
         high_water,
         stored: Vec::new(),
         readable: None,
+        mirrored: None,
     };
     if look == Look::Whole {
         match content
@@ -220,15 +221,19 @@ async fn write(
             .as_ref()
             .map(|source| source.identity.clone())
             .unwrap_or_default(),
-        source_fingerprint: fact.source.as_ref().map(fingerprint).unwrap_or_default(),
+        source_fingerprint: match &fact.source {
+            Some(source) => fingerprint(source)?,
+            None => String::new(),
+        },
         ledger_high_water: fact.high_water,
         files: Vec::new(),
+        contents: None,
     };
     Ok(Written::Committed(artifact.commit(ctx, manifest).await?.id))
 }
 
 /// SHA-256 over everything that was observed, in hex.
-fn fingerprint(observation: &Observation) -> String {
+fn fingerprint(observation: &Observation) -> Result<String> {
     let mut hash = Sha256::new();
     for (name, part) in &observation.parts {
         hash.update(format!("{name}\0{}\0{}\n", part.count, part.hash));
@@ -236,5 +241,14 @@ fn fingerprint(observation: &Observation) -> String {
     for (name, definition) in &observation.catalogue {
         hash.update(format!("{name}\0{definition}\n"));
     }
-    hex::encode(hash.finalize())
+    for object in observation.objects.iter().flat_map(|all| all.0.each()) {
+        let (key, object) = object.doing("go through the objects of the source")?;
+        let ObjectFact {
+            bytes,
+            sha256,
+            headers,
+        } = object;
+        hash.update(format!("{key}\0{bytes}\0{sha256}\0{headers}\n"));
+    }
+    Ok(hex::encode(hash.finalize()))
 }

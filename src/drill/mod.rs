@@ -23,6 +23,7 @@ mod backup;
 mod canary;
 mod disaster;
 pub mod floor;
+mod objects;
 mod probe;
 mod recover;
 mod release;

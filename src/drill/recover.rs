@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 
 use super::backup::{self, Look, stop_or_note};
+use super::objects::compared;
 use super::witness::Witness;
 use super::world::{World, pipeline};
 use super::{app, verify};
@@ -107,26 +108,29 @@ async fn observe(
         return Ok(());
     };
     let backup = backups.iter().find(|backup| backup.name == fact.backup);
-    let inspected = match (backup, &fact.error) {
-        // It was looked at before it was taken.
-        _ if fact.integrity.is_some() => None,
-        (Some(backup), None) => {
+    let pipeline = match backup {
+        Some(backup) => {
             let component = world.component(&fact.component)?;
             Some(pipeline(backup, component, world.fault)?)
         }
-        _ => None,
+        None => None,
     };
     let inspect = async {
-        match &inspected {
-            Some(pipeline) => pipeline.inspect(&ctx, service.as_ref()).await,
-            None => Ok(None),
+        match (&pipeline, &fact.error) {
+            // It was looked at before it was taken.
+            _ if fact.integrity.is_some() => Ok(None),
+            (Some(pipeline), None) => pipeline.inspect(&ctx, service.as_ref()).await,
+            _ => Ok(None),
         }
     };
     let (observed, found) = tokio::join!(service.observe(&ctx), inspect);
     match observed {
-        Ok(mut observation) => {
-            if let Some(expected) = &fact.expected {
-                observation.share(expected);
+        Ok(observation) => {
+            let expected = fact.expected.as_ref().and_then(|it| it.objects.as_ref());
+            if let (Some(expected), Some(restored)) = (expected, &observation.objects) {
+                let left_out = |key: &str| pipeline.as_ref().is_some_and(|it| it.leaves_out(key));
+                let unreadable = &observation.unreadable;
+                fact.objects = Some(compared(expected, restored, unreadable, left_out)?);
             }
             fact.restored = Some(observation);
         }

@@ -87,6 +87,7 @@ pub(super) async fn play(
             high_water: 0,
             stored: Vec::new(),
             readable: Some(task.given.read.clone()),
+            mirrored: None,
         }));
     if task.given.read.error.is_none() {
         if let Some(live) = &task.live {

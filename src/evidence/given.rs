@@ -95,7 +95,10 @@ impl Held {
             .map(|(name, part)| (name.to_string(), part.count));
         Self {
             bytes: observation.bytes,
-            objects: observation.parts.len() as u64,
+            objects: match &observation.objects {
+                Some(objects) => objects.0.len(),
+                None => observation.parts.len() as u64,
+            },
             rows: match engine {
                 Engine::Bucket => BTreeMap::new(),
                 Engine::Postgres | Engine::Redis => rows.collect(),

@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Digest;
+use super::{Digest, Objects};
 
-/// Count and order-free fingerprint of one part of a component: a table, a Redis database and type, an object.
+/// Count and order-free fingerprint of one part of a component: a table, a Redis database and type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Rows, keys, or bytes of an object.
+    /// Rows or keys.
     pub count: u64,
     /// The fingerprint: equal content gives an equal one, in any order.
     pub hash: Digest,
 }
 
-/// What a component held at one moment. A bucket may hold very many objects: names and definitions are shared between
-/// clones.
+/// What a component held at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
     /// The nonce found in it; `None` when there is none.
@@ -34,8 +33,10 @@ pub struct Observation {
     pub derived: BTreeMap<Arc<str>, Part>,
     /// Content that expires, by part and minute of expiry (RFC 3339); minutes gone by are legitimate losses.
     pub expiring: BTreeMap<(String, DateTime<Utc>), Part>,
-    /// Definitions: `kind identity` → definition. For objects: key → headers.
+    /// Definitions: `kind identity` → definition.
     pub catalogue: BTreeMap<Arc<str>, Arc<str>>,
+    /// The objects, where it is a bucket: content and definitions in one.
+    pub objects: Option<Objects>,
     /// Sequences and the columns they feed.
     pub sequences: Vec<SequenceFact>,
     /// Ledger numbers found in it.
@@ -47,31 +48,12 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Shares with an earlier observation what both say.
-    pub fn share(&mut self, earlier: &Self) {
-        let name = |name: Arc<str>| match earlier.parts.get_key_value(&name) {
-            Some((same, _)) => same.clone(),
-            None => name,
-        };
-        let parts = std::mem::take(&mut self.parts).into_iter();
-        self.parts = parts.map(|(it, part)| (name(it), part)).collect();
-        let definitions = std::mem::take(&mut self.catalogue).into_iter();
-        let shared =
-            definitions.map(
-                |(entry, definition)| match earlier.catalogue.get_key_value(&entry) {
-                    Some((same, it)) if *it == definition => (same.clone(), it.clone()),
-                    Some((same, _)) => (same.clone(), definition),
-                    None => (entry, definition),
-                },
-            );
-        self.catalogue = shared.collect();
-    }
-
     /// Leaves the figures, and forgets what was held against another one.
     pub fn forget(&mut self) {
         self.parts.clear();
         self.derived.clear();
         self.catalogue.clear();
+        self.objects = None;
     }
 }
 

@@ -163,16 +163,10 @@ pub async fn break_server(ctx: &Context, server: &dyn Running) -> Result<()> {
 
 /// Deletes every object of a bucket.
 pub async fn empty_bucket(ctx: &Context, server: &dyn Running, bucket: &str) -> Result<()> {
-    let client = S3Client::new(&server.endpoint());
-    let keys: Vec<String> = client
-        .list(ctx, bucket, "")
-        .await?
-        .into_iter()
-        .map(|object| object.key)
-        .collect();
-    client
-        .delete(ctx, bucket, &keys)
+    S3Client::new(&server.endpoint())
+        .empty_bucket(ctx, bucket)
         .await
+        .map(drop)
         .doing_with(|| format!("empty the bucket {bucket}"))
 }
 

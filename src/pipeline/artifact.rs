@@ -11,7 +11,7 @@ mod keys;
 pub use blobs::Blobs;
 pub use keys::Keys;
 
-use blobs::{Shared, Store};
+use blobs::Store;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,18 +20,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use age::x25519::Identity;
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::evidence::Digest;
-use crate::pipeline::stream::{self, Sums, decrypted, decrypted_small};
+use crate::pipeline::stream::{self, decrypted, decrypted_small};
 use crate::pipeline::verify::Contents;
 use crate::repository::Repository;
+use crate::repository::contents::{self, Content};
 use crate::repository::manifest::{self, Manifest, ManifestFile};
 use crate::service::Reading;
 use crate::service::reading::Checked;
+
+/// How many objects are removed at once.
+const BATCH: usize = 1000;
 
 /// What is known of an artifact before its first byte is written.
 #[derive(Debug, Clone)]
@@ -139,6 +144,8 @@ impl ArtifactWriter {
             repositories,
             keys,
             shared: Mutex::default(),
+            dir: ctx.dir.clone(),
+            contents: Mutex::default(),
             storing: Mutex::default(),
         }));
         Self {
@@ -203,6 +210,7 @@ impl ArtifactWriter {
 
     /// Stores what another artifact holds, as this one: read back, decrypted, and stored anew.
     pub async fn copy(&self, ctx: &Context, of: &ArtifactReader) -> Result<()> {
+        self.share(ctx, of).await?;
         let files = of.manifest.files.iter().map(|file| async move {
             if file.shared {
                 self.blobs.reuse(file.clone());
@@ -213,6 +221,15 @@ impl ArtifactWriter {
                 .await
         });
         futures::future::try_join_all(files).await.map(drop)
+    }
+
+    /// Names all content that another artifact shares.
+    pub async fn share(&self, ctx: &Context, of: &ArtifactReader) -> Result<()> {
+        let mut contents = contents::each(ctx, of.repository.as_ref(), &of.manifest);
+        while let Some(content) = contents.try_next().await? {
+            self.blobs.name(&content.name, &content.named()?)?;
+        }
+        Ok(())
     }
 
     /// Adds to the metadata of a file that was written, in the manifest and in the clear.
@@ -251,7 +268,7 @@ impl ArtifactWriter {
         &self,
         ctx: &Context,
         mut own: Vec<(u64, ManifestFile)>,
-        shared: BTreeMap<String, Shared>,
+        shared: BTreeMap<String, ManifestFile>,
     ) -> Manifest {
         own.sort_by_key(|(number, _)| *number);
         let store = &self.blobs.0;
@@ -273,8 +290,9 @@ impl ArtifactWriter {
             files: own
                 .into_iter()
                 .map(|(_, file)| file)
-                .chain(shared.into_iter().map(|(name, shared)| shared.named(name)))
+                .chain(shared.into_values())
                 .collect(),
+            contents: None,
         }
     }
 
@@ -284,15 +302,17 @@ impl ArtifactWriter {
         // There may be very many files: they are handed over, and not copied.
         let own = std::mem::take(&mut *lock(&self.files));
         let shared = std::mem::take(&mut *lock(&self.blobs.0.shared));
+        let doing = || format!("commit artifact {}", self.id);
+        let contents = self.blobs.0.list(ctx, &self.id).await.doing_with(doing)?;
         let manifest = Manifest {
             tool: manifest.tool,
             parent: manifest.parent,
             source_identity: manifest.source_identity,
             source_fingerprint: manifest.source_fingerprint,
             ledger_high_water: manifest.ledger_high_water,
+            contents,
             ..self.manifest_of(ctx, own, shared)
         };
-        let doing = || format!("commit artifact {}", self.id);
         if manifest.files.is_empty() {
             return Err(Error::defect("it has no files").doing(doing()));
         }
@@ -313,7 +333,18 @@ impl ArtifactWriter {
         for repository in self.repositories() {
             let listing = repository.list(ctx, &own).await?;
             let mut keys: Vec<String> = listing.into_iter().map(|stored| stored.key).collect();
-            keys.extend(self.blobs.0.brought());
+            keys.extend(lock(&self.blobs.0.storing).iter().cloned());
+            let prefix = self.blobs.prefix();
+            let named = self.blobs.named();
+            for content in named.iter().flat_map(|named| named.each()) {
+                let (name, content) = content.doing("go through what was stored")?;
+                if content.new {
+                    keys.push(format!("{prefix}{name}"));
+                }
+                if keys.len() >= BATCH {
+                    repository.delete(ctx, &std::mem::take(&mut keys)).await?;
+                }
+            }
             if !keys.is_empty() {
                 repository.delete(ctx, &keys).await?;
             }
@@ -335,7 +366,7 @@ pub struct ArtifactReader {
     keys: Option<Keys>,
     /// Where its files stand in the manifest, by name.
     by_name: Arc<[u32]>,
-    contents: Arc<Contents>,
+    contents: Option<Arc<Contents>>,
 }
 
 impl std::fmt::Debug for ArtifactReader {
@@ -365,7 +396,7 @@ impl ArtifactReader {
             repository,
             keys,
             by_name: by_name.into(),
-            contents: Arc::default(),
+            contents: None,
         }
     }
 
@@ -402,7 +433,7 @@ impl ArtifactReader {
     /// a second time to learn the same.
     #[must_use]
     pub fn inspected(mut self, contents: Contents) -> Self {
-        self.contents = Arc::new(contents);
+        self.contents = Some(Arc::new(contents));
         self
     }
 
@@ -481,14 +512,40 @@ impl ArtifactReader {
         self.keys.as_ref().and_then(Keys::passphrase)
     }
 
-    /// Bytes and SHA-256 of a file's content, which is read to its end.
-    pub async fn content(&self, ctx: &Context, name: &str) -> Result<(u64, Digest)> {
-        let key = self.file(name)?.key.as_str();
-        if let Some(known) = self.contents.get(key) {
-            return Ok(*known);
+    /// Streams shared content, decrypted, and held to the size and the hash that it has before it is stored.
+    pub async fn shared(
+        &self,
+        ctx: &Context,
+        name: &str,
+        bytes: u64,
+        sha256: &str,
+    ) -> Result<Reading> {
+        let encrypted = !self.manifest.recipients.is_empty();
+        let content = Content {
+            name: name.to_owned(),
+            bytes: 0,
+            sha256: String::new(),
+            plain_bytes: bytes,
+        };
+        let file = content.file(&self.manifest.backup);
+        // Without its key nothing is fetched.
+        self.identity(&file, encrypted)?;
+        let (stored, body) = self.repository.open(ctx, &file.key).await?;
+        let file = ManifestFile {
+            bytes: stored.bytes,
+            sha256: if encrypted { "" } else { sha256 }.to_owned(),
+            plain_sha256: sha256.to_owned(),
+            ..file
+        };
+        self.plain(&file, body, encrypted).await
+    }
+
+    /// Bytes and SHA-256 of shared content, where it was read just now.
+    pub fn known(&self, name: &str) -> Result<Option<(u64, Digest)>> {
+        match &self.contents {
+            Some(contents) => contents.get(name).doing("look up what was read"),
+            None => Ok(None),
         }
-        let read = Sums::over(self.open(ctx, name).await?).await;
-        Ok(read.doing("read it")?.digest())
     }
 
     /// Decrypts a file to `path`, by a temporary name beside it: on any error no output is left. Only this user can

@@ -85,6 +85,11 @@ pub trait Pipeline: Send + Sync {
         None
     }
 
+    /// Whether an object of a bucket is left out of the backup on purpose.
+    fn leaves_out(&self, _key: &str) -> bool {
+        false
+    }
+
     /// Takes a backup, writing its files to `artifact`; the caller commits it.
     async fn backup(
         &self,

@@ -2,13 +2,15 @@
 //!
 //! Not here: what is searched and what a find means (see [`crate::drill`] and [`crate::check`]).
 
+use serde::{Deserialize, Serialize};
+
 /// How an age file begins (age-encryption.org/v1, "Header").
 pub const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
 /// How a file begins that pgBackRest enciphered, in OpenSSL's form with its salt.
 pub const SALTED_MAGIC: &[u8] = b"Salted__";
 
 /// What a search came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Bytes that were searched.
     pub bytes: u64,

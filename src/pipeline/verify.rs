@@ -4,11 +4,11 @@
 //! shared content is decrypted and hashed where there is a key. Facts only; not here: what they mean (see
 //! [`crate::check`]).
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
 use tokio_util::io::InspectReader;
 
 use crate::context::Context;
@@ -18,21 +18,23 @@ use crate::pipeline::artifact::ArtifactReader;
 use crate::pipeline::search::{Found, Search};
 use crate::pipeline::stream::{Sums, spawn};
 use crate::repository::manifest::{Manifest, ManifestFile};
-use crate::repository::{Repository, Stored};
+use crate::repository::{Repository, Stored, contents, listing_of};
 use crate::service::Reading;
+use crate::shelf::Shelf;
 
 /// How many files are read at once.
 const READERS: usize = 8;
 /// How many complaints are quoted.
 const COMPLAINTS: usize = 5;
+const NOTING: &str = "note what lies in a repository";
 
 /// Stored objects of one repository that were read to their ends, by key.
-pub type Seen = HashMap<Box<str>, SeenObject>;
-/// Bytes and SHA-256 of content that was decrypted on the way, by the key of what is stored.
-pub type Contents = HashMap<Box<str>, (u64, Digest)>;
+pub type Seen = Shelf<SeenObject>;
+/// Bytes and SHA-256 of shared content that was decrypted on the way, by name.
+pub type Contents = Shelf<(u64, Digest)>;
 
 /// What the reading of one stored object came to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SeenObject {
     /// When the repository says it was last written.
     pub written: Option<DateTime<Utc>>,
@@ -63,13 +65,7 @@ pub async fn inspect(
         repository: repository.name().to_owned(),
         ..StoredFact::default()
     };
-    let listing = repository
-        .list(ctx, &format!("{}/", manifest.backup))
-        .await?;
-    let listing: HashMap<&str, &Stored> = listing
-        .iter()
-        .map(|stored| (stored.key.as_str(), stored))
-        .collect();
+    let listing = listing_of(ctx, repository.as_ref(), &manifest.backup).await?;
     let mut complaints = Vec::new();
     let found = Manifest::load(ctx, repository.as_ref(), &manifest.key()).await;
     ctx.go_on()?;
@@ -78,63 +74,76 @@ pub async fn inspect(
             fact.committed = true;
             fact.taken_at = Some(found.taken_at);
             fact.run = found.run.clone();
-            // One is enough: it may name very many files.
-            if found == **manifest {
-                manifest.clone()
-            } else {
-                Arc::new(found)
-            }
+            Arc::new(found)
         }
         Err(error) => {
             complaints.push(error.message());
             manifest.clone()
         }
     };
-    let marker = listing.get(manifest.key().as_str());
-    fact.manifest_last = marker.and_then(|marker| marker.written).map(|committed| {
-        let files = manifest.files.iter();
-        let mut written = files.filter_map(|file| listing.get(file.key.as_str())?.written);
-        written.all(|written| written <= committed)
-    });
     if let Some(first) = manifest.files.first() {
         match repository.head(ctx, &first.key).await {
             Ok(found) => fact.metadata = found.map(|found| found.metadata).unwrap_or_default(),
             Err(error) => complaints.push(error.message()),
         }
     }
-    let listed = |file: &ManifestFile| Some(listing.get(file.key.as_str())?.bytes);
-    fact.bytes = manifest.files.iter().filter_map(listed).sum();
     let (reader, needle) = (Arc::new(artifact.clone()), Arc::<[u8]>::from(needle));
-    let files = &manifest.files;
-    let reads = (0..files.len()).map(|at| {
-        let file = &files[at];
-        let listed = listed(file);
-        let (ctx, reader, needle) = (ctx.clone(), reader.clone(), needle.clone());
-        async move {
-            let read = match listed {
-                Some(_) => spawn(read_file(ctx, reader, file.clone(), needle))
-                    .await
-                    .unwrap_or_else(|error| Err(error.to_string())),
-                None => Err(format!("{} is not there", file.key)),
-            };
-            (file, listed, read)
+    let own = manifest.files.iter().cloned();
+    let own = own.chain(contents::list_of(&manifest)).map(Ok);
+    let shared = contents::each(ctx, repository.as_ref(), &manifest);
+    let shared = shared.map_ok(|content| content.file(&manifest.backup));
+    let mut reads = stream::iter(own)
+        .chain(shared)
+        .map(|file: Result<ManifestFile>| {
+            let (ctx, reader, needle) = (ctx.clone(), reader.clone(), needle.clone());
+            let listing = &listing;
+            async move {
+                let file = file?;
+                let listed = listing.get(&file.key).doing(NOTING)?;
+                let read = match listed {
+                    Some(_) => spawn(read_file(ctx, reader, file.clone(), needle))
+                        .await
+                        .unwrap_or_else(|error| Err(error.to_string())),
+                    None => Err(format!("{} is not there", file.key)),
+                };
+                Ok::<_, Error>((file, listed, read))
+            }
+        })
+        .buffered(READERS);
+    let seen = Seen::new(&ctx.dir).doing(NOTING)?;
+    let plain = Contents::new(&ctx.dir).doing(NOTING)?;
+    let mut latest = None;
+    while let Some(read) = reads.next().await {
+        let (file, listed, read) = match read {
+            Ok(read) => read,
+            // The list of what is shared cannot be read on: its own reading tells what is wrong with it.
+            Err(error) => {
+                complaints.push(error.message());
+                break;
+            }
+        };
+        if let Some(listed) = &listed {
+            fact.bytes += listed.bytes;
+            latest = latest.max(listed.written);
         }
-    });
-    let (mut seen, mut contents) = (Seen::new(), Contents::new());
-    let mut reads = futures::stream::iter(reads).buffered(READERS);
-    while let Some((file, listed, read)) = reads.next().await {
-        let found = as_found(file, listed, &read, &mut complaints);
+        let found = as_found(&file, listed.map(|it| it.bytes), &read, &mut complaints);
         if found.is_sound() {
             fact.sound += 1;
         } else {
             fact.amiss.push(found);
         }
         if let Ok(object) = read {
-            seen.insert(file.key.as_str().into(), object.seen);
-            let plain = object.plain;
-            contents.extend(plain.map(|plain| (file.key.as_str().into(), plain)));
+            seen.insert(&file.key, &object.seen).doing(NOTING)?;
+            if let Some(sums) = object.plain {
+                plain.insert(&file.name, &sums).doing(NOTING)?;
+            }
         }
     }
+    drop(reads);
+    let marker = listing.get(&manifest.key()).doing(NOTING)?;
+    fact.manifest_last = marker
+        .and_then(|marker| marker.written)
+        .map(|committed| latest.is_none_or(|latest| latest <= committed));
     ctx.go_on()?;
     if !complaints.is_empty() {
         let more = complaints.len().saturating_sub(COMPLAINTS);
@@ -146,7 +155,7 @@ pub async fn inspect(
         };
         fact.error = Some(complaints.join("; ") + &rest);
     }
-    Ok((fact, seen, contents))
+    Ok((fact, seen, plain))
 }
 
 /// Reads one stored object to its end and searches it.

@@ -7,19 +7,26 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::TryFutureExt;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::io::AsyncWriteExt;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::repository::{Place, Repository, Stored};
+use crate::repository::{ListedObject, Place, Repository, Stored};
 use crate::service::Reading;
+use crate::shelf::Shelf;
 
 /// Where files lie until they are whole.
 const UNFINISHED: &str = ".unfinished";
+/// How many files are listed at a time.
+const CHUNK: usize = 1000;
 /// The longest file name of common file systems, less what a sidecar's name adds.
 const MAX_SEGMENT: usize = 240;
 
@@ -141,17 +148,41 @@ impl Repository for LocalRepository {
         }))
     }
 
-    async fn list(&self, _ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
-        let (root, wanted) = (self.root.clone(), prefix.to_owned());
-        let listed = tokio::task::spawn_blocking(move || {
-            let mut all = Vec::new();
-            walk(&root, "", &wanted, &mut all).map(|()| all)
-        })
-        .await
-        .doing("wait for the disk")?;
-        let mut all = listed.doing_with(|| format!("list repository {}", self.name))?;
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(all)
+    async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
+        self.walk(ctx, prefix).try_collect().await
+    }
+
+    fn walk<'a>(&'a self, ctx: &'a Context, prefix: &'a str) -> BoxStream<'a, Result<Stored>> {
+        let doing = || format!("list repository {}", self.name);
+        let sorted = async move {
+            let sorted = Arc::new(Shelf::new(&ctx.dir).doing_with(doing)?);
+            let (found, root, prefix) = (sorted.clone(), self.root.clone(), prefix.to_owned());
+            let tell = move |key: &str, object| found.insert(key, &object).map(drop);
+            let walking = tokio::task::spawn_blocking(move || walk(&root, "", &prefix, &tell));
+            let walked = walking.await.doing("wait for the disk")?;
+            walked.doing_with(doing).map(|()| sorted)
+        };
+        let chunks = sorted.map_ok(move |sorted| {
+            stream::try_unfold(
+                Some(Bound::Unbounded),
+                move |from: Option<Bound<String>>| {
+                    let sorted = sorted.clone();
+                    async move {
+                        let Some(from) = from else {
+                            return Ok(None);
+                        };
+                        let from = from.as_ref().map(String::as_str);
+                        let chunk = sorted.some(from, CHUNK).doing_with(doing)?;
+                        let last = chunk.last().map(|(key, _)| key.clone());
+                        let objects = chunk
+                            .into_iter()
+                            .map(|(key, object)| Ok(object.stored(key)));
+                        Ok::<_, Error>(Some((stream::iter(objects), last.map(Bound::Excluded))))
+                    }
+                },
+            )
+        });
+        chunks.try_flatten_stream().try_flatten().boxed()
     }
 
     async fn unfinished(&self, _ctx: &Context) -> Result<Vec<String>> {
@@ -251,7 +282,13 @@ fn sidecar(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.meta"))
 }
 
-fn walk(directory: &Path, key: &str, prefix: &str, all: &mut Vec<Stored>) -> std::io::Result<()> {
+/// Tells of every file below a directory whose key begins with a prefix, in no order.
+fn walk(
+    directory: &Path,
+    key: &str,
+    prefix: &str,
+    tell: &impl Fn(&str, ListedObject) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if gone(&error) => return Ok(()),
         entries => entries?,
@@ -273,15 +310,14 @@ fn walk(directory: &Path, key: &str, prefix: &str, all: &mut Vec<Stored>) -> std
         if found.is_dir() {
             let key = format!("{key}/");
             if key.starts_with(prefix) || prefix.starts_with(&key) {
-                walk(&entry.path(), &key, prefix, all)?;
+                walk(&entry.path(), &key, prefix, tell)?;
             }
         } else if key.starts_with(prefix) {
-            all.push(Stored {
-                key,
+            let object = ListedObject {
                 bytes: found.len(),
-                metadata: BTreeMap::new(),
                 written: found.modified().ok().map(DateTime::<Utc>::from),
-            });
+            };
+            tell(&key, object)?;
         }
     }
     Ok(())

@@ -15,7 +15,8 @@ use tokio_util::io::SyncIoBridge;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::repository::{Repository, Stored};
+use crate::repository::Repository;
+use crate::repository::contents::Contents;
 use crate::service::Reading;
 use crate::service::reading::{Feeder, channel};
 
@@ -25,7 +26,7 @@ pub const FILE_NAME: &str = "manifest.json";
 const MAX_BYTES: u64 = 256 << 20;
 /// Bytes of one that are held while it is read or written.
 const CHUNK: usize = 64 << 10;
-/// How many manifests are read at once: each may name very many files.
+/// How many manifests are read at once: each may name many files.
 const READERS: usize = 2;
 
 /// The version of the manifest's format that this program writes.
@@ -65,6 +66,10 @@ pub struct Manifest {
     pub ledger_high_water: u64,
     /// Every stored file, in the order written.
     pub files: Vec<ManifestFile>,
+    /// The content that it shares with other artifacts of its backup, where there may be very much: listed in a file of its
+    /// own, for which this stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
 }
 
 /// A stored file.
@@ -118,9 +123,13 @@ impl Manifest {
         self.files.iter().find(|file| file.name == name)
     }
 
-    /// Stored bytes of all its files.
+    /// Stored bytes of everything that it names.
     pub fn stored_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        let files = self.files.iter().map(|file| file.bytes);
+        let contents = self.contents.iter();
+        files
+            .chain(contents.map(|list| list.bytes + list.stored_bytes))
+            .sum()
     }
 
     /// Reads one manifest and checks that it is what its key says it is.
@@ -136,7 +145,7 @@ impl Manifest {
             .doing_with(|| format!("read manifest {key} of repository {}", repository.name()))
     }
 
-    /// Reads it as it comes: it may name very many files.
+    /// Reads it as it comes: it may name many files.
     fn parse(reading: SyncIoBridge<Take<Reading>>) -> Result<Self> {
         let mut reading = BufReader::with_capacity(CHUNK, reading);
         match serde_json::from_reader(&mut reading) {
@@ -163,7 +172,7 @@ impl Manifest {
         reading
     }
 
-    /// The same with other files.
+    /// The same with these files, and no others.
     pub fn with_files(&self, files: Vec<ManifestFile>) -> Self {
         Self {
             schema_version: self.schema_version,
@@ -181,6 +190,7 @@ impl Manifest {
             source_fingerprint: self.source_fingerprint.clone(),
             ledger_high_water: self.ledger_high_water,
             files,
+            contents: None,
         }
     }
 
@@ -260,21 +270,25 @@ pub fn key_of(backup: &str, id: &str) -> String {
 
 /// The keys of every manifest of a backup.
 pub async fn keys(ctx: &Context, repository: &dyn Repository, backup: &str) -> Result<Vec<String>> {
-    let listing = repository.list(ctx, &format!("{backup}/")).await?;
-    Ok(among(&listing, backup)
-        .map(|stored| stored.key.clone())
-        .collect())
+    let prefix = format!("{backup}/");
+    let mut all = repository.walk(ctx, &prefix);
+    let mut keys = Vec::new();
+    while let Some(stored) = all.next().await {
+        let key = stored?.key;
+        if is_one_of(&key, backup) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
 }
 
-/// The manifests in a listing of a backup.
-pub fn among<'a>(listing: &'a [Stored], backup: &'a str) -> impl Iterator<Item = &'a Stored> {
-    listing.iter().filter(move |stored| {
-        let parts = stored.key.strip_prefix(backup).and_then(|rest| {
-            let (id, file) = rest.strip_prefix('/')?.split_once('/')?;
-            Some((id, file))
-        });
-        parts.is_some_and(|(_, file)| file == FILE_NAME)
-    })
+/// Whether a key is that of a manifest of this backup.
+pub fn is_one_of(key: &str, backup: &str) -> bool {
+    let file = key.strip_prefix(backup).and_then(|rest| {
+        let (_, file) = rest.strip_prefix('/')?.split_once('/')?;
+        Some(file)
+    });
+    file == Some(FILE_NAME)
 }
 
 /// Reads manifests one after the other, a few ahead; nothing is held but those.

@@ -1,8 +1,9 @@
 //! Repositories: where artifacts are kept. Plain named bytes, and the manifest that commits an artifact.
 //!
 //! Layout: `<backup>/<artifact>/<file>`, `<backup>/<artifact>/manifest.json`, and for backups that store content
-//! once, `<backup>/blobs/<name>`; archived WAL: [`wal`]; what pgBackRest stores by itself: `<backup>/pgbackrest/`. Not here: what the bytes are (see [`crate::pipeline`]).
+//! once, `<backup>/blobs/<name>` and [`contents`]; archived WAL: [`wal`]; what pgBackRest stores by itself: `<backup>/pgbackrest/`. Not here: what the bytes are (see [`crate::pipeline`]).
 
+pub mod contents;
 pub mod local;
 pub mod manifest;
 pub mod retention;
@@ -16,10 +17,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use futures::TryFutureExt;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::service::{Endpoint, Reading, Tls};
+use crate::shelf::Shelf;
 
 /// An object in a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,6 +85,12 @@ pub trait Repository: Send + Sync {
     async fn unfinished(&self, _ctx: &Context) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
+    /// The same, one after the other: there may be very many.
+    fn walk<'a>(&'a self, ctx: &'a Context, prefix: &'a str) -> BoxStream<'a, Result<Stored>> {
+        let listed = self.list(ctx, prefix);
+        let listed = listed.map_ok(|all| stream::iter(all).map(Ok));
+        listed.try_flatten_stream().boxed()
+    }
     /// Where it is.
     fn place(&self) -> Result<Place> {
         Err(Error::unavailable(format!(
@@ -89,4 +100,45 @@ pub trait Repository: Send + Sync {
     }
     /// Removes objects; those that are not there are no error.
     async fn delete(&self, ctx: &Context, keys: &[String]) -> Result<()>;
+}
+
+/// What a repository says of an object when it lists it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ListedObject {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was last written (the repository's own clock, for ordering only).
+    pub written: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+impl ListedObject {
+    /// Under its key.
+    pub fn stored(self, key: String) -> Stored {
+        Stored {
+            key,
+            bytes: self.bytes,
+            metadata: BTreeMap::new(),
+            written: self.written,
+        }
+    }
+}
+
+/// Everything that a repository lists of a backup, by key.
+pub async fn listing_of(
+    ctx: &Context,
+    repository: &dyn Repository,
+    backup: &str,
+) -> Result<Shelf<ListedObject>> {
+    const NOTING: &str = "note what lies in a repository";
+    let listing = Shelf::new(&ctx.dir).doing(NOTING)?;
+    let prefix = format!("{backup}/");
+    let mut all = repository.walk(ctx, &prefix);
+    while let Some(stored) = all.try_next().await? {
+        let listed = ListedObject {
+            bytes: stored.bytes,
+            written: stored.written,
+        };
+        listing.insert(&stored.key, &listed).doing(NOTING)?;
+    }
+    Ok(listing)
 }

@@ -10,22 +10,25 @@
 //! was written later, by the repository's own clock, which shows that the unfinished run has ended. A manifest that
 //! cannot be read is never removed, nor is anything that it may name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::repository::manifest::{self, FILE_NAME, Manifest};
+use crate::repository::manifest::{self, FILE_NAME, Manifest, ManifestFile};
 use crate::repository::wal::{self, Name, Segment};
-use crate::repository::{Repository, Stored};
+use crate::repository::{ListedObject, Repository, contents, listing_of};
+use crate::shelf::Shelf;
 use crate::suite::Keep;
+
+const GOING: &str = "go through what lies in the repository";
 
 /// Why an artifact stays or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,12 +153,11 @@ struct Known {
 }
 
 /// What this prune has removed.
-#[derive(Default)]
 struct Gone {
     /// Artifacts.
     ids: HashSet<String>,
     /// Keys of shared content that they named.
-    released: HashSet<String>,
+    released: Shelf<()>,
 }
 
 /// Prunes one backup in one repository as of `now`.
@@ -194,34 +196,34 @@ async fn prune_now(
     keep: &Keep,
     now: DateTime<Utc>,
 ) -> Result<Pruned> {
-    let listing = repository.list(ctx, &format!("{backup}/")).await?;
-    let sizes: HashMap<&str, u64> = listing
-        .iter()
-        .map(|stored| (stored.key.as_str(), stored.bytes))
-        .collect();
-    let manifests: Vec<&Stored> = manifest::among(&listing, backup).collect();
-    let latest = manifests.iter().filter_map(|stored| stored.written).max();
+    let there = listing_of(ctx, repository.as_ref(), backup).await?;
+    let mut manifests = Vec::new();
+    let mut latest = None;
+    for stored in there.each() {
+        let (key, stored) = stored.doing(GOING)?;
+        if manifest::is_one_of(&key, backup) {
+            latest = latest.max(stored.written);
+            manifests.push(key);
+        }
+    }
 
     let mut pruned = Pruned::default();
     let mut known = Vec::new();
-    let keys = manifests.iter().map(|stored| stored.key.clone()).collect();
-    let mut each = manifest::each(ctx, repository, keys);
+    let mut each = manifest::each(ctx, repository, manifests.clone());
     while let Some((key, manifest)) = each.next().await {
-        match manifest {
-            Ok(manifest) => {
-                let whole = |file: &manifest::ManifestFile| {
-                    sizes.get(file.key.as_str()) == Some(&file.bytes)
-                };
-                let good = !manifest.files.is_empty() && manifest.files.iter().all(whole);
-                known.push(Known {
-                    wal: wal::start_of(&manifest),
-                    id: manifest.id,
-                    taken_at: manifest.taken_at,
-                    parent: manifest.parent,
-                    good,
-                });
-            }
-            Err(error) => pruned.broken.push((key, error)),
+        let good = match &manifest {
+            Ok(manifest) => is_whole(ctx, repository.as_ref(), manifest, &there).await,
+            Err(_) => Ok(false),
+        };
+        match (manifest, good) {
+            (Ok(manifest), Ok(good)) => known.push(Known {
+                wal: wal::start_of(&manifest),
+                id: manifest.id,
+                taken_at: manifest.taken_at,
+                parent: manifest.parent,
+                good,
+            }),
+            (Err(error), _) | (Ok(_), Err(error)) => pruned.broken.push((key, error)),
         }
     }
     drop(each);
@@ -240,51 +242,48 @@ async fn prune_now(
     pruned.kept = decision.keep;
 
     // The manifest, so that it is no artifact any more; then its own files.
-    let mut gone = Gone::default();
+    let mut gone = Gone {
+        ids: HashSet::new(),
+        released: Shelf::new(&ctx.dir).doing(GOING)?,
+    };
     for (id, reason) in decision.remove {
         let marker = manifest::key_of(backup, &id);
         let manifest = Manifest::load(ctx, repository.as_ref(), &marker).await?;
-        let shared = manifest.files.into_iter().filter(|file| file.shared);
-        gone.released.extend(shared.map(|file| file.key));
+        note_shared(ctx, repository.as_ref(), &manifest, &gone.released).await?;
         repository
             .delete(ctx, std::slice::from_ref(&marker))
             .await?;
-        let own = format!("{backup}/{id}/");
-        let files: Vec<String> = listing
-            .iter()
-            .filter(|stored| stored.key.starts_with(&own) && stored.key != marker)
-            .map(|stored| stored.key.clone())
-            .collect();
+        let own = there.under(format!("{backup}/{id}/"));
+        let own = own.map(|stored| stored.doing(GOING).map(|(key, _)| key));
+        let files: Vec<String> = own.collect::<Result<_>>()?;
+        let files: Vec<String> = files.into_iter().filter(|key| *key != marker).collect();
         if !files.is_empty() {
             repository.delete(ctx, &files).await?;
         }
         gone.ids.insert(id.clone());
         pruned.removed.push((id, reason));
     }
-    pruned.swept = sweep(
-        ctx,
-        repository,
-        backup,
-        &listing,
-        &gone,
+    let found = Found {
+        there: &there,
+        manifests: &manifests,
         latest,
-        &pruned.broken,
-    )
-    .await?;
+        broken: !pruned.broken.is_empty(),
+    };
+    pruned.swept = sweep(ctx, repository, backup, &found, &gone).await?;
     let stays = known
         .iter()
         .filter(|artifact| !gone.ids.contains(&artifact.id));
     let oldest = stays.filter_map(|artifact| artifact.wal).min();
     // What a broken manifest needs is not known: then all WAL stays.
     if let (Some(oldest), true) = (oldest, pruned.broken.is_empty()) {
-        let useless = |stored: &&Stored| {
-            Name::of_key(backup, &stored.key).is_some_and(|(_, name)| name.is_before(oldest))
-        };
-        let keys: Vec<String> = listing
-            .iter()
-            .filter(useless)
-            .map(|stored| stored.key.clone())
-            .collect();
+        let mut keys = Vec::new();
+        for stored in there.each() {
+            let (key, _) = stored.doing(GOING)?;
+            let name = Name::of_key(backup, &key);
+            if name.is_some_and(|(_, name)| name.is_before(oldest)) {
+                keys.push(key);
+            }
+        }
         if !keys.is_empty() {
             repository.delete(ctx, &keys).await?;
             pruned.swept.extend(keys);
@@ -312,41 +311,93 @@ fn with_parents(mut decision: Decision, known: &[Known]) -> Decision {
     decision
 }
 
+/// What a prune found in the repository before it removed anything.
+struct Found<'a> {
+    there: &'a Shelf<ListedObject>,
+    /// Keys of manifests.
+    manifests: &'a [String],
+    /// When the last of them was written.
+    latest: Option<DateTime<Utc>>,
+    /// One of them cannot be read.
+    broken: bool,
+}
+
+/// Whether everything that an artifact names is there with its size.
+async fn is_whole(
+    ctx: &Context,
+    repository: &dyn Repository,
+    manifest: &Manifest,
+    there: &Shelf<ListedObject>,
+) -> Result<bool> {
+    let sound = |file: &ManifestFile| {
+        let found = there.get(&file.key).doing(GOING)?;
+        Ok::<_, Error>(found.is_some_and(|found| found.bytes == file.bytes))
+    };
+    let mut good = !manifest.files.is_empty();
+    for file in &manifest.files {
+        good &= sound(file)?;
+    }
+    let mut shared = contents::each(ctx, repository, manifest);
+    while let Some(content) = shared.try_next().await? {
+        good &= sound(&content.file(&manifest.backup))?;
+    }
+    Ok(good)
+}
+
+/// Notes the keys of everything that an artifact shares with others.
+async fn note_shared(
+    ctx: &Context,
+    repository: &dyn Repository,
+    manifest: &Manifest,
+    keys: &Shelf<()>,
+) -> Result<()> {
+    for file in manifest.files.iter().filter(|file| file.shared) {
+        keys.insert(&file.key, &()).doing(GOING)?;
+    }
+    let mut shared = contents::each(ctx, repository, manifest);
+    while let Some(content) = shared.try_next().await? {
+        let key = content.file(&manifest.backup).key;
+        keys.insert(&key, &()).doing(GOING)?;
+    }
+    Ok(())
+}
+
 /// Removes what belongs to no artifact, and returns its keys.
 async fn sweep(
     ctx: &Context,
     repository: &Arc<dyn Repository>,
     backup: &str,
-    listing: &[Stored],
+    found: &Found<'_>,
     gone: &Gone,
-    latest: Option<DateTime<Utc>>,
-    broken: &[(String, Error)],
 ) -> Result<Vec<String>> {
-    let committed: HashSet<&str> = manifest::among(listing, backup)
-        .filter_map(|stored| stored.key.strip_suffix(FILE_NAME))
+    let committed: HashSet<&str> = found
+        .manifests
+        .iter()
+        .filter_map(|key| key.strip_suffix(FILE_NAME))
         .collect();
-    let blobs = format!("{backup}/blobs/");
-    let ended = |stored: &Stored| match (stored.written, latest) {
+    let blobs = contents::prefix(backup);
+    let archived = wal::prefix(backup);
+    let ended = |stored: &ListedObject| match (stored.written, found.latest) {
         (Some(written), Some(latest)) => written < latest,
         _ => false,
     };
-    let mut orphans: Vec<String> = listing
-        .iter()
-        .filter(|stored| !stored.key.starts_with(&blobs) && ended(stored))
-        .filter(|stored| !stored.key.starts_with(&wal::prefix(backup)))
-        .filter(|stored| {
-            let own = stored.key.rsplit_once('/').map(|(own, _)| own);
-            own.is_some_and(|own| !committed.contains(format!("{own}/").as_str()))
-        })
-        .map(|stored| stored.key.clone())
-        .collect();
+    let mut orphans = Vec::new();
+    let mut shared = false;
+    for stored in found.there.each() {
+        let (key, stored) = stored.doing(GOING)?;
+        if key.starts_with(&blobs) {
+            shared = true;
+            continue;
+        }
+        let own = key.rsplit_once('/').map(|(own, _)| own);
+        let of_none = own.is_some_and(|own| !committed.contains(format!("{own}/").as_str()));
+        if of_none && ended(&stored) && !key.starts_with(&archived) {
+            orphans.push(key);
+        }
+    }
 
     // What a broken manifest names is not known: then no shared content goes.
-    let shared: Vec<&Stored> = listing
-        .iter()
-        .filter(|stored| stored.key.starts_with(&blobs))
-        .collect();
-    if broken.is_empty() && !shared.is_empty() && !committed.is_empty() {
+    if !found.broken && shared && !committed.is_empty() {
         let keys = committed
             .iter()
             .filter(|own| {
@@ -355,23 +406,21 @@ async fn sweep(
             })
             .map(|own| format!("{own}{FILE_NAME}"))
             .collect();
-        let mut named = HashSet::new();
+        let named = Shelf::new(&ctx.dir).doing(GOING)?;
         let mut each = manifest::each(ctx, repository, keys);
         while let Some((_, manifest)) = each.next().await {
-            let files = manifest?.files.into_iter();
-            named.extend(files.filter(|file| file.shared).map(|file| file.key));
+            note_shared(ctx, repository.as_ref(), &manifest?, &named).await?;
         }
         drop(each);
         ctx.go_on()?;
-        let useless = |stored: &&&Stored| {
-            !named.contains(&stored.key) && (gone.released.contains(&stored.key) || ended(stored))
-        };
-        orphans.extend(
-            shared
-                .iter()
-                .filter(useless)
-                .map(|stored| stored.key.clone()),
-        );
+        for stored in found.there.under(blobs) {
+            let (key, stored) = stored.doing(GOING)?;
+            let is_named = named.get(&key).doing(GOING)?.is_some();
+            let released = gone.released.get(&key).doing(GOING)?.is_some();
+            if !is_named && (released || ended(&stored)) {
+                orphans.push(key);
+            }
+        }
     }
     if !orphans.is_empty() {
         repository.delete(ctx, &orphans).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
@@ -114,14 +115,16 @@ impl Repository for S3Repository {
     }
 
     async fn list(&self, ctx: &Context, prefix: &str) -> Result<Vec<Stored>> {
-        let listed = self.client.list(ctx, &self.bucket, prefix).await;
-        let mut all: Vec<Stored> = listed
-            .doing_with(|| self.doing())?
-            .into_iter()
-            .map(|listed| stored(listed, BTreeMap::new()))
-            .collect();
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(all)
+        self.walk(ctx, prefix).try_collect().await
+    }
+
+    fn walk<'a>(&'a self, ctx: &'a Context, prefix: &'a str) -> BoxStream<'a, Result<Stored>> {
+        let objects = self.client.objects(ctx, &self.bucket, prefix);
+        let all = objects.map(|listed| {
+            let listed = listed.doing_with(|| self.doing())?;
+            Ok(stored(listed, BTreeMap::new()))
+        });
+        all.boxed()
     }
 
     async fn unfinished(&self, ctx: &Context) -> Result<Vec<String>> {

@@ -4,16 +4,20 @@
 //! Not here: where the bytes come from or go to.
 
 use std::io;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use crate::error::{Doing, Error, Result};
 use crate::service::Reading;
 
 /// A reading that ends in an error unless exactly the promised bytes came.
@@ -208,6 +212,52 @@ impl AsyncRead for Fed {
         buf.put_slice(&self.current.split_to(n));
         Poll::Ready(Ok(()))
     }
+}
+
+/// The most bytes a line may have: a key of 1 KiB, 2 KiB of metadata, headers, all escaped, and to spare.
+const MAX_LINE: u64 = 1 << 20;
+
+/// Values that come as one JSON object a line.
+pub struct Lines<T> {
+    reading: BufReader<Reading>,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Lines<T> {
+    /// Reads them.
+    pub fn new(reading: Reading) -> Self {
+        Self {
+            reading: BufReader::with_capacity(64 << 10, reading),
+            values: PhantomData,
+        }
+    }
+
+    /// The next one; `None` at the end. A line without its end is an error.
+    pub async fn next(&mut self) -> Result<Option<T>> {
+        let mut line = Vec::new();
+        let mut limited = (&mut self.reading).take(MAX_LINE);
+        if limited
+            .read_until(b'\n', &mut line)
+            .await
+            .doing("read a line")?
+            == 0
+        {
+            return Ok(None);
+        }
+        if line.last() != Some(&b'\n') {
+            return Err(Error::failed("a line has no end"));
+        }
+        serde_json::from_slice(&line)
+            .doing("understand a line")
+            .map(Some)
+    }
+}
+
+/// A value as such a line.
+pub fn line(value: &impl Serialize) -> Result<Bytes> {
+    let mut line = serde_json::to_vec(value).doing("write a line")?;
+    line.push(b'\n');
+    Ok(line.into())
 }
 
 #[cfg(test)]

@@ -425,5 +425,6 @@ fn nothing() -> Manifest {
         source_fingerprint: String::new(),
         ledger_high_water: 0,
         files: Vec::new(),
+        contents: None,
     }
 }

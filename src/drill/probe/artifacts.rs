@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::context::{Context, Phase};
 use crate::drill::backup::stop_or_note;
+use crate::drill::objects::mirrored;
 use crate::drill::world::{World, pipeline};
 use crate::error::Result;
 use crate::evidence::{Evidence, ReadFact, StoredFact};
@@ -41,7 +42,23 @@ pub(in crate::drill) async fn artifacts(
             }
             let repository = looked.stored.repository.clone();
             fact.stored.push(looked.stored);
-            all.insert((looked.backup, repository), looked.seen);
+            all.extend(looked.seen.map(|seen| ((looked.backup, repository), seen)));
+        }
+    }
+    for backup in backups {
+        let mut taken = evidence.backups.iter_mut().rev();
+        let Some(fact) = taken.find(|fact| fact.backup == backup.name) else {
+            continue;
+        };
+        let read = fact.readable.as_mut().and_then(|read| read.objects.take());
+        let source = fact
+            .source
+            .as_ref()
+            .and_then(|source| source.objects.as_ref());
+        if let (Some(read), Some(source)) = (read, source) {
+            let pipeline = pipeline(backup, world.component(&backup.component)?, world.fault)?;
+            let left_out = |key: &str| pipeline.leaves_out(key);
+            fact.mirrored = Some(mirrored(source, &read, left_out)?);
         }
     }
     Ok(all)
@@ -52,7 +69,7 @@ struct Looked {
     backup: String,
     stored: StoredFact,
     readable: Option<ReadFact>,
-    seen: Seen,
+    seen: Option<Seen>,
 }
 
 async fn look(
@@ -70,7 +87,7 @@ async fn look(
             ..StoredFact::default()
         },
         readable: None,
-        seen: Seen::new(),
+        seen: None,
     };
     match Manifest::newest(&ctx, &repository, &backup.name).await {
         Ok((Some(manifest), _)) => {
@@ -79,7 +96,7 @@ async fn look(
             let (fact, seen, contents) = inspect(&ctx, &reader, canary.as_bytes()).await?;
             let reader = reader.inspected(contents);
             looked.readable = Some(read_through(&ctx, world, backup, &reader).await?);
-            (looked.stored, looked.seen) = (fact, seen);
+            (looked.stored, looked.seen) = (fact, Some(seen));
         }
         Ok((None, broken)) => {
             let first = broken.into_iter().next();

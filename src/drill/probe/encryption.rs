@@ -1,6 +1,5 @@
 //! Whether what is stored is encrypted: searched for the canary, and tried with everything that must not open it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +17,14 @@ use crate::pipeline::artifact::{ArtifactReader, Keys};
 use crate::pipeline::pgbackrest;
 use crate::pipeline::stream::Sums;
 use crate::pipeline::verify::{SeenObject, read_object};
-use crate::repository::Repository;
 use crate::repository::manifest::{self, Manifest, ManifestFile};
+use crate::repository::{Repository, contents};
+use crate::shelf::Shelf;
 use crate::suite::{Backup, Encryption};
 
 /// How many objects are searched at once.
 const AT_ONCE: usize = 8;
+const NOTING: &str = "note what was searched";
 /// How long what is being stored may take to become whole.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait between two looks.
@@ -94,7 +95,7 @@ async fn one(
             }
             fact.attempts.extend(tried);
             opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
-                && (read_whole || !manifest.files.iter().any(|file| file.shared))
+                && (read_whole || !shares(&manifest))
         };
         fact.opens_with_key = Some(fact.opens_with_key.unwrap_or(true) && opened);
     }
@@ -171,30 +172,38 @@ async fn search(
     read: &Read,
     fact: &mut EncryptionFact,
 ) -> Result<()> {
-    let listing = repository.list(ctx, &format!("{}/", backup.name)).await?;
+    let prefix = format!("{}/", backup.name);
+    let listing = repository.walk(ctx, &prefix);
     let read = read.get(&(backup.name.clone(), repository.name().to_owned()));
-    let listed: BTreeSet<&str> = listing.iter().map(|stored| stored.key.as_str()).collect();
-    let seen = read.into_iter().flatten();
-    let gone = seen.filter(|(key, _)| !listed.contains(&***key));
-    for (key, seen) in gone {
-        note(backup, repository, key, seen, fact);
-    }
-    let mut searched = futures::stream::iter(&listing)
+    let listed = Shelf::new(&ctx.dir).doing(NOTING)?;
+    let mut searched = listing
         .map(|stored| async move {
-            let known = read
-                .and_then(|read| read.get(stored.key.as_str()))
+            let stored = stored?;
+            let known = match read {
+                Some(read) => read.get(&stored.key).doing(NOTING)?,
+                None => None,
+            };
+            let known = known
                 .filter(|seen| (seen.found.bytes, seen.written) == (stored.bytes, stored.written));
             let seen = match known {
-                Some(known) => known.clone(),
+                Some(known) => known,
                 None => {
                     read_object(ctx, repository.as_ref(), &stored.key, canary.as_bytes()).await?
                 }
             };
-            Ok::<_, Error>((&stored.key, seen))
+            Ok::<_, Error>((stored.key, seen))
         })
         .buffer_unordered(AT_ONCE);
     while let Some((key, seen)) = searched.try_next().await? {
-        note(backup, repository, key, &seen, fact);
+        listed.insert(&key, &()).doing(NOTING)?;
+        note(backup, repository, &key, &seen, fact);
+    }
+    drop(searched);
+    for seen in read.into_iter().flat_map(|read| read.each()) {
+        let (key, seen) = seen.doing(NOTING)?;
+        if listed.get(&key).doing(NOTING)?.is_none() {
+            note(backup, repository, &key, &seen, fact);
+        }
     }
     Ok(())
 }
@@ -211,17 +220,48 @@ fn note(
     let (names, in_names) = seen.names;
     fact.searched_bytes += seen.found.bytes;
     fact.searched_names += u64::from(names);
-    let is_manifest = key.ends_with(&format!("/{}", manifest::FILE_NAME));
+    let file = key.rsplit_once('/').map(|(_, file)| file);
+    let in_the_clear = [manifest::FILE_NAME, contents::FILE_NAME]
+        .map(Some)
+        .contains(&file);
     let sealed = match backup.encrypt {
         Some(Encryption::Aes256Cbc) => seen.found.begins_salted,
         Some(Encryption::Age) | None => seen.found.begins_as_age,
     };
-    if !is_manifest && !sealed {
+    if !in_the_clear && !sealed {
         fact.plaintext_files.push(place.clone());
     }
     if seen.found.needle || in_names {
         fact.canary_found.push(place);
     }
+}
+
+/// The largest content that an artifact shares. A list that cannot be read is told elsewhere.
+async fn largest_content(
+    ctx: &Context,
+    repository: &dyn Repository,
+    manifest: &Manifest,
+) -> Result<Option<ManifestFile>> {
+    let mut largest = None::<ManifestFile>;
+    let mut all = contents::each(ctx, repository, manifest);
+    while let Some(content) = all.next().await {
+        let file = match content {
+            Ok(content) => content.file(&manifest.backup),
+            Err(error) => {
+                stop_or_note(error)?;
+                break;
+            }
+        };
+        if largest.as_ref().is_none_or(|it| it.bytes < file.bytes) {
+            largest = Some(file);
+        }
+    }
+    Ok(largest)
+}
+
+/// Whether an artifact names what others name too.
+fn shares(manifest: &Manifest) -> bool {
+    manifest.contents.is_some() || manifest.files.iter().any(|file| file.shared)
 }
 
 async fn opens(
@@ -257,15 +297,17 @@ async fn attempts(
     let smallest = tried().min_by_key(|file| file.bytes);
     let largest = tried().max_by_key(|file| file.bytes);
     let another = largest.filter(|largest| smallest.is_some_and(|it| it.key != largest.key));
+    let content = largest_content(ctx, repository.as_ref(), manifest).await?;
     let wrong = Keys::generate(ctx);
     let mut facts = Vec::new();
-    for file in smallest.into_iter().chain(another) {
+    for file in smallest.into_iter().chain(another).chain(&content) {
+        let alone = Arc::new(manifest.with_files(vec![file.clone()]));
         let on = format!("{} in {}", file.name, repository.name());
         for (what, keys) in [
             ("a wrong key", keys.with_identity_of(Some(&wrong))),
             ("no key", keys.with_identity_of(None)),
         ] {
-            let reader = ArtifactReader::new(manifest.clone(), repository.clone(), Some(keys));
+            let reader = ArtifactReader::new(alone.clone(), repository.clone(), Some(keys));
             facts.push(attempt(ctx, format!("{what}, {on}"), &reader, &file.name).await?);
         }
         let damages = [

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use futures::StreamExt;
+
 use crate::context::{Context, Phase};
 use crate::drill::world::World;
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::evidence::{Evidence, RetentionFact};
 use crate::fault::plant;
 use crate::pipeline::pgbackrest;
 use crate::repository::manifest::Manifest;
-use crate::repository::wal;
+use crate::repository::{ListedObject, Repository, contents, listing_of, wal};
+use crate::shelf::{Shelf, side_by_side};
 use crate::suite::{Backup, Fault};
 
 /// What the pruner left of every backup in every repository.
@@ -52,25 +55,11 @@ pub(in crate::drill) async fn retention(
                     .into_iter()
                     .map(|(key, error)| format!("{key}: {}", error.message())),
             );
-            let there: BTreeSet<String> = repository
-                .list(&ctx, &format!("{}/", backup.name))
-                .await?
-                .into_iter()
-                .map(|stored| stored.key)
-                .collect();
-            let named: BTreeSet<String> = manifests
-                .iter()
-                .flat_map(|manifest| {
-                    manifest
-                        .files
-                        .iter()
-                        .map(|file| file.key.clone())
-                        .chain([manifest.key()])
-                })
-                .collect();
+            let there = listing_of(&ctx, repository.as_ref(), &backup.name).await?;
+            let named = named(&ctx, repository.as_ref(), &manifests, &mut fact.broken).await?;
             // WAL from the oldest base backup on belongs to all of them.
             let oldest = manifests.iter().filter_map(wal::start_of).min();
-            let continues = |key: &&String| {
+            let continues = |key: &str| {
                 let name = wal::Name::of_key(&backup.name, key).map(|(_, name)| name);
                 name.zip(oldest)
                     .is_some_and(|(name, oldest)| !name.is_before(oldest))
@@ -78,18 +67,53 @@ pub(in crate::drill) async fn retention(
             // pgBackRest keeps what it needs itself: only backups that no artifact names are of no use there.
             let labels: BTreeSet<&str> =
                 manifests.iter().filter_map(pgbackrest::label_of).collect();
-            let of_pgbackrest = |key: &&String| {
+            let of_pgbackrest = |key: &str| {
                 pgbackrest::label_in(&backup.name, key)
                     .is_some_and(|label| label.is_none_or(|label| labels.contains(label)))
             };
-            fact.orphans = there
-                .difference(&named)
-                .filter(|key| !continues(key) && !of_pgbackrest(key))
-                .cloned()
-                .collect();
-            fact.broken.extend(named.difference(&there).cloned());
+            let compare =
+                |key: &str, there: Option<ListedObject>, named: Option<()>| match (there, named) {
+                    (Some(_), None) if !continues(key) && !of_pgbackrest(key) => {
+                        fact.orphans.push(key.to_owned());
+                    }
+                    (None, Some(())) => fact.broken.push(key.to_owned()),
+                    _ => {}
+                };
+            side_by_side(&there, &named, compare)
+                .doing("compare a repository with its manifests")?;
             evidence.retention.push(fact);
         }
     }
     Ok(())
+}
+
+/// Every key that one of the manifests names. Where a list of shared content cannot be read, that is told as broken.
+async fn named(
+    ctx: &Context,
+    repository: &dyn Repository,
+    manifests: &[Manifest],
+    broken: &mut Vec<String>,
+) -> Result<Shelf<()>> {
+    const NOTING: &str = "note what manifests name";
+    let named = Shelf::new(&ctx.dir).doing(NOTING)?;
+    let name = |key: &str| named.insert(key, &()).map(drop).doing(NOTING);
+    for manifest in manifests {
+        name(&manifest.key())?;
+        let files = manifest.files.iter();
+        for file in files.chain(contents::list_of(manifest).iter()) {
+            name(&file.key)?;
+        }
+        let mut shared = contents::each(ctx, repository, manifest);
+        while let Some(content) = shared.next().await {
+            match content {
+                Ok(content) => name(&content.file(&manifest.backup).key)?,
+                Err(error) => {
+                    ctx.go_on()?;
+                    broken.push(error.message());
+                    break;
+                }
+            }
+        }
+    }
+    Ok(named)
 }

@@ -28,7 +28,7 @@ pub(super) fn expected(recovery: &Recovery<'_, '_>, fact: &RecoveryFact) -> Opti
         .filter(|archived| taken.is_none_or(|taken| taken.at < archived.at));
     let mut expected = match archived {
         Some(archived) => archived.source.clone(),
-        None => taken.and_then(expected_of),
+        None => taken.and_then(|taken| taken.source.clone()),
     };
     if let (Some(expected), Some(first)) = (&mut expected, recovery.before.first()) {
         // The definitions are those of the moment when they were dumped.
@@ -52,16 +52,4 @@ fn taken<'e>(recovery: &Recovery<'e, '_>, fact: &RecoveryFact) -> Option<&'e Bac
 fn last_of<'e>(recovery: &Recovery<'e, '_>, backup: &str) -> Option<&'e BackupFact> {
     let mut all = recovery.known.backups.iter().rev();
     all.find(|fact| fact.backup == backup)
-}
-
-/// The source at backup time, less what the backup leaves out on purpose.
-fn expected_of(taken: &BackupFact) -> Option<Observation> {
-    let mut expected = taken.source.clone()?;
-    if let Some(read) = &taken.readable {
-        for key in &read.excluded {
-            expected.parts.remove(key.as_str());
-            expected.catalogue.remove(key.as_str());
-        }
-    }
-    Some(expected)
 }

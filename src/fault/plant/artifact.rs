@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use tokio::io::AsyncReadExt;
 
 use super::{base, find, pgbackrest};
@@ -11,8 +12,8 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::fault::damaged::{Damage, damaged};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination, Keys, Origin};
-use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, ManifestFile};
+use crate::repository::{Repository, contents};
 use crate::service::redis::PROBE_VALUE;
 use crate::suite::{Backup, Fault};
 
@@ -234,6 +235,7 @@ impl Artifact<'_> {
         for file in shared {
             writer.blobs().reuse(file.clone());
         }
+        writer.share(self.ctx, &reader).await?;
         for (file, bytes) in contents {
             writer
                 .file(
@@ -313,12 +315,13 @@ impl Artifact<'_> {
 
     /// Removes a stored file that the manifest names: shared content where there is any.
     async fn lose_one(&self) -> Result<()> {
+        let mut contents = contents::each(self.ctx, self.repository.as_ref(), self.manifest);
+        let content = contents.try_next().await?;
+        let content = content.map(|content| content.file(&self.manifest.backup));
         let files = &self.manifest.files;
-        let key = files
-            .iter()
-            .find(|file| file.shared)
-            .or(files.first())
-            .map(|file| file.key.clone());
+        let named = || files.iter().find(|file| file.shared).or(files.first());
+        let file = content.or_else(|| named().cloned());
+        let key = file.map(|file| file.key);
         self.repository.delete(self.ctx, key.as_slice()).await
     }
 

@@ -1,58 +1,40 @@
-//! Where an artifact's bytes go, and the content that artifacts of one backup share.
+//! Where an artifact's bytes go, and what artifacts of one backup share: a few files that they all name, and content, of
+//! which there may be very much.
 //!
 //! Not here: the artifact's own files and its manifest (see [`super::ArtifactWriter`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::{Keys, lock};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Doing, Error, Result};
+use crate::evidence::Digest;
 use crate::pipeline::stream;
 use crate::repository::Repository;
+use crate::repository::contents::{self, Contents, Named};
 use crate::repository::manifest::ManifestFile;
 use crate::service::Reading;
+use crate::service::reading::{channel, line};
+use crate::shelf::Shelf;
 
 pub(super) struct Store {
     pub backup: String,
     pub metadata: BTreeMap<String, String>,
     pub repositories: Vec<Arc<dyn Repository>>,
     pub keys: Option<Keys>,
-    /// Shared content, by name.
-    pub shared: Mutex<BTreeMap<String, Shared>>,
+    /// Files that belong to other artifacts too, by name.
+    pub shared: Mutex<BTreeMap<String, ManifestFile>>,
+    /// Where spools may lie.
+    pub dir: PathBuf,
+    /// Shared content, by name, once there is any.
+    pub contents: Mutex<Option<Arc<Shelf<Named>>>>,
     /// Keys of shared content that is being stored.
     pub storing: Mutex<BTreeSet<String>>,
 }
 
-/// Shared content that an artifact names: its entry in the manifest but for the name.
-#[derive(Debug, Clone)]
-pub(super) struct Shared {
-    pub file: ManifestFile,
-    /// This artifact brought it.
-    pub new: bool,
-}
-
-impl Shared {
-    pub fn named(self, name: String) -> ManifestFile {
-        ManifestFile { name, ..self.file }
-    }
-}
-
 impl Store {
-    /// Keys of shared content that this artifact brought, or was about to.
-    pub fn brought(&self) -> Vec<String> {
-        let mut keys: Vec<String> = lock(&self.storing).iter().cloned().collect();
-        let shared = lock(&self.shared);
-        let new = shared.values().filter(|shared| shared.new);
-        keys.extend(new.map(|shared| shared.file.key.clone()));
-        keys
-    }
-
-    fn enter(&self, mut file: ManifestFile, new: bool) {
-        let name = std::mem::take(&mut file.name);
-        lock(&self.shared).insert(name, Shared { file, new });
-    }
-
     pub async fn put(&self, ctx: &Context, key: &str, body: Reading) -> Result<stream::Kept> {
         let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
         stream::store(
@@ -65,9 +47,54 @@ impl Store {
         )
         .await
     }
+
+    fn enter(&self, name: &str, content: &Named) -> Result<()> {
+        let mut contents = lock(&self.contents);
+        let shelf = match &*contents {
+            Some(shelf) => shelf,
+            None => {
+                let shelf = Shelf::new(&self.dir).doing("note shared content")?;
+                contents.insert(Arc::new(shelf))
+            }
+        };
+        let entered = shelf.insert(name, content).map(drop);
+        entered.doing("note shared content")
+    }
+
+    /// Writes the list of shared content, in the clear; `None` where there is none.
+    pub async fn list(&self, ctx: &Context, id: &str) -> Result<Option<Contents>> {
+        let Some(shelf) = lock(&self.contents).clone() else {
+            return Ok(None);
+        };
+        let (feeder, body) = channel(64);
+        let feeding = tokio::task::spawn_blocking(move || {
+            let (mut count, mut stored_bytes) = (0, 0);
+            for content in shelf.each() {
+                let (name, content) = content.doing("go through shared content")?;
+                count += 1;
+                stored_bytes += content.bytes;
+                if !feeder.send_blocking(line(&content.content(name))?) {
+                    // Who stores it says why it was given up.
+                    break;
+                }
+            }
+            feeder.end_blocking();
+            Ok::<_, Error>((count, stored_bytes))
+        });
+        let key = contents::key_of(&self.backup, id);
+        let (to, beside) = (&self.repositories, &self.metadata);
+        let kept = stream::store(ctx, to, &key, beside, body, None).await?;
+        let (count, stored_bytes) = feeding.await.doing("wait for a list")??;
+        Ok(Some(Contents {
+            count,
+            stored_bytes,
+            bytes: kept.stored.0,
+            sha256: kept.stored.1,
+        }))
+    }
 }
 
-/// The content that artifacts of one backup share, by name. A cheap handle on an [`ArtifactWriter`](super::ArtifactWriter).
+/// What artifacts of one backup share. A cheap handle on an [`ArtifactWriter`](super::ArtifactWriter).
 #[derive(Clone)]
 pub struct Blobs(pub(super) Arc<Store>);
 
@@ -83,7 +110,7 @@ impl Blobs {
 
     /// Where shared content is kept in a repository: ends in `/`.
     pub fn prefix(&self) -> String {
-        format!("{}/blobs/", self.0.backup)
+        contents::prefix(&self.0.backup)
     }
 
     /// Stores content under a name that is not in use in any of the repositories.
@@ -91,36 +118,35 @@ impl Blobs {
         let key = format!("{}{name}", self.prefix());
         lock(&self.0.storing).insert(key.clone());
         let kept = self.0.put(ctx, &key, body).await?;
-        let file = ManifestFile {
-            name: name.to_owned(),
-            key: key.clone(),
+        let content = Named {
             bytes: kept.stored.0,
-            sha256: kept.stored.1,
+            sha256: kept.stored.1.parse::<Digest>().doing("note a hash")?,
             plain_bytes: kept.plain.0,
-            plain_sha256: String::new(),
-            shared: true,
-            metadata: BTreeMap::new(),
+            new: true,
         };
-        self.0.enter(file, true);
+        self.0.enter(name, &content)?;
         lock(&self.0.storing).remove(&key);
         Ok(())
     }
 
     /// Names content of an earlier artifact in this one.
+    pub fn name(&self, name: &str, content: &Named) -> Result<()> {
+        self.0.enter(
+            name,
+            &Named {
+                new: false,
+                ..content.clone()
+            },
+        )
+    }
+
+    /// The content that this artifact names by now.
+    pub fn named(&self) -> Option<Arc<Shelf<Named>>> {
+        lock(&self.0.contents).clone()
+    }
+
+    /// Names a file of another artifact in this one.
     pub fn reuse(&self, file: ManifestFile) {
-        self.0.enter(file, false);
-    }
-
-    /// The first key of an earlier artifact's content, named in this one, that `there` does not hold.
-    pub fn first_lost(&self, there: impl Fn(&str) -> bool) -> Option<String> {
-        let shared = lock(&self.0.shared);
-        let mut reused = shared.values().filter(|shared| !shared.new);
-        let lost = reused.find(|shared| !there(&shared.file.key))?;
-        Some(lost.file.key.clone())
-    }
-
-    /// Whether this artifact names content of an earlier one.
-    pub fn reuses(&self) -> bool {
-        lock(&self.0.shared).values().any(|shared| !shared.new)
+        lock(&self.0.shared).insert(file.name.clone(), file);
     }
 }

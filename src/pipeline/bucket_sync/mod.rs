@@ -6,25 +6,28 @@
 //! Content is named by a hash over a constant, the recipient and the content's own hash, so that the name alone does
 //! not confirm a guess at the content. Not here: picking and pruning artifacts (see [`crate::repository`]).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::evidence::{Digest, ReadFact};
+use crate::evidence::{Digest, Objects, ReadFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter};
+use crate::pipeline::stream::Sums;
 use crate::pipeline::{Fetched, Pipeline, Taken};
+use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::service::Service;
 use crate::service::bucket::Lanes;
-use crate::service::reading::Checked;
 use crate::service::s3::{Listed, S3Client};
+use crate::shelf::Shelf;
 use crate::suite::RestoreOptions;
 
 pub mod exclude;
@@ -67,12 +70,15 @@ impl BucketSync {
         })
     }
 
-    /// The source's objects: those to be backed up, and those left out.
-    async fn listed(&self, ctx: &Context, client: &S3Client) -> Result<(Vec<Listed>, Vec<Listed>)> {
-        let all = client.list(ctx, &self.bucket, "").await?;
-        Ok(all
-            .into_iter()
-            .partition(|object| !self.excluded.matches(&object.key)))
+    /// The objects of the source that are to be backed up.
+    fn objects<'a>(
+        &'a self,
+        ctx: &'a Context,
+        client: &'a S3Client,
+    ) -> BoxStream<'a, Result<Listed>> {
+        let all = client.objects(ctx, &self.bucket, "");
+        let wanted = |object: &Listed| future::ready(!self.excluded.matches(&object.key));
+        all.try_filter(wanted).boxed()
     }
 
     /// Why a run of `now` objects after one of `before` is refused.
@@ -89,9 +95,9 @@ impl BucketSync {
     }
 }
 
-/// The newest committed run in any of the repositories.
-async fn previous(ctx: &Context, artifact: &ArtifactWriter) -> Result<Option<Manifest>> {
-    let mut newest: Option<Manifest> = None;
+/// The newest committed run in any of the repositories, and the one that it was found in.
+async fn previous(ctx: &Context, artifact: &ArtifactWriter) -> Result<Option<Previous>> {
+    let mut newest: Option<Previous> = None;
     for repository in artifact.repositories() {
         let backup = &artifact.origin.backup;
         let (found, mut broken) = Manifest::newest(ctx, repository, backup).await?;
@@ -103,15 +109,18 @@ async fn previous(ctx: &Context, artifact: &ArtifactWriter) -> Result<Option<Man
                  happened to the repository",
             ));
         }
-        let later =
-            |old: &Manifest, new: &Manifest| (new.taken_at, &new.id) > (old.taken_at, &old.id);
-        newest = match (newest, found) {
-            (Some(old), Some(new)) => Some(if later(&old, &new) { new } else { old }),
-            (old, new) => new.or(old),
-        };
+        if let Some(new) = found {
+            let later = |(old, _): &Previous| (new.taken_at, &new.id) > (old.taken_at, &old.id);
+            if newest.as_ref().is_none_or(later) {
+                newest = Some((new, repository.clone()));
+            }
+        }
     }
     Ok(newest)
 }
+
+/// An earlier run, and a repository that it is in.
+type Previous = (Manifest, Arc<dyn Repository>);
 
 /// How many objects a run held.
 fn objects(manifest: &Manifest) -> Result<u64> {
@@ -170,9 +179,9 @@ async fn restore_one(
 ) -> Result<u64> {
     let _lane = lane(&large, entry.bytes).await?;
     let work = async {
-        let content = artifact.open(&ctx, &entry.blob).await?;
-        let content = Checked::new(content, &entry.key, entry.bytes).sha256(&entry.sha256);
-        let put = client.put(&ctx, &bucket, &entry.key, Box::new(content), &entry.headers);
+        let content = artifact.shared(&ctx, &entry.blob, entry.bytes, &entry.sha256);
+        let content = content.await?;
+        let put = client.put(&ctx, &bucket, &entry.key, content, &entry.headers);
         Ok::<_, Error>(put.await?.0)
     };
     work.await.doing_with(|| format!("restore {}", entry.key))
@@ -194,7 +203,13 @@ async fn read_one(
     entry: Entry,
 ) -> (Entry, Result<Digest>) {
     let work = async {
-        let (bytes, sha256) = artifact.content(&ctx, &entry.blob).await?;
+        let (bytes, sha256) = match artifact.known(&entry.blob)? {
+            Some(known) => known,
+            None => {
+                let content = artifact.shared(&ctx, &entry.blob, entry.bytes, &entry.sha256);
+                Sums::over(content.await?).await.doing("read it")?.digest()
+            }
+        };
         if bytes == entry.bytes && entry.sha256.parse() == Ok(sha256) {
             return Ok(sha256);
         }
@@ -209,6 +224,10 @@ async fn read_one(
 
 #[async_trait]
 impl Pipeline for BucketSync {
+    fn leaves_out(&self, key: &str) -> bool {
+        self.excluded.matches(key)
+    }
+
     async fn backup(
         &self,
         ctx: &Context,
@@ -222,15 +241,17 @@ impl Pipeline for BucketSync {
             parent: None,
         };
         let work = async {
-            let (listed, _) = self.listed(ctx, &client).await?;
             let previous = previous(ctx, artifact).await?;
-            if let Some(previous) = &previous
-                && let Some(refusal) = self.refusal(objects(previous)?, listed.len() as u64)
-            {
-                return Ok((taken(Some(refusal)), "refused".to_owned()));
+            if let Some((previous, _)) = &previous {
+                let objects_now = self.objects(ctx, &client);
+                let now = objects_now.try_fold(0, |now, _| future::ready(Ok(now + 1)));
+                if let Some(refusal) = self.refusal(objects(previous)?, now.await?) {
+                    return Ok((taken(Some(refusal)), "refused".to_owned()));
+                }
             }
-            let moved = sync::run(ctx, client, &self.bucket, listed, artifact, previous).await?;
-            Ok((taken(None), moved))
+            let wanted = self.objects(ctx, &client);
+            let moving = sync::run(ctx, &client, &self.bucket, wanted, artifact, previous);
+            Ok((taken(None), moving.await?))
         };
         noted(ctx, format!("sync bucket {}", self.bucket), work).await
     }
@@ -315,27 +336,38 @@ impl Pipeline for BucketSync {
         &self,
         ctx: &Context,
         artifact: &ArtifactReader,
-        source: &dyn Service,
+        _source: &dyn Service,
     ) -> Result<ReadFact> {
         let artifact = Arc::new(artifact.clone());
-        let mut keys = BTreeMap::new();
-        let mut complaints = Vec::new();
+        let keys = Shelf::new(&ctx.dir).doing("note what is read")?;
+        let (mut complaints, mut amiss) = (Vec::new(), 0);
         let work = async {
             let mut entries = Entries::new(artifact.open(ctx, index::NAME).await?);
             let mut lanes = Lanes::new();
-            let mut take = |(entry, read): (Entry, Result<Digest>)| match read {
-                Ok(sha256) => drop(keys.insert(entry.key.into(), sha256)),
-                Err(error) => complaints.push(error.message()),
+            let mut take = |(entry, read): (Entry, Result<Digest>)| {
+                match read {
+                    Ok(sha256) => {
+                        let noted = keys.insert(&entry.key, &sha256);
+                        noted.doing("note what is read")?;
+                    }
+                    Err(error) => {
+                        amiss += 1;
+                        if complaints.len() < COMPLAINTS {
+                            complaints.push(error.message());
+                        }
+                    }
+                }
+                Ok::<_, Error>(())
             };
             while let Some(entry) = entries.next().await? {
                 let (ctx, artifact) = (ctx.clone(), artifact.clone());
                 let reading = async move { Ok(read_one(ctx, artifact, entry).await) };
                 if let Some(done) = lanes.begin(reading).await? {
-                    take(done);
+                    take(done)?;
                 }
             }
             while let Some(done) = lanes.next().await? {
-                take(done);
+                take(done)?;
             }
             Ok(((), "every object decrypted and hashed".to_owned()))
         };
@@ -343,7 +375,7 @@ impl Pipeline for BucketSync {
         ctx.go_on()?;
         let said = read.and_then(|()| objects(&artifact.manifest));
         match said {
-            Ok(said) if said != keys.len() as u64 && complaints.is_empty() => {
+            Ok(said) if said != keys.len() && complaints.is_empty() => {
                 let read = keys.len();
                 complaints.push(format!(
                     "the index lists {read} keys, the manifest says {said}"
@@ -352,23 +384,15 @@ impl Pipeline for BucketSync {
             Ok(_) => {}
             Err(error) => complaints.insert(0, error.message()),
         }
-        let client = S3Client::new(&source.server().endpoint());
-        let (_, excluded) = self.listed(ctx, &client).await?;
-        let more = complaints.len().saturating_sub(COMPLAINTS);
-        complaints.truncate(COMPLAINTS);
-        if more > 0 {
-            complaints.push(format!("and {more} more"));
+        if amiss > COMPLAINTS {
+            complaints.push(format!("and {} more", amiss - COMPLAINTS));
         }
         Ok(ReadFact {
             tool: format!("{TOOL} (every object decrypted and hashed)"),
             error: (!complaints.is_empty()).then(|| complaints.join("; ")),
-            entries: keys.len() as u64,
+            entries: keys.len(),
             content_time: None,
-            keys: Some(keys),
-            excluded: excluded
-                .into_iter()
-                .map(|object| object.key)
-                .collect::<BTreeSet<_>>(),
+            objects: Some(Objects(Arc::new(keys))),
         })
     }
 }

@@ -2,33 +2,49 @@
 //!
 //! What is reused must be named by the newest manifest and be in every repository with its size. Content that lies
 //! there by the same name, but is not so known, is never written over (an older artifact may rest on it): the new
-//! copy gets a name of its own.
+//! copy gets a name of its own. What is known of each content lies on the disk, as there may be very much.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures::stream::{BoxStream, TryStreamExt};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::index::{self, Entry};
-use super::{LARGE_LANES, SMALL, lane};
+use super::{LARGE_LANES, Previous, SMALL, lane};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::evidence::Digest;
 use crate::pipeline::artifact::{ArtifactWriter, Blobs};
 use crate::pipeline::stream::Sums;
-use crate::repository::manifest::{Manifest, ManifestFile};
+use crate::repository::contents::{self, Named};
 use crate::service::Reading;
 use crate::service::bucket::in_lanes;
-use crate::service::reading::{Checked, Feeder, channel};
+use crate::service::reading::{Checked, Feeder, channel, line};
 use crate::service::s3::{Listed, Object, S3Client};
+use crate::shelf::Shelf;
 
-/// Under which name a content is stored, once it is; `None` under its own.
-type Stored = Arc<OnceCell<Option<Box<str>>>>;
+/// The name under which content is stored, once it is.
+type Name = Arc<OnceCell<String>>;
+
+/// Content that lies in the repositories, by its own name.
+#[derive(Default, Serialize, Deserialize)]
+struct Lying {
+    /// By which name the previous run has it, and what it says of it.
+    known: Option<(String, Named)>,
+    /// How many repositories have just that.
+    places: u32,
+    /// Its own name is in use in some repository.
+    taken: bool,
+    /// The name under which this run has it, once it does: equal objects are stored once.
+    stored: Option<String>,
+}
 
 /// What all objects of a run share.
 struct Run {
@@ -37,12 +53,10 @@ struct Run {
     bucket: String,
     artifact: String,
     blobs: Blobs,
-    /// Content that need not be stored again, until it is named once more.
-    known: Mutex<HashMap<Digest, ManifestFile>>,
-    /// Content whose name is in use in some repository.
-    taken: HashSet<Digest>,
-    /// Content of this run, so that equal objects are stored once; with its name, where that says more than the content.
-    stored: Mutex<HashMap<Digest, Stored>>,
+    contents: Shelf<Lying>,
+    /// Content that is being stored.
+    storing: Mutex<HashMap<Digest, Name>>,
+    repositories: u32,
     large: Semaphore,
     index: Feeder,
     index_gone: AtomicBool,
@@ -53,23 +67,23 @@ struct Run {
 /// Moves `listed` into the artifact and writes its index; says what was moved.
 pub(super) async fn run(
     ctx: &Context,
-    client: S3Client,
+    client: &S3Client,
     bucket: &str,
-    listed: Vec<Listed>,
+    listed: BoxStream<'_, Result<Listed>>,
     artifact: &ArtifactWriter,
-    previous: Option<Manifest>,
+    previous: Option<Previous>,
 ) -> Result<String> {
-    let (known, taken) = known(ctx, artifact, previous).await?;
+    let contents = lying(ctx, artifact, previous).await?;
     let (feeder, index) = channel(64);
     let run = Arc::new(Run {
         ctx: ctx.clone(),
-        client,
+        client: client.clone(),
         bucket: bucket.to_owned(),
         artifact: artifact.id.clone(),
         blobs: artifact.blobs(),
-        known: Mutex::new(known),
-        taken,
-        stored: Mutex::default(),
+        contents,
+        storing: Mutex::default(),
+        repositories: artifact.repositories().len() as u32,
         large: Semaphore::new(LARGE_LANES),
         index: feeder,
         index_gone: AtomicBool::new(false),
@@ -77,7 +91,7 @@ pub(super) async fn run(
         new: AtomicU64::new(0),
     });
     let moving = async {
-        let objects = listed.into_iter().map(|object| {
+        let objects = listed.map_ok(|object| {
             let run = run.clone();
             async move { run.sync(object).await }
         });
@@ -111,47 +125,77 @@ pub(super) async fn run(
 }
 
 /// What the previous run stored and every repository still has; and all content whose name is in use.
-async fn known(
+async fn lying(
     ctx: &Context,
     artifact: &ArtifactWriter,
-    previous: Option<Manifest>,
-) -> Result<(HashMap<Digest, ManifestFile>, HashSet<Digest>)> {
-    let prefix = artifact.blobs().prefix();
-    let mut known: HashMap<Digest, ManifestFile> = previous
-        .into_iter()
-        .flat_map(|manifest| manifest.files)
-        .filter(|file| file.shared)
-        .filter_map(|file| {
-            let content = file.name.split('.').next()?.parse().ok()?;
-            Some((content, file))
-        })
-        .collect();
-    let mut taken = HashSet::new();
-    for repository in artifact.repositories() {
-        let listing = repository.list(ctx, &prefix).await?;
-        let sizes: HashMap<&str, u64> = listing
-            .iter()
-            .map(|stored| (stored.key.as_str(), stored.bytes))
-            .collect();
-        known.retain(|_, file| sizes.get(file.key.as_str()) == Some(&file.bytes));
-        let names = sizes.keys().filter_map(|key| key.strip_prefix(&prefix));
-        taken.extend(names.filter_map(|name| name.parse::<Digest>().ok()));
+    previous: Option<Previous>,
+) -> Result<Shelf<Lying>> {
+    const NOTING: &str = "note what is stored already";
+    let contents = Shelf::<Lying>::new(&ctx.dir).doing(NOTING)?;
+    if let Some((manifest, repository)) = previous {
+        let mut each = contents::each(ctx, repository.as_ref(), &manifest);
+        while let Some(content) = each.try_next().await? {
+            let lying = Lying {
+                known: Some((content.name.clone(), content.named()?)),
+                ..Lying::default()
+            };
+            contents
+                .insert(own_name(&content.name), &lying)
+                .doing(NOTING)?;
+        }
     }
-    Ok((known, taken))
+    let prefix = artifact.blobs().prefix();
+    for repository in artifact.repositories() {
+        let mut all = repository.walk(ctx, &prefix);
+        while let Some(stored) = all.try_next().await? {
+            let Some(name) = stored.key.strip_prefix(&prefix) else {
+                continue;
+            };
+            let content = own_name(name);
+            let mut lying = contents.get(content).doing(NOTING)?.unwrap_or_default();
+            lying.taken |= name == content;
+            if let Some((known, file)) = &lying.known {
+                lying.places += u32::from(known == name && file.bytes == stored.bytes);
+            }
+            contents.insert(content, &lying).doing(NOTING)?;
+        }
+    }
+    Ok(contents)
+}
+
+/// The content's own name in one that may say more.
+fn own_name(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(content, _)| content)
 }
 
 /// What was reused must not have been pruned meanwhile.
 async fn still_there(ctx: &Context, artifact: &ArtifactWriter) -> Result<()> {
+    const LOOKING: &str = "look whether all that is reused is still there";
     let blobs = artifact.blobs();
-    if !blobs.reuses() {
+    let Some(named) = blobs.named() else {
+        return Ok(());
+    };
+    let mut reused = 0_u64;
+    for content in named.each() {
+        reused += u64::from(!content.doing(LOOKING)?.1.new);
+    }
+    if reused == 0 {
         return Ok(());
     }
+    let prefix = blobs.prefix();
     for repository in artifact.repositories() {
-        let listing = repository.list(ctx, &blobs.prefix()).await?;
-        let there: HashSet<&str> = listing.iter().map(|stored| stored.key.as_str()).collect();
-        if let Some(lost) = blobs.first_lost(|key| there.contains(key)) {
+        let mut there = 0;
+        let mut all = repository.walk(ctx, &prefix);
+        while let Some(stored) = all.try_next().await? {
+            if let Some(name) = stored.key.strip_prefix(&prefix) {
+                let content = named.get(name).doing(LOOKING)?;
+                there += u64::from(content.is_some_and(|content| !content.new));
+            }
+        }
+        if there < reused {
             return Err(Error::failed(format!(
-                "{lost} was removed from repository {} while the backup was running",
+                "{} of {reused} contents of earlier backups were removed from repository {} while the backup was running",
+                reused - there,
                 repository.name()
             ))
             .hint("do not prune a backup while it is being taken; take it again"));
@@ -167,7 +211,7 @@ impl Run {
         let entry = entry.doing_with(|| format!("back up {}", listed.key))?;
         if let Some(entry) = entry {
             self.objects.fetch_add(1, Ordering::Relaxed);
-            if !self.index.send(entry.line()?.into()).await {
+            if !self.index.send(line(&entry)?).await {
                 self.index_gone.store(true, Ordering::Relaxed);
                 return Err(Error::failed("the index could not be written"));
             }
@@ -235,32 +279,48 @@ impl Run {
     ) -> Result<String> {
         let content = self.content_name(sha256);
         let plainly = content.to_string();
-        let cell = {
-            let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-            stored.entry(content).or_default().clone()
-        };
-        let otherwise = |name: &str| (name != plainly).then(|| Box::from(name));
-        let name = cell.get_or_try_init(async || {
-            let known = {
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.remove(&content)
-            };
-            if let Some(file) = known {
-                let name = otherwise(&file.name);
-                self.blobs.reuse(file);
-                return Ok(name);
+        let name = {
+            let mut storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.lying(&plainly)?.stored {
+                Some(name) => return Ok(name),
+                None => storing.entry(content).or_default().clone(),
             }
-            let name = if self.taken.contains(&content) {
-                format!("{content}.{}", self.artifact)
-            } else {
-                plainly.clone()
+        };
+        let name = name.get_or_try_init(async || {
+            let lying = self.lying(&plainly)?;
+            let everywhere = lying.places == self.repositories;
+            let name = match lying.known {
+                Some((name, known)) if everywhere => {
+                    self.blobs.name(&name, &known)?;
+                    name
+                }
+                _ => {
+                    let name = match lying.taken {
+                        true => format!("{content}.{}", self.artifact),
+                        false => plainly.clone(),
+                    };
+                    self.blobs.store(&self.ctx, &name, body().await?).await?;
+                    self.new.fetch_add(1, Ordering::Relaxed);
+                    name
+                }
             };
-            self.blobs.store(&self.ctx, &name, body().await?).await?;
-            self.new.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Error>(otherwise(&name))
+            let stored = Lying {
+                stored: Some(name.clone()),
+                ..Lying::default()
+            };
+            let noted = self.contents.insert(&plainly, &stored);
+            noted.doing("note what is stored")?;
+            Ok::<_, Error>(name)
         });
-        let name = name.await?.as_deref();
-        Ok(name.unwrap_or(&plainly).to_owned())
+        let name = name.await?.clone();
+        let mut storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        storing.remove(&content);
+        Ok(name)
+    }
+
+    fn lying(&self, content: &str) -> Result<Lying> {
+        let found = self.contents.get(content);
+        Ok(found.doing("look up what is stored")?.unwrap_or_default())
     }
 
     fn content_name(&self, sha256: &str) -> Digest {

@@ -73,6 +73,7 @@ impl GivenRepository {
             source_fingerprint: String::new(),
             ledger_high_water: 0,
             files: named,
+            contents: None,
         };
         let bytes = serde_json::to_vec(&manifest).doing("describe the artifact")?;
         Ok(Self {

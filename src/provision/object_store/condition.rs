@@ -35,6 +35,11 @@ impl WriteCondition {
         })
     }
 
+    /// Whether nothing is demanded.
+    pub fn is_none(&self) -> bool {
+        self.if_match.is_none() && self.if_none_match.is_none()
+    }
+
     /// Decides on the object that is there now.
     pub fn check(&self, existing: Option<&Entry>) -> S3Result<()> {
         match (&self.if_match, existing) {

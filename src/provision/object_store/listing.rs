@@ -1,15 +1,22 @@
-//! Pages of a sorted listing: prefix, delimiter, position, limit. Pure.
+//! Pages of a sorted listing: prefix, delimiter, position, limit.
 //!
 //! Not here: the request and response types of the two list operations (see [`super::api`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io;
 use std::ops::Bound;
 
 use s3s::{S3Result, s3_error};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::shelf::Shelf;
 
 /// Most keys and groups on a page, as in S3.
 pub const MAX_PAGE: usize = 1000;
+/// How many keys are read at once where they may belong to a group.
+const AHEAD: usize = 16;
 
 /// Where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,26 +80,47 @@ pub struct Query<'a> {
     pub limit: usize,
 }
 
+/// A sorted map that pages are cut out of.
+pub trait Sorted<V> {
+    /// At most `limit` keys and their values from a bound on.
+    fn some(&self, from: Bound<&str>, limit: usize) -> io::Result<Vec<(String, V)>>;
+}
+
+impl<V: Clone> Sorted<V> for BTreeMap<String, V> {
+    fn some(&self, from: Bound<&str>, limit: usize) -> io::Result<Vec<(String, V)>> {
+        let range = self.range::<str, _>((from, Bound::Unbounded)).take(limit);
+        Ok(range
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+}
+
+impl<V: Serialize + DeserializeOwned> Sorted<V> for Shelf<V> {
+    fn some(&self, from: Bound<&str>, limit: usize) -> io::Result<Vec<(String, V)>> {
+        Shelf::some(self, from, limit)
+    }
+}
+
 /// One page.
 #[derive(Debug)]
-pub struct Page<'a, V> {
+pub struct Page<V> {
     /// The keys, sorted by their UTF-8 bytes.
-    pub objects: Vec<(&'a str, &'a V)>,
+    pub objects: Vec<(String, V)>,
     /// The groups, sorted.
-    pub groups: Vec<&'a str>,
+    pub groups: Vec<String>,
     /// Where the next page begins; `None` when this is the last one.
     pub next: Option<Position>,
 }
 
 /// Cuts one page out of a sorted map.
-pub fn page<'a, V>(all: &'a BTreeMap<String, V>, query: &Query<'_>) -> Page<'a, V> {
+pub fn page<V>(all: &impl Sorted<V>, query: &Query<'_>) -> io::Result<Page<V>> {
     let mut page = Page {
         objects: Vec::new(),
         groups: Vec::new(),
         next: None,
     };
     if query.limit == 0 {
-        return page;
+        return Ok(page);
     }
     let mut last = None;
     let mut start = match &query.after {
@@ -105,24 +133,33 @@ pub fn page<'a, V>(all: &'a BTreeMap<String, V>, query: &Query<'_>) -> Page<'a, 
         _ => Some(Bound::Included(query.prefix.to_owned())),
     };
     while let Some(from) = start.take() {
-        for (key, value) in all.range((from, Bound::Unbounded)) {
+        // Behind a group, what was read ahead is of no use.
+        let wanted = match query.delimiter {
+            Some(_) => AHEAD,
+            None => query.limit + 1 - page.objects.len(),
+        };
+        let some = all.some(from.as_ref().map(String::as_str), wanted)?;
+        if some.len() == wanted {
+            start = some.last().map(|(key, _)| Bound::Excluded(key.clone()));
+        }
+        for (key, value) in some {
             if !key.starts_with(query.prefix) {
-                return page;
+                return Ok(page);
             }
             if page.objects.len() + page.groups.len() == query.limit {
                 page.next = last;
-                return page;
+                return Ok(page);
             }
             let group = query
                 .delimiter
-                .and_then(|delimiter| group_of(key, query.prefix, delimiter));
+                .and_then(|delimiter| group_of(&key, query.prefix, delimiter));
             match group {
                 None => {
-                    page.objects.push((key, value));
                     last = Some(Position::Key(key.clone()));
+                    page.objects.push((key, value));
                 }
                 Some(group) => {
-                    page.groups.push(group);
+                    page.groups.push(group.to_owned());
                     last = Some(Position::Group(group.to_owned()));
                     start = behind_all_with(group).map(Bound::Included);
                     break;
@@ -130,7 +167,7 @@ pub fn page<'a, V>(all: &'a BTreeMap<String, V>, query: &Query<'_>) -> Page<'a, 
             }
         }
     }
-    page
+    Ok(page)
 }
 
 /// The group a key belongs to: prefix, and on to the end of the first delimiter behind it.
@@ -201,10 +238,10 @@ mod tests {
                 after,
                 limit,
             };
-            let page = page(all, &query);
+            let page = page(all, &query).expect("a page");
             assert!(page.objects.len() + page.groups.len() <= limit);
-            keys.extend(page.objects.iter().map(|(key, ())| (*key).to_owned()));
-            groups.extend(page.groups.iter().map(|group| (*group).to_owned()));
+            keys.extend(page.objects.into_iter().map(|(key, ())| key));
+            groups.extend(page.groups);
             match page.next {
                 None => return (keys, groups),
                 Some(next) => {
@@ -278,7 +315,7 @@ mod tests {
             limit: 10,
             ..Query::default()
         };
-        let page = page(&all, &query);
+        let page = page(&all, &query).expect("a page");
         assert!(page.groups.is_empty());
         assert_eq!(page.objects.len(), 1);
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::Meta;
+use super::meta::{Entry, Meta};
 
 const MAGIC: &[u8; 8] = b"redrill2";
 const HEAD: u64 = 16;
@@ -23,7 +23,7 @@ const HEAD: u64 = 16;
 const DEAD: u64 = 64 << 20;
 
 /// Where an object lies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Where its record begins.
     at: u64,
@@ -41,7 +41,8 @@ impl Place {
         self.at + HEAD
     }
 
-    fn length(&self) -> u64 {
+    /// How much of the log its record takes.
+    pub fn length(&self) -> u64 {
         HEAD + u64::from(self.body) + u64::from(self.description)
     }
 }
@@ -71,12 +72,16 @@ pub struct Log {
     path: PathBuf,
     file: Arc<File>,
     end: u64,
-    dead: u64,
+    /// Bytes of records that say nothing any more.
+    pub dead: u64,
 }
 
 impl Log {
     /// Opens the log at a path, which is created when it is not there, and tells what it says, in order.
-    pub fn open(path: &Path, mut tell: impl FnMut(Said, Place)) -> io::Result<Self> {
+    pub fn open(
+        path: &Path,
+        mut tell: impl FnMut(Said, Place) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -121,7 +126,7 @@ impl Log {
             if let Said::Put { file, .. } = &said {
                 place.file = *file;
             }
-            tell(said, place);
+            tell(said, place)?;
             at += place.length();
         }
         // What was cut short was never acknowledged.
@@ -188,12 +193,18 @@ impl Log {
         self.file.clone()
     }
 
-    /// Writes the log anew, with the records at these places only, once more than half of it is dead; they are where
-    /// they are then said to be.
-    pub fn tidy<'p>(&mut self, live: impl Iterator<Item = &'p mut Place>) -> io::Result<()> {
-        if self.dead < DEAD || self.dead < self.end / 2 {
-            return Ok(());
-        }
+    /// Whether so much of it is dead that it is worth writing anew.
+    pub fn is_mostly_dead(&self) -> bool {
+        self.dead >= DEAD && self.dead >= self.end / 2
+    }
+
+    /// The log written anew, with the records of these objects only; where each is then is told. It takes the place of
+    /// this one at the very end.
+    pub fn anew(
+        &self,
+        live: impl Iterator<Item = io::Result<(String, Entry)>>,
+        mut tell: impl FnMut(&str, Entry) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let fresh = self.path.with_extension("fresh");
         let mut file = File::options()
             .create(true)
@@ -201,22 +212,23 @@ impl Log {
             .read(true)
             .write(true)
             .open(&fresh)?;
-        let (mut moved, mut end) = (Vec::new(), 0);
-        for place in live {
+        let mut end = 0;
+        for object in live {
+            let (key, mut entry) = object?;
             let mut from = &*self.file;
-            from.seek(SeekFrom::Start(place.at))?;
-            io::copy(&mut from.take(place.length()), &mut file)?;
-            let at = end;
-            end += place.length();
-            moved.push((place, at));
+            from.seek(SeekFrom::Start(entry.place.at))?;
+            io::copy(&mut from.take(entry.place.length()), &mut file)?;
+            entry.place.at = end;
+            end += entry.place.length();
+            tell(&key, entry)?;
         }
         std::fs::rename(&fresh, &self.path)?;
-        for (place, at) in moved {
-            place.at = at;
-        }
-        self.file = Arc::new(file);
-        (self.end, self.dead) = (end, 0);
-        Ok(())
+        Ok(Self {
+            path: self.path.clone(),
+            file: Arc::new(file),
+            end,
+            dead: 0,
+        })
     }
 }
 
@@ -247,9 +259,12 @@ mod tests {
     /// The bodies that a log says are there.
     fn read(path: &Path) -> BTreeMap<String, Vec<u8>> {
         let mut places = BTreeMap::new();
-        let log = Log::open(path, |said, place| match said {
-            Said::Put { meta, .. } => drop(places.insert(meta.key, place)),
-            Said::Deleted(key) => drop(places.remove(&key)),
+        let log = Log::open(path, |said, place| {
+            match said {
+                Said::Put { meta, .. } => drop(places.insert(meta.key, place)),
+                Said::Deleted(key) => drop(places.remove(&key)),
+            }
+            Ok(())
         })
         .expect("opened");
         let body = |place: &Place| {
@@ -274,7 +289,7 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().expect("a directory");
             let path = dir.path().join("log");
-            let mut log = Log::open(&path, |_, _| {}).expect("opened");
+            let mut log = Log::open(&path, |_, _| Ok(())).expect("opened");
             let mut expected = vec![(0, BTreeMap::new())];
             for (number, (key, size)) in steps.into_iter().enumerate() {
                 let mut there: BTreeMap<String, Vec<u8>> =
@@ -303,7 +318,7 @@ mod tests {
     fn a_log_that_is_mostly_dead_is_written_anew_and_says_the_same() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("log");
-        let mut log = Log::open(&path, |_, _| {}).expect("opened");
+        let mut log = Log::open(&path, |_, _| Ok(())).expect("opened");
         let put = |log: &mut Log, key: &str, body: &[u8]| {
             let said = Said::Put {
                 meta: Box::new(meta(key, body.len() as u64)),
@@ -311,18 +326,27 @@ mod tests {
             };
             log.append(body, &said).expect("appended")
         };
-        let mut kept = put(&mut log, "kept", b"small");
+        let kept = put(&mut log, "kept", b"small");
         let large = vec![7; 1 << 20];
         for _ in 0..=(DEAD >> 20) {
             let place = put(&mut log, "replaced", &large);
             log.forget(place);
         }
-        let mut last = put(&mut log, "replaced", b"last");
+        let last = put(&mut log, "replaced", b"last");
         let opened = log.file();
-        log.tidy([&mut kept, &mut last].into_iter())
-            .expect("written anew");
-        assert!(log.end < 1 << 10);
-        assert_eq!(log.meta(last).expect("described").key, "replaced");
+        assert!(log.is_mostly_dead());
+        let live = [("kept", kept), ("replaced", last)].map(|(key, place)| {
+            let entry = meta(key, 5).entry();
+            Ok((key.to_owned(), Entry { place, ..entry }))
+        });
+        let mut moved = Vec::new();
+        let told = |_: &str, entry: Entry| {
+            moved.push(entry.place);
+            Ok(())
+        };
+        let mut log = log.anew(live.into_iter(), told).expect("written anew");
+        assert!(log.end < 1 << 10 && !log.is_mostly_dead());
+        assert_eq!(log.meta(moved[1]).expect("described").key, "replaced");
         assert!(opened.metadata().expect("still open").len() > DEAD);
         put(&mut log, "new", b"after");
         let there = read(&path);
@@ -337,6 +361,6 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("log");
         std::fs::write(&path, [0; 64]).expect("written");
-        assert!(Log::open(&path, |_, _| {}).is_err());
+        assert!(Log::open(&path, |_, _| Ok(())).is_err());
     }
 }

@@ -79,14 +79,15 @@ impl From<Etag> for String {
     }
 }
 
-/// What listings and conditions need of an object; kept in memory for every object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What listings and conditions need of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its ETag.
     pub etag: Etag,
     /// Its size in bytes.
     pub size: u64,
     /// When it was written, to the second, as S3 keeps it.
+    #[serde(with = "chrono::serde::ts_seconds")]
     pub modified: DateTime<Utc>,
     /// Where it lies.
     pub place: Place,
@@ -155,7 +156,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// What is kept in memory of it.
+    /// What the index has of it.
     pub fn entry(&self) -> Entry {
         Entry {
             etag: self.etag,

@@ -1,4 +1,4 @@
-//! Buckets and objects on disk, and the sorted index of every bucket in memory.
+//! Buckets and objects on disk, and the sorted index of every bucket.
 //!
 //! ```text
 //! DIR/lock                     held by the one store that serves DIR
@@ -11,10 +11,11 @@
 //!
 //! An object becomes visible, is replaced and vanishes by one record in its bucket's log, so a kill at any moment
 //! leaves the old object or the new one. Nothing is synced to the disk: a loss of power is not covered.
-//! The index is rebuilt at start from the log. Everything here blocks.
+//! The index is rebuilt at start from the log, on the disk too: there may be very many objects. Everything here blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -24,11 +25,13 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Kept;
 use super::condition::WriteCondition;
+use super::listing::{Page, Query, page};
 use super::log::{Log, Said};
 use super::meta::{Entry, Meta, now};
 use super::refusal::disk;
 use super::uploads::Uploads;
 use crate::error::{Doing, Error, Result};
+use crate::shelf::Shelf;
 
 /// The name of a bucket's log.
 const LOG: &str = "log";
@@ -54,6 +57,7 @@ pub struct Bucket {
     /// When and where it was created.
     pub about: About,
     dir: PathBuf,
+    tmp: PathBuf,
     contents: RwLock<Contents>,
 }
 
@@ -69,7 +73,7 @@ pub struct About {
 /// The objects of a bucket, as long as it is open to writes.
 struct Contents {
     open: bool,
-    objects: BTreeMap<String, Entry>,
+    objects: Shelf<Entry>,
     log: Log,
 }
 
@@ -97,7 +101,7 @@ impl Store {
         fs::create_dir(&tmp).doing_with(|| format!("create {}", tmp.display()))?;
         let mut buckets = BTreeMap::new();
         for dir in list(&root.join("buckets"))? {
-            let bucket = Bucket::load(dir)?;
+            let bucket = Bucket::load(dir, tmp.clone())?;
             buckets.insert(bucket.name.clone(), Arc::new(bucket));
         }
         Ok(Self {
@@ -169,16 +173,13 @@ impl Store {
             .and_then(|()| fs::write(fresh.join("bucket.json"), serde_json::to_vec(&about)?))
             .and_then(|()| fs::rename(&fresh, &dir))
             .map_err(disk)?;
-        let log = Log::open(&dir.join(LOG), |_, _| {}).map_err(disk)?;
+        let contents = Contents::load(&dir, &self.tmp).map_err(disk)?;
         let bucket = Bucket {
             name: name.to_owned(),
             about,
             dir,
-            contents: RwLock::new(Contents {
-                open: true,
-                objects: BTreeMap::new(),
-                log,
-            }),
+            tmp: self.tmp.clone(),
+            contents: RwLock::new(contents),
         };
         buckets.insert(name.to_owned(), Arc::new(bucket));
         Ok(())
@@ -218,29 +219,17 @@ impl Store {
 }
 
 impl Bucket {
-    fn load(dir: PathBuf) -> Result<Self> {
+    fn load(dir: PathBuf, tmp: PathBuf) -> Result<Self> {
+        let doing = || format!("read bucket {}", dir.display());
         let about = fs::read(dir.join("bucket.json"))
             .and_then(|json| Ok(serde_json::from_slice(&json)?))
-            .doing_with(|| format!("read bucket {}", dir.display()))?;
-        let mut objects: BTreeMap<String, Entry> = BTreeMap::new();
-        let mut dead = Vec::new();
-        let mut log = Log::open(&dir.join(LOG), |said, place| {
-            let old = match said {
-                Said::Put { meta, .. } => {
-                    let entry = meta.entry();
-                    objects.insert(meta.key, Entry { place, ..entry })
-                }
-                Said::Deleted(key) => {
-                    dead.push(place);
-                    objects.remove(&key)
-                }
-            };
-            dead.extend(old.map(|old| old.place));
-        })
-        .doing_with(|| format!("read bucket {}", dir.display()))?;
-        dead.into_iter().for_each(|place| log.forget(place));
+            .doing_with(doing)?;
+        let contents = Contents::load(&dir, &tmp).doing_with(doing)?;
         // The body of an object that was never acknowledged, or that has been replaced since.
-        let named: BTreeSet<u64> = objects.values().map(|entry| entry.place.file).collect();
+        let mut named = BTreeSet::new();
+        for object in contents.objects.each() {
+            named.insert(object.doing_with(doing)?.1.place.file);
+        }
         for path in list(&dir)? {
             let name = file_name(&path);
             if name.len() == NAME_LENGTH
@@ -253,23 +242,25 @@ impl Bucket {
             name: file_name(&dir),
             about,
             dir,
-            contents: RwLock::new(Contents {
-                open: true,
-                objects,
-                log,
-            }),
+            tmp,
+            contents: RwLock::new(contents),
         })
     }
 
-    /// Looks at the index: for listings and for conditions that can be refused early.
-    pub fn with_objects<T>(&self, look: impl FnOnce(&BTreeMap<String, Entry>) -> T) -> T {
-        look(&read(&self.contents).objects)
+    /// A page of the objects.
+    pub fn page(&self, query: &Query<'_>) -> S3Result<Page<Entry>> {
+        page(&read(&self.contents).objects, query).map_err(disk)
+    }
+
+    /// Whether a condition holds for what is there now: what cannot be written is refused before it is sent.
+    pub fn check(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
+        read(&self.contents).check(key, condition)
     }
 
     /// Opens an object for reading.
     pub fn open(&self, key: &str) -> S3Result<Opened> {
         let contents = read(&self.contents);
-        let Some(entry) = contents.objects.get(key) else {
+        let Some(entry) = contents.objects.get(key).map_err(disk)? else {
             return Err(s3_error!(NoSuchKey, "the specified key does not exist"));
         };
         let place = entry.place;
@@ -284,7 +275,7 @@ impl Bucket {
     /// Makes a body visible under its key, if the condition holds for what is there at that moment.
     pub fn commit(&self, body: Kept, meta: Meta, condition: &WriteCondition) -> S3Result<()> {
         let mut contents = self.writable()?;
-        condition.check(contents.objects.get(&meta.key))?;
+        contents.check(&meta.key, condition)?;
         let (key, entry) = (meta.key.clone(), meta.entry());
         let place = match body {
             Kept::Small(bytes) => {
@@ -304,19 +295,20 @@ impl Bucket {
             }
         };
         let place = place.map_err(disk)?;
-        let old = contents.objects.insert(key, Entry { place, ..entry });
-        self.discard(&mut contents, old)
+        let old = contents.objects.insert(&key, &Entry { place, ..entry });
+        self.discard(&mut contents, old.map_err(disk)?)
     }
 
     /// Deletes an object, if the condition holds; one that is not there is deleted already.
     pub fn delete(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
         check_key(key)?;
         let mut contents = self.writable()?;
-        condition.check(contents.objects.get(key))?;
-        if contents.objects.contains_key(key) {
+        let existing = contents.objects.get(key).map_err(disk)?;
+        condition.check(existing.as_ref())?;
+        if existing.is_some() {
             let said = Said::Deleted(key.to_owned());
             contents.log.append(b"", &said).map_err(disk)?;
-            let old = contents.objects.remove(key);
+            let old = contents.objects.remove(key).map_err(disk)?;
             self.discard(&mut contents, old)?;
         }
         Ok(())
@@ -330,10 +322,8 @@ impl Bucket {
         if old.place.file != 0 {
             fs::remove_file(self.path(old.place.file)).map_err(disk)?;
         }
-        let Contents { log, objects, .. } = contents;
-        log.forget(old.place);
-        log.tidy(objects.values_mut().map(|entry| &mut entry.place))
-            .map_err(disk)
+        contents.log.forget(old.place);
+        contents.tidy(&self.tmp).map_err(disk)
     }
 
     fn writable(&self) -> S3Result<RwLockWriteGuard<'_, Contents>> {
@@ -347,6 +337,54 @@ impl Bucket {
 
     fn path(&self, file: u64) -> PathBuf {
         self.dir.join(format!("{file:016x}"))
+    }
+}
+
+impl Contents {
+    /// What the log in a bucket's directory says, its index in `tmp`.
+    fn load(dir: &Path, tmp: &Path) -> io::Result<Self> {
+        let objects: Shelf<Entry> = Shelf::new(tmp)?;
+        let mut dead = 0;
+        let mut log = Log::open(&dir.join(LOG), |said, place| {
+            let old = match said {
+                Said::Put { meta, .. } => {
+                    let entry = meta.entry();
+                    objects.insert(&meta.key, &Entry { place, ..entry })?
+                }
+                Said::Deleted(key) => {
+                    dead += place.length();
+                    objects.remove(&key)?
+                }
+            };
+            dead += old.map_or(0, |old| old.place.length());
+            Ok(())
+        })?;
+        log.dead = dead;
+        Ok(Self {
+            open: true,
+            objects,
+            log,
+        })
+    }
+
+    fn check(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
+        if condition.is_none() {
+            return Ok(());
+        }
+        let existing = self.objects.get(key).map_err(disk)?;
+        condition.check(existing.as_ref())
+    }
+
+    /// Writes the log anew where much of it is dead.
+    fn tidy(&mut self, tmp: &Path) -> io::Result<()> {
+        if !self.log.is_mostly_dead() {
+            return Ok(());
+        }
+        let objects = Shelf::new(tmp)?;
+        let tell = |key: &str, entry: Entry| objects.insert(key, &entry).map(drop);
+        self.log = self.log.anew(self.objects.each(), tell)?;
+        self.objects = objects;
+        Ok(())
     }
 }
 

@@ -177,7 +177,7 @@ impl Uploads {
         store: &Store,
     ) -> S3Result<Meta> {
         let bucket = store.bucket(&upload.bucket)?;
-        bucket.with_objects(|objects| condition.check(objects.get(&upload.key)))?;
+        bucket.check(&upload.key, condition)?;
         let metas = self.check_parts(id, named)?;
         let size = metas.iter().map(|meta| meta.size).sum();
         if expected.size.is_some_and(|expected| expected != size) {

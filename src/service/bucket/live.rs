@@ -1,5 +1,7 @@
 //! A bucket that somebody else fills: its objects and their bytes counted by a listing, and nothing written.
 
+use futures::TryStreamExt;
+
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::evidence::Held;
@@ -34,13 +36,14 @@ impl Live {
 
     /// Counts its objects and their bytes.
     pub async fn count(&self, ctx: &Context) -> Result<Held> {
-        let listed = self.client.list(ctx, &self.bucket, &self.prefix).await?;
-        // What only stands for a folder is no file of a backup.
-        let files = listed.iter().filter(|it| !it.key.ends_with('/'));
         let mut held = Held::default();
-        for file in files {
-            held.objects += 1;
-            held.bytes += file.bytes;
+        let mut all = self.client.objects(ctx, &self.bucket, &self.prefix);
+        while let Some(listed) = all.try_next().await? {
+            // What only stands for a folder is no file of a backup.
+            if !listed.key.ends_with('/') {
+                held.objects += 1;
+                held.bytes += listed.bytes;
+            }
         }
         Ok(held)
     }

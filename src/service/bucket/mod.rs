@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
@@ -17,10 +18,11 @@ use tokio::task::JoinSet;
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::evidence::{Digest, Observation, Part, SmokeFact};
+use crate::evidence::{Digest, ObjectFact, Objects, Observation, SmokeFact};
 use crate::service::reading::channel;
 use crate::service::s3::{Headers, Listed, S3Client};
 use crate::service::{Running, Service};
+use crate::shelf::Shelf;
 use crate::suite::Smoke;
 
 pub mod live;
@@ -87,8 +89,8 @@ impl BucketService {
     /// The answer to one smoke question.
     async fn answer(&self, ctx: &Context, ask: &str) -> Result<String> {
         if ask == COUNT {
-            let listed = self.client.list(ctx, &self.bucket, "").await?;
-            return Ok(listed.len().to_string());
+            let count = self.client.count(ctx, &self.bucket).await?;
+            return Ok(count.to_string());
         }
         match self.client.get(ctx, &self.bucket, ask).await? {
             Some(mut object) => {
@@ -134,7 +136,7 @@ impl Service for BucketService {
                 stored.map(drop)
             }
         });
-        in_lanes(uploads, |()| Ok(()))
+        in_lanes(stream::iter(uploads.map(Ok)), |()| Ok(()))
             .await
             .doing_with(|| format!("seed bucket {}", self.bucket))
     }
@@ -159,25 +161,30 @@ impl Service for BucketService {
         if !self.client.bucket_exists(ctx, &self.bucket).await? {
             return Ok(0);
         }
-        let listed = self.client.list(ctx, &self.bucket, "").await?;
-        Ok(listed.len() as u64)
+        self.client.count(ctx, &self.bucket).await
     }
 
     async fn observe(&self, ctx: &Context) -> Result<Observation> {
-        let listed = self.client.list(ctx, &self.bucket, "").await?;
+        let doing = || format!("observe bucket {}", self.bucket);
         let mut seen = Observation {
             identity: self.bucket.clone(),
             taken_at: Utc::now(),
             ..Observation::default()
         };
-        let reads = listed.into_iter().map(|listed| {
+        let objects = Shelf::new(&ctx.dir).doing_with(doing)?;
+        let listed = self.client.objects(ctx, &self.bucket, "");
+        let reads = listed.map_ok(|listed| {
             let (client, bucket, ctx) = (self.client.clone(), self.bucket.clone(), ctx.clone());
             async move { Ok(read(&ctx, &client, &bucket, listed).await) }
         });
         in_lanes(reads, |object| {
             seen.bytes += object.listed.bytes;
             match object.outcome {
-                Ok(read) => note(&mut seen, object.listed.key, read),
+                Ok(read) => {
+                    note(&mut seen, &object.listed.key, &read);
+                    let put = objects.insert(&object.listed.key, &read.fact);
+                    put.doing("note an object")?;
+                }
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
                 Err(error) => {
                     let words = error.message();
@@ -187,7 +194,8 @@ impl Service for BucketService {
             Ok(())
         })
         .await
-        .doing_with(|| format!("observe bucket {}", self.bucket))?;
+        .doing_with(doing)?;
+        seen.objects = Some(Objects(Arc::new(objects)));
         Ok(seen)
     }
 
@@ -261,7 +269,7 @@ impl<T: Send + 'static> Lanes<T> {
 /// Runs work in [`Lanes`] and takes the results as they come; the first error is returned, after what was running
 /// has ended.
 pub async fn in_lanes<T, F>(
-    work: impl IntoIterator<Item = F>,
+    work: impl Stream<Item = Result<F>>,
     mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<()>
 where
@@ -269,9 +277,10 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let mut lanes = Lanes::new();
+    let mut work = std::pin::pin!(work);
     let running = async {
-        for work in work {
-            if let Some(done) = lanes.begin(work).await? {
+        while let Some(work) = work.next().await {
+            if let Some(done) = lanes.begin(work?).await? {
                 take(done)?;
             }
         }
@@ -292,9 +301,7 @@ struct Seen {
 
 /// What was read of an object.
 struct Read {
-    bytes: u64,
-    sha256: Digest,
-    headers: Headers,
+    fact: ObjectFact,
     /// The first bytes of the object that holds the nonce.
     text: Vec<u8>,
 }
@@ -319,18 +326,18 @@ async fn read(ctx: &Context, client: &S3Client, bucket: &str, listed: Listed) ->
                 text.extend_from_slice(&chunk[..n]);
             }
         }
-        Ok(Read {
+        let fact = ObjectFact {
             bytes,
             sha256: Digest::of(&hasher.finalize()),
-            headers: object.headers,
-            text,
-        })
+            headers: described(&object.headers),
+        };
+        Ok(Read { fact, text })
     };
     let outcome = work.await;
     Seen { listed, outcome }
 }
 
-fn note(seen: &mut Observation, key: String, read: Read) {
+fn note(seen: &mut Observation, key: &str, read: &Read) {
     if key == RUN_KEY {
         let text = String::from_utf8_lossy(&read.text);
         let mut marks = text.lines().map(str::to_owned);
@@ -340,14 +347,6 @@ fn note(seen: &mut Observation, key: String, read: Read) {
     let number = key.strip_prefix(LEDGER_PREFIX);
     seen.ledger
         .extend(number.and_then(|number| number.parse::<u64>().ok()));
-    let key: Arc<str> = key.into();
-    let definition = described(&read.headers).into();
-    seen.catalogue.insert(key.clone(), definition);
-    let part = Part {
-        count: read.bytes,
-        hash: read.sha256,
-    };
-    seen.parts.insert(key, part);
 }
 
 /// Headers as one line: content type, the others, then user metadata as `x-amz-meta-…`, each sorted by name.

@@ -25,7 +25,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
@@ -41,6 +42,8 @@ pub const PART_BYTES: u64 = 8 << 20;
 const PARTS_IN_FLIGHT: usize = 2;
 /// The most parts an upload may have (the protocol's limit).
 const MAX_PARTS: i32 = 10_000;
+/// How many objects are removed by one request (the protocol's limit).
+const BATCH: usize = 1000;
 /// How long a request may take, with its retries.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How long one try of a request may take.
@@ -217,10 +220,15 @@ impl S3Client {
         for (key, upload) in self.uploads(ctx, bucket).await? {
             self.abort_upload(ctx, bucket, &key, &upload).await?;
         }
-        let listed = self.list(ctx, bucket, "").await?;
-        let keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();
-        self.delete(ctx, bucket, &keys).await?;
-        Ok(keys.len() as u64)
+        let mut removed = 0;
+        let mut chunks = self.objects(ctx, bucket, "").try_chunks(BATCH);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| error.1)?;
+            let keys: Vec<String> = chunk.into_iter().map(|object| object.key).collect();
+            self.delete(ctx, bucket, &keys).await?;
+            removed += keys.len() as u64;
+        }
+        Ok(removed)
     }
 
     /// Opens an object; `None` when it is not there (a bucket that is not there is an error).
@@ -329,35 +337,69 @@ impl S3Client {
         Ok(Some((listed, headers)))
     }
 
-    /// Every object whose key starts with `prefix`, from every page, in the server's order (by key).
+    /// Every object whose key starts with `prefix`, page after page, in the server's order (by key). There may be very
+    /// many: no more than a page is held.
+    pub fn objects<'a>(
+        &'a self,
+        ctx: &'a Context,
+        bucket: &'a str,
+        prefix: &'a str,
+    ) -> BoxStream<'a, Result<Listed>> {
+        let pages = stream::try_unfold(Some(None), move |from| async move {
+            let Some(from) = from else {
+                return Ok(None);
+            };
+            let (page, next) = self.page(ctx, bucket, prefix, from).await?;
+            let page = stream::iter(page.into_iter().map(Ok));
+            Ok::<_, Error>(Some((page, next.map(Some))))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    /// The same at once, where there are not many.
     pub async fn list(&self, ctx: &Context, bucket: &str, prefix: &str) -> Result<Vec<Listed>> {
-        let mut all = Vec::new();
-        let mut next = None;
-        loop {
-            let request = self
-                .client
-                .list_objects_v2()
-                .bucket(bucket)
-                .prefix(prefix)
-                .set_continuation_token(next.take());
-            let page = self.ask(ctx, request.send()).await;
-            let page = page.doing_with(|| format!("list bucket {bucket}"))?;
-            all.extend(page.contents().iter().map(|object| Listed {
-                key: object.key().unwrap_or_default().to_owned(),
-                bytes: size(object.size()),
-                etag: unquoted(object.e_tag()),
-                written: object.last_modified().and_then(instant),
-            }));
-            match (page.is_truncated(), page.next_continuation_token()) {
-                (Some(true), Some(token)) => next = Some(token.to_owned()),
-                (Some(true), None) => {
-                    return Err(Error::failed(format!(
-                        "list bucket {bucket}: a page says that more follows, but not where"
-                    )));
-                }
-                _ => return Ok(all),
+        self.objects(ctx, bucket, prefix).try_collect().await
+    }
+
+    /// How many objects a bucket has.
+    pub async fn count(&self, ctx: &Context, bucket: &str) -> Result<u64> {
+        let objects = self.objects(ctx, bucket, "");
+        let counted = objects.try_fold(0, |count, _| future::ready(Ok(count + 1)));
+        counted.await
+    }
+
+    /// One page of a listing, and where the next one begins.
+    async fn page(
+        &self,
+        ctx: &Context,
+        bucket: &str,
+        prefix: &str,
+        from: Option<String>,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .set_continuation_token(from);
+        let page = self.ask(ctx, request.send()).await;
+        let page = page.doing_with(|| format!("list bucket {bucket}"))?;
+        let objects = page.contents().iter().map(|object| Listed {
+            key: object.key().unwrap_or_default().to_owned(),
+            bytes: size(object.size()),
+            etag: unquoted(object.e_tag()),
+            written: object.last_modified().and_then(instant),
+        });
+        let next = match (page.is_truncated(), page.next_continuation_token()) {
+            (Some(true), Some(token)) => Some(token.to_owned()),
+            (Some(true), None) => {
+                return Err(Error::failed(format!(
+                    "list bucket {bucket}: a page says that more follows, but not where"
+                )));
             }
-        }
+            _ => None,
+        };
+        Ok((objects.collect(), next))
     }
 
     /// Removes objects; those that are not there are no error.
@@ -371,7 +413,7 @@ impl S3Client {
                 .map(drop)
                 .doing_with(|| format!("delete {key} from bucket {bucket}"));
         }
-        for batch in keys.chunks(1000) {
+        for batch in keys.chunks(BATCH) {
             let objects = batch
                 .iter()
                 .map(|key| ObjectIdentifier::builder().key(key).build())

@@ -1,5 +1,7 @@
 //! Buckets: create, head, list, delete, location.
 
+use std::collections::BTreeMap;
+
 use s3s::dto::{
     Bucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput, DeleteBucketInput,
     DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput,
@@ -11,7 +13,7 @@ use super::Api;
 use crate::provision::object_store::body::blocking;
 use crate::provision::object_store::listing::{Position, Query, page};
 use crate::provision::object_store::meta::timestamp;
-use crate::provision::object_store::refusal::{refuse_fields, unsupported};
+use crate::provision::object_store::refusal::{disk, refuse_fields, unsupported};
 
 /// Most buckets on a page, as in S3.
 const MAX_BUCKETS: i32 = 10_000;
@@ -24,7 +26,7 @@ impl Api {
         req: S3Request<ListBucketsInput>,
     ) -> S3Result<ListBucketsOutput> {
         let input = req.input;
-        let all = self
+        let all: BTreeMap<_, _> = self
             .store
             .buckets()
             .into_iter()
@@ -43,9 +45,9 @@ impl Api {
                 .unwrap_or(MAX_BUCKETS)
                 .clamp(1, MAX_BUCKETS) as usize,
         };
-        let page = page(&all, &query);
-        let buckets = page.objects.iter().map(|(name, bucket)| Bucket {
-            name: Some((*name).to_owned()),
+        let page = page(&all, &query).map_err(disk)?;
+        let buckets = page.objects.into_iter().map(|(name, bucket)| Bucket {
+            name: Some(name),
             creation_date: Some(timestamp(bucket.about.created)),
             bucket_region: None,
         });

@@ -7,7 +7,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::Api;
-use crate::provision::object_store::listing::{MAX_PAGE, Position, Query, page, url_encode};
+use crate::provision::object_store::listing::{MAX_PAGE, Position, Query, url_encode};
 use crate::provision::object_store::meta::{Entry, timestamp};
 
 impl Api {
@@ -104,26 +104,24 @@ impl Api {
             limit,
         };
         let bucket = self.store.bucket(bucket)?;
-        Ok(bucket.with_objects(|objects| {
-            let page = page(objects, &query);
-            let show = |(key, entry): &(&str, &Entry)| Object {
-                key: Some(encode(key)),
-                e_tag: Some(entry.etag.to_dto()),
-                size: Some(entry.size as i64),
-                last_modified: Some(timestamp(entry.modified)),
-                storage_class: Some(ObjectStorageClass::from_static(
-                    ObjectStorageClass::STANDARD,
-                )),
-                owner: owner.cloned(),
-                ..Object::default()
-            };
-            Listed {
-                contents: page.objects.iter().map(show).collect(),
-                groups: common_prefixes(&page.groups, encode),
-                next: page.next,
-                limit,
-            }
-        }))
+        let page = bucket.page(&query)?;
+        let show = |(key, entry): &(String, Entry)| Object {
+            key: Some(encode(key)),
+            e_tag: Some(entry.etag.to_dto()),
+            size: Some(entry.size as i64),
+            last_modified: Some(timestamp(entry.modified)),
+            storage_class: Some(ObjectStorageClass::from_static(
+                ObjectStorageClass::STANDARD,
+            )),
+            owner: owner.cloned(),
+            ..Object::default()
+        };
+        Ok(Listed {
+            contents: page.objects.iter().map(show).collect(),
+            groups: common_prefixes(&page.groups, encode),
+            next: page.next,
+            limit,
+        })
     }
 }
 
@@ -135,11 +133,15 @@ struct Listed {
 }
 
 /// Groups as they are answered.
-pub(super) fn common_prefixes(groups: &[&str], encode: fn(&str) -> String) -> Vec<CommonPrefix> {
-    let show = |group: &&str| CommonPrefix {
-        prefix: Some(encode(group)),
-    };
-    groups.iter().map(show).collect()
+pub(super) fn common_prefixes(
+    groups: &[impl AsRef<str>],
+    encode: fn(&str) -> String,
+) -> Vec<CommonPrefix> {
+    let groups = groups.iter();
+    let prefixes = groups.map(|group| CommonPrefix {
+        prefix: Some(encode(group.as_ref())),
+    });
+    prefixes.collect()
 }
 
 /// The size of a page: what was asked for, at most 1,000.

@@ -73,7 +73,7 @@ impl Api {
         refuse_fields!(input; write_offset_bytes);
         let bucket = self.store.bucket(&input.bucket)?;
         let condition = WriteCondition::new(input.if_match.take(), input.if_none_match.take())?;
-        bucket.with_objects(|objects| condition.check(objects.get(&input.key)))?;
+        bucket.check(&input.key, &condition)?;
         let announced = Announced::new(
             input.content_md5.take(),
             given_checksum!(input)?,
