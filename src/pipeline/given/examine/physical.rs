@@ -219,7 +219,7 @@ impl Exam<'_> {
             let early = parsed.is_some_and(|it| first.is_some_and(|first| it.is_before(first)));
             // A segment that was archived whole wins over what was written of it until then.
             let known = wanted.get(name).is_some_and(|(it, _)| !it);
-            if !early && !(unfinished && known) {
+            if !(early || unfinished && known) {
                 wanted.insert(name.to_owned(), (unfinished, path.clone()));
             }
         }
