@@ -114,6 +114,9 @@ const PLANTED: &str = r#"
 [[detection]]
 fault = "A1"
 caught_by = "readable"
+finding = "unreadable"
+says = "end of file"
+also = ["restore"]
 scenario = "lost"
 "#;
 

@@ -167,6 +167,18 @@ impl Lab {
     }
 
     async fn bases(&self, ctx: &Context, server: &dyn Running) -> redrill::error::Result<()> {
+        // A second database of the cluster, smaller than the shop's.
+        for (database, sql) in [
+            ("postgres", "create database till"),
+            (
+                "till",
+                "create table public.receipts as select generate_series(1, 7) as id",
+            ),
+        ] {
+            let psql = server.tool("psql").args(["-X", "-q", "-c", sql]);
+            let psql = psql.arg(format!("--dbname={database}"));
+            psql.run(ctx).await?.ok()?;
+        }
         let cases: [(&str, &[&str]); 3] = [
             ("base-tar", &["-Ft", "-z", "-X", "stream"]),
             ("base", &["-Fp", "-X", "stream"]),
