@@ -8,22 +8,12 @@ use crate::evidence::{Compared, Differing, Observation, RecoveryFact};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Engine};
 
-/// Catalogue kinds whose loss is said but does not fail a restore.
-const SOFT_KINDS: [&str; 2] = ["comment", "option"];
-/// Catalogue kinds that no dump carries. Where data lie is the disks' affair: what a dump brings back lies in the default
-/// tablespace, which is said.
-const PLACE_KINDS: [&str; 2] = ["tablespace", "placement"];
-/// What a dump leaves off on purpose: a subscription at work would take what is meant for its source.
-const OFF_KINDS: [&str; 1] = ["subscription-enabled"];
-/// Catalogue kinds that `owner = false` and `acl = false` leave out on purpose.
-const OWNER_KINDS: [&str; 1] = ["owner"];
-const ACL_KINDS: [&str; 2] = ["grant", "default-grant"];
 /// How many differences of one kind are named before the rest is counted.
 const NAMED: usize = 5;
 
 /// Differences of one kind, in words: how many, and the first of them.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     count: u64,
     first: Vec<String>,
 }
@@ -48,7 +38,7 @@ impl Told {
 }
 
 /// Calls `compare` on every recovery with both observations, and reports the recoveries that lack one.
-fn compare(
+pub(super) fn compare(
     check: Check,
     facts: &Facts<'_>,
     applies: impl Fn(Engine) -> bool,
@@ -89,7 +79,7 @@ fn compare(
 }
 
 /// One finding for many differences of one kind: the first few named, the rest counted.
-fn grouped(
+pub(super) fn grouped(
     findings: &mut Vec<Finding>,
     kind: &'static str,
     component: &str,
@@ -230,84 +220,8 @@ pub(super) fn content(facts: &Facts<'_>) -> Outcome {
     )
 }
 
-pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
-    let options = facts
-        .terms
-        .scenario()
-        .map(|scenario| scenario.restore.clone());
-    let skipped = |kind: &str| {
-        options.as_ref().is_some_and(|o| {
-            (!o.owner && OWNER_KINDS.contains(&kind)) || (!o.acl && ACL_KINDS.contains(&kind))
-        })
-    };
-    compare(
-        Check::Catalogue,
-        facts,
-        |engine| engine != Engine::Bucket,
-        |recovery, expected, restored, findings| {
-            let mut by_kind: BTreeMap<(bool, &'static str), Vec<String>> = BTreeMap::new();
-            let kind_of = |entry: &str| entry.split(' ').next().unwrap_or_default().to_owned();
-            let physical = facts.is_physical(recovery);
-            let skipped = |kind: &str| skipped(kind) || (!physical && OFF_KINDS.contains(&kind));
-            let is_soft = |kind: &str| {
-                SOFT_KINDS.contains(&kind) || (!physical && PLACE_KINDS.contains(&kind))
-            };
-            for (entry, want) in &expected.catalogue {
-                let kind = kind_of(entry);
-                if skipped(&kind) {
-                    continue;
-                }
-                let soft = is_soft(&kind);
-                match restored.catalogue.get(entry) {
-                    None => by_kind
-                        .entry((soft, "definition-missing"))
-                        .or_default()
-                        .push(format!("{entry} is gone")),
-                    Some(got) if got != want => by_kind
-                        .entry((soft, "definition-differs"))
-                        .or_default()
-                        .push(format!(
-                            "{entry} is `{}`, was `{}`",
-                            shortened(got, want),
-                            shortened(want, got)
-                        )),
-                    Some(_) => {}
-                }
-            }
-            for entry in restored
-                .catalogue
-                .keys()
-                .filter(|entry| !expected.catalogue.contains_key(*entry))
-            {
-                let kind = kind_of(entry);
-                if !skipped(&kind) {
-                    by_kind
-                        .entry((is_soft(&kind), "definition-extra"))
-                        .or_default()
-                        .push(format!("{entry} was not in the source"));
-                }
-            }
-            for ((soft, kind), differences) in by_kind {
-                let remedy = "the schema is incomplete: constraints and indexes missing now become wrong data later; restore all sections, strictly";
-                grouped(
-                    findings,
-                    kind,
-                    &recovery.component,
-                    differences,
-                    remedy,
-                    soft,
-                );
-            }
-            // A Redis may define nothing, which was looked at all the same; a database always does.
-            let engine = facts.terms.engine_of(&recovery.component);
-            let nothing_is_fine = engine == Some(Engine::Redis);
-            (expected.catalogue.len() as u64).max(u64::from(nothing_is_fine))
-        },
-    )
-}
-
 /// The part of a definition around its first difference from another: definitions can be pages long.
-fn shortened(text: &str, other: &str) -> String {
+pub(super) fn shortened(text: &str, other: &str) -> String {
     const AROUND: usize = 40;
     let common = text
         .chars()
@@ -540,14 +454,19 @@ pub(super) fn identity(facts: &Facts<'_>) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::check::{Terms, judge};
     use crate::evidence::Evidence;
     use crate::plan::{Options, expand};
 
     /// What a check says of one recovery by a method.
-    fn judged(check: Check, method: &str, expected: Observation, restored: Observation) -> Outcome {
+    pub fn judged(
+        check: Check,
+        method: &str,
+        expected: Observation,
+        restored: Observation,
+    ) -> Outcome {
         let text = format!(
             "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"{method}\"\n\
              [scenario.s]\nstrike = {{ fault = \"server-lost\" }}\n"
@@ -627,55 +546,5 @@ mod tests {
             [""; 0],
             "a dump's restore computes it anew"
         );
-    }
-
-    #[test]
-    fn what_only_places_or_tunes_is_a_warning_and_a_dump_is_not_held_to_disks() {
-        use crate::outcome::Verdict;
-        let seen = |entries: &[&str]| Observation {
-            catalogue: entries
-                .iter()
-                .map(|entry| ((*entry).into(), "so".into()))
-                .collect(),
-            ..Observation::default()
-        };
-        let verdict = |method, lost| {
-            let (expected, restored) = (
-                seen(&["table shop.orders", lost]),
-                seen(&["table shop.orders"]),
-            );
-            let outcome = judged(Check::Catalogue, method, expected, restored);
-            (outcome.verdict, outcome.findings.len())
-        };
-        for (lost, dumped, copied) in [
-            (
-                "index shop.by_name",
-                (Verdict::Failed, 1),
-                (Verdict::Failed, 1),
-            ),
-            (
-                "option index shop.by_name",
-                (Verdict::Passed, 1),
-                (Verdict::Passed, 1),
-            ),
-            (
-                "tablespace fast",
-                (Verdict::Passed, 1),
-                (Verdict::Failed, 1),
-            ),
-            (
-                "placement table shop.orders",
-                (Verdict::Passed, 1),
-                (Verdict::Failed, 1),
-            ),
-            (
-                "subscription-enabled prices",
-                (Verdict::Passed, 0),
-                (Verdict::Failed, 1),
-            ),
-        ] {
-            assert_eq!(verdict("pg-dump", lost), dumped, "{lost}, by a dump");
-            assert_eq!(verdict("pgbackrest", lost), copied, "{lost}, by files");
-        }
     }
 }

@@ -9,6 +9,7 @@ use crate::plan::{Asked, Drill, DrillKind};
 use crate::suite::{Backup, Brought, Check, ComponentKind, Engine, Method, Scenario, Suite};
 
 mod artifact;
+mod catalogue;
 pub mod caught;
 mod comparison;
 pub mod figures;
@@ -223,7 +224,7 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         Check::Ties => ties::ties(&facts),
         Check::Identity => comparison::identity(&facts),
         Check::Content => comparison::content(&facts),
-        Check::Catalogue => comparison::catalogue(&facts),
+        Check::Catalogue => catalogue::catalogue(&facts),
         Check::Sequences => comparison::sequences(&facts),
         Check::Expiry => comparison::expiry(&facts),
         Check::Metadata => comparison::metadata(&facts),
