@@ -215,7 +215,7 @@ pub fn a_repository_is_verified_where_it_lies_and_left_as_it_is() -> Outcome {
     exits(&output, 0)?;
     says(&output, &["of stanza shop by pgBackRest"])?;
     let record = last(&place)?;
-    if record["drills"][0]["recoveries"][0]["held"]["rows"]["public.late"] != 4 {
+    if record["drills"][0]["recoveries"][0]["held"]["rows"]["shop.public.late"] != 4 {
         return Err(format!("{record:#}").into());
     }
     let mut after = BTreeMap::new();
@@ -375,9 +375,19 @@ pub fn an_empty_or_a_cut_one_is_refused() -> Outcome {
     let output = verify(&place, &root.join("backup/shop"), &[])?;
     exits(&output, 2)?;
     says(&output, &["lies within a repository of pgBackRest"])?;
-    match place.runs().is_empty() {
-        true => Ok(()),
-        false => Err("a run was begun".into()),
+    // Each but the mistake is told, and no server was started for it.
+    let mut told = 0;
+    for run in place.runs() {
+        let record = std::fs::read(run.join("record.json"))?;
+        let record: serde_json::Value = serde_json::from_slice(&record)?;
+        if record["services"]["versions"] != serde_json::json!([]) {
+            return Err(format!("a server was started: {record:#}").into());
+        }
+        told += 1;
+    }
+    match told {
+        4 => Ok(()),
+        told => Err(format!("{told} runs were told").into()),
     }
 }
 
