@@ -10,6 +10,7 @@ use crate::error::{Doing, Result};
 use crate::evidence::{Evidence, RetentionFact};
 use crate::fault::plant;
 use crate::pipeline::pgbackrest;
+use crate::plan::Happening;
 use crate::repository::manifest::Manifest;
 use crate::repository::{ListedObject, Repository, contents, listing_of, wal};
 use crate::shelf::{Shelf, side_by_side};
@@ -24,11 +25,15 @@ pub(in crate::drill) async fn retention(
 ) -> Result<()> {
     for backup in backups {
         let ctx = ctx.within(Phase::Observe, &backup.component);
+        // Other backups may run later on its last day.
+        let mut happenings = world.drill.timeline.happenings.iter().rev();
+        let pruned = happenings.find(|(_, it)| *it == Happening::Prune(backup.name.clone()));
+        let pruned = pruned.map_or_else(|| ctx.clock.now(), |(at, _)| *at);
         for repository in world.repositories(backup) {
             let mut fact = RetentionFact {
                 backup: backup.name.clone(),
                 repository: repository.name().to_owned(),
-                now: Some(ctx.clock.now()),
+                now: Some(pruned),
                 taken: evidence
                     .backups
                     .iter()
