@@ -177,6 +177,7 @@ fn a_repository_out_of_reach_is_left_for_a_nearer_one_and_that_is_said() -> Resu
 kind = \"local\"
 [repository.far]
 kind = \"s3\"
+bucket = \"far\"
 [backup.base]
 schedule = \"0 * * * *\"
 method = \"pg-basebackup\"

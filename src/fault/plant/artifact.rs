@@ -73,11 +73,7 @@ pub async fn in_artifact(
             Fault::A5 => artifact.lose_a_role("shop_reader").await?,
             Fault::A7 => artifact.lose_a_role("shop_auditor").await?,
             // Written by a newer pg_dump: with its version, a command of psql and a setting that came later.
-            Fault::A11 => {
-                artifact
-                    .reseal("db.sql", |bytes| of_a_newer_dump(bytes))
-                    .await?
-            }
+            Fault::A11 => artifact.reseal("db.sql", of_a_newer_dump).await?,
             Fault::B1
             | Fault::B2
             | Fault::B3

@@ -62,7 +62,9 @@ pub(super) async fn plant(
                     "too little is archived after the backup to damage it",
                 ));
             };
-            repository.delete(ctx, &[middle.key.clone()]).await
+            repository
+                .delete(ctx, std::slice::from_ref(&middle.key))
+                .await
         }
         _ => Err(Error::defect(format!("{fault} is none of pgBackRest"))),
     }

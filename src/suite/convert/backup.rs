@@ -70,7 +70,7 @@ pub(super) fn backup(
         let elsewhere = table.get("in").and_then(|value| {
             let table = value.table_such_as("repositories, such as { near = \"7d\" }")?;
             let one = |value: Value<'_>| {
-                let goes = repositories.iter().any(|name| *name == value.key);
+                let goes = repositories.contains(&value.key);
                 if !goes {
                     let message = format!("the backup does not go to `{}`", value.key);
                     let names = repositories.iter().map(String::as_str);
