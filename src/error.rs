@@ -122,12 +122,12 @@ impl Error {
         self.kind
     }
 
-    /// What the user can do, where that is known.
+    /// What the user can do, where that is known. Nothing can be done before there is room on a full disk.
     pub fn hint_text(&self) -> Option<&str> {
         let full = self.messages.iter().any(|it| it.contains(DISK_FULL.0));
         let full = full.then_some(DISK_FULL.1);
         let own = self.hint.as_deref();
-        own.or(full).or(self.last_resort.as_deref())
+        full.or(own).or(self.last_resort.as_deref())
     }
 
     /// The message without its hint.
@@ -250,6 +250,7 @@ mod tests {
     fn a_full_disk_has_a_hint_whoever_says_so() {
         let said = Error::failed("pg_restore: could not extend file: No space left on device");
         let error = said.last_resort("the whole log is x.log").doing("restore");
+        let error = error.hint("restore once more");
         assert!(
             error
                 .hint_text()

@@ -217,7 +217,7 @@ mod tests {
         };
         let key = Some(PathBuf::from("ops.pub"));
         let own = suite("signed_by = \"ops.pub\"\n");
-        assert_eq!(asked(&[own], &Site::default()), [key.clone()]);
+        assert_eq!(asked(&[own], &Site::default()), std::slice::from_ref(&key));
         let mut site = Site::default();
         assert_eq!(asked(&[suite("")], &site), [None]);
         site.gate.signed_by = key.clone();

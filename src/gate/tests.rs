@@ -475,11 +475,11 @@ fn a_check_that_no_fault_in_any_shard_makes_fail_closes() {
         drills,
     }];
     let dir = tempfile::tempdir().expect("a directory");
-    let silent = |shards: &[std::ops::Range<usize>]| {
+    let silent = |shards: &[(usize, usize)]| {
         for (number, shard) in shards.iter().enumerate() {
             let mut part = whole.clone();
             part.run_id = format!("20250112-150000-0000000{number}");
-            part.drills = part.drills[shard.clone()].to_vec();
+            part.drills = part.drills[shard.0..shard.1].to_vec();
             // As every run of it says.
             part.suites[0].faults = planted.map(|it| it.id().to_owned()).to_vec();
             part.end(part.started_at, false);
@@ -494,6 +494,6 @@ fn a_check_that_no_fault_in_any_shard_makes_fail_closes() {
         reasons.any(|it| it.message == "no planted fault makes target-empty, sequences fail")
     };
     // What one shard leaves out the other may have planted.
-    assert!(!silent(&[0..2]));
-    assert!(silent(&[0..2, 2..5]));
+    assert!(!silent(&[(0, 2)]));
+    assert!(silent(&[(0, 2), (2, 5)]));
 }

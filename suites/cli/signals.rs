@@ -107,8 +107,11 @@ strike = [{ component = "db", fault = "table-dropped" }]
 at = "58m after hourly"
 "#;
 
+/// A part of a recovery, and how it is recognised.
+type Part = (&'static str, fn(&Seen) -> bool);
+
 /// The parts of a recovery that are not told, by what is seen of each on the machine.
-const FINE: [(&str, fn(&Seen) -> bool); 5] = [
+const FINE: [Part; 5] = [
     ("provision", |seen| seen.server("-recovered-", "initdb")),
     ("fetch", |seen| seen.server("-recovered-", "dd of=")),
     ("restore", |seen| seen.server("pg_restore ", "--dbname=")),

@@ -380,8 +380,8 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
         return at.map(|at| wal.chain.not_logged(at, &wal.repository));
     }
     said("No space left on device").map(|line| {
-        Error::failed(line.trim().to_owned())
-            .hint("the target's disk is full: the recovery needs the cluster's size and the WAL that is replayed")
+        let needs = "the recovery needs the cluster's size and the WAL that is replayed";
+        Error::failed(format!("{}: {needs}", line.trim()))
     })
 }
 

@@ -483,7 +483,8 @@ mod tests {
     #[test]
     fn every_s3_server_is_started_with_its_own_variables_command_and_port_and_no_secret_in_the_command()
      {
-        let cases: [(&str, u16, &[&str], &[(&str, &str)]); 4] = [
+        type Case<'a> = (&'a str, u16, &'a [&'a str], &'a [(&'a str, &'a str)]);
+        let cases: [Case<'_>; 4] = [
             (
                 "quay.io/minio/minio:RELEASE.1",
                 9000,
