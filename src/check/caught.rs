@@ -56,7 +56,7 @@ impl Caught {
 fn is_it(catch: &Catch, finding: &Finding) -> bool {
     let says = catch.says.as_ref();
     finding.severity == Severity::Error
-        && finding.kind == catch.finding
+        && catch.findings.iter().any(|kind| kind == finding.kind)
         && says.is_none_or(|words| finding.message.contains(words.as_str()))
 }
 
@@ -79,7 +79,7 @@ mod tests {
     fn catch(says: Option<&str>, also: &[Check]) -> Catch {
         Catch {
             check: Check::Restore,
-            finding: "restore-failed".to_owned(),
+            findings: vec!["restore-failed".to_owned()],
             says: says.map(str::to_owned),
             also: also.to_vec(),
         }

@@ -455,7 +455,7 @@ fn a_check_that_no_fault_in_any_shard_makes_fail_closes() {
             fault,
             caught_by: crate::suite::Catch {
                 check: crate::suite::Check::Readable,
-                finding: String::new(),
+                findings: Vec::new(),
                 says: None,
                 also: Vec::new(),
             },

@@ -211,7 +211,7 @@ fn detection(
                 Severity::Error,
                 format!(
                     "{what} was planted; `{named}` failed, but without the finding `{}`{}",
-                    catch.finding,
+                    catch.findings.join("` or `"),
                     says.unwrap_or_default()
                 ),
                 "compare the findings of the drill with those of its healthy twin",
@@ -260,7 +260,7 @@ fn detection(
         fault: fault.id().to_owned(),
         planted: fault.meaning().to_owned(),
         must_be_caught_by: named.to_owned(),
-        finding: catch.finding.clone(),
+        finding: catch.findings.join(" or "),
         caught_by,
         outcomes,
     };

@@ -187,7 +187,7 @@ pub fn planted(fault: Fault, by: Check) -> Drill {
         fault: Some(fault),
         caught_by: Some(Catch {
             check: by,
-            finding: "row-count-differs".to_owned(),
+            findings: vec!["row-count-differs".to_owned()],
             says: None,
             also: Vec::new(),
         }),

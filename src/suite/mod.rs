@@ -536,8 +536,8 @@ pub struct Detection {
 pub struct Catch {
     /// The check that must fail because of the fault.
     pub check: Check,
-    /// The kind of the finding by which it must.
-    pub finding: String,
+    /// The kind of the finding by which it must, or several of which one is enough.
+    pub findings: Vec<String>,
     /// Words that this finding must hold, where its kind alone does not tell the fault from an accident.
     pub says: Option<String>,
     /// Checks that must fail as well.

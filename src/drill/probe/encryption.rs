@@ -88,12 +88,15 @@ async fn one(
             by_itself(&ctx, world, backup, (repository, manifest), keys, &mut fact).await?
         } else {
             fact.declared &= manifest.recipients == [keys.recipient()];
-            let tried = attempts(&ctx, &repository, &manifest, &keys).await?;
-            if tried.is_empty() {
-                let words = format!("the artifact in {place} has no file to try keys on");
-                fact.unobserved.push(words);
+            match attempts(&ctx, &repository, &manifest, &keys).await {
+                Ok(tried) if tried.is_empty() => {
+                    let words = format!("the artifact in {place} has no file to try keys on");
+                    fact.unobserved.push(words);
+                }
+                Ok(tried) => fact.attempts.extend(tried),
+                // A file that is gone is told of the artifact; here it was only not tried.
+                Err(error) => fact.unobserved.push(stop_or_note(error)?),
             }
-            fact.attempts.extend(tried);
             opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
                 && (read_whole || !shares(&manifest))
         };

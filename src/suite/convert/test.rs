@@ -378,7 +378,7 @@ fn catch(table: &Table<'_>) -> Option<Catch> {
         "finding",
         "the kind of the finding by which it must, see `redrill explain`",
     );
-    let finding = finding.and_then(|value| {
+    let one = |value: Value<'_>| {
         let word = value.text("the kind of a finding")?;
         let known = || FINDINGS.iter().map(|(kind, _)| *kind);
         if !known().any(|kind| kind == word) {
@@ -387,7 +387,8 @@ fn catch(table: &Table<'_>) -> Option<Catch> {
             return None;
         }
         Some(word.to_owned())
-    });
+    };
+    let findings = finding.map(|value| value.one_or_more().into_iter().filter_map(one).collect());
     let says = table.get("says").and_then(|value| {
         let words = value.line("words of the finding's message")?;
         Some(words.to_owned())
@@ -399,7 +400,7 @@ fn catch(table: &Table<'_>) -> Option<Catch> {
     let also = also.filter_map(|value| known_check(&value)).collect();
     Some(Catch {
         check: named?.0,
-        finding: finding?,
+        findings: findings?,
         says,
         also,
     })
