@@ -134,7 +134,7 @@ rto = "15m"
 fn a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing() -> Result<(), Failed> {
     let suite = format!(
         "[component.db]\nkind = \"postgres\"\nseed = \"seed.sql\"\n{LOST}\
-         [[detection]]\nfault = \"A9\"\ncaught_by = \"sequences\"\nfinding = \"sequence-behind\"\n"
+         [[detection]]\nfault = \"A9\"\ncaught_by = \"sequences\"\nfinding = \"sequence-state-differs\"\n"
     );
     let seed = "create schema shop;
 create table shop.credits (id serial primary key, amount int);
