@@ -131,6 +131,14 @@ pub(super) fn stop_or_note(error: Error) -> Result<String> {
     }
 }
 
+/// A fault that could not be planted is a defect of the drill: taken for a failed recovery, it would count as caught.
+pub(super) fn not_planted(error: Error) -> Error {
+    match error.kind() {
+        Kind::Interrupted => error,
+        _ => Error::defect(format!("the fault was not planted: {error}")),
+    }
+}
+
 enum Written {
     Committed(String),
     Refused(String),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::backup::{self, Look, stop_or_note};
+use super::backup::{self, Look, not_planted, stop_or_note};
 use super::objects::compared;
 use super::witness::Witness;
 use super::world::{World, pipeline};
@@ -576,14 +576,6 @@ impl Recovery<'_, '_> {
         fact.seconds = Some(self.declared.seconds());
         self.world.replace(name, target);
         Ok(())
-    }
-}
-
-/// A fault that could not be planted is a defect of the drill: taken for a failed recovery, it would count as caught.
-fn not_planted(error: Error) -> Error {
-    match error.kind() {
-        Kind::Interrupted => error,
-        _ => Error::defect(format!("the fault was not planted: {error}")),
     }
 }
 
