@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cap::Cap;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -95,9 +96,9 @@ const FACTS: &[(&str, Fact)] = facts![
 /// In a process that measures what so many objects take: how many.
 const MEASURED: &str = "REDRILL_TEST_MEASURED_OBJECTS";
 
-/// What the program allocates with.
+/// What the program allocates with, counted.
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);
 
 fn main() {
     let trials = FACTS
@@ -791,7 +792,7 @@ fn measured(objects: u64) {
     });
     lived.expect("through");
     drop(server);
-    println!("peak {}", peak_bytes());
+    println!("peak {}", ALLOCATOR.max_allocated());
 }
 
 fn len_of(observed: &Observation) -> u64 {

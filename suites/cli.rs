@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use redrill::process::start_time;
 use serde_json::Value;
 
 #[path = "cli/arguments.rs"]
@@ -428,9 +429,23 @@ fn what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone() -> Outcome {
     if place.is_clean().is_ok() {
         return Err("a killed run left nothing: there is nothing to reap".into());
     }
+    // Sockets lie elsewhere, marked with their process: one that is gone, and this one.
+    let mut gone = Command::new("true").spawn()?;
+    let sockets = |pid| {
+        let started = start_time(pid).ok_or("it has no start")?;
+        let path = format!("/tmp/redrill-reaped.{pid}-{started}.XXXXXX");
+        Ok::<_, Failed>(PathBuf::from(path))
+    };
+    let (left, used) = (sockets(gone.id())?, sockets(std::process::id())?);
+    gone.wait()?;
+    std::fs::create_dir(&left)?;
+    std::fs::create_dir(&used)?;
     let output = place.run(&["reap"]);
+    let of_a_living_process = std::fs::remove_dir(&used);
     exits(&output, 0)?;
-    says(&output, &["removed directory", "of run"])?;
+    let sockets = format!("removed directory {} of run reaped", left.display());
+    says(&output, &["removed directory", "of run", &sockets])?;
+    of_a_living_process?;
     place.is_clean()?;
     says(&place.run(&["reap"]), &["nothing was left behind"])
 }

@@ -456,9 +456,8 @@ pub(super) fn identity(facts: &Facts<'_>) -> Outcome {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::check::{Terms, judge};
+    use crate::check::trial::{self, lost};
     use crate::evidence::Evidence;
-    use crate::plan::{Options, expand};
 
     /// What a check says of one recovery by a method.
     pub fn judged(
@@ -467,16 +466,6 @@ pub(super) mod tests {
         expected: Observation,
         restored: Observation,
     ) -> Outcome {
-        let text = format!(
-            "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"{method}\"\n\
-             [scenario.s]\nstrike = {{ fault = \"server-lost\" }}\n"
-        );
-        let suite = crate::suite::parse(&text, std::path::Path::new("s.toml")).expect("is a suite");
-        let plan = expand(&suite, &Options::default()).expect("unfolds");
-        let terms = Terms {
-            suite: &suite,
-            drill: &plan.drills[0],
-        };
         let evidence = Evidence {
             nonce: "of this run".to_owned(),
             recoveries: vec![RecoveryFact {
@@ -488,7 +477,7 @@ pub(super) mod tests {
             }],
             ..Evidence::default()
         };
-        judge(check, &evidence, &terms, None)
+        trial::judged(&lost(method), check, &evidence)
     }
 
     /// The same, in kinds of findings.

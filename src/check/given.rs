@@ -432,9 +432,10 @@ mod tests {
 
     use super::*;
     use crate::check::judge;
+    use crate::check::trial::{lost, unfolded};
     use crate::evidence::{Evidence, Observation, Part, RecoveryFact, ReplayFact};
     use crate::outcome::Verdict;
-    use crate::plan::{Drill, DrillKind, Options, expand};
+    use crate::plan::{Drill, DrillKind};
 
     fn held(bytes: u64, rows: &[(&str, u64)]) -> Held {
         Held {
@@ -478,10 +479,7 @@ mod tests {
         given: GivenFact,
         recovery: RecoveryFact,
     ) -> (Verdict, Vec<&'static str>) {
-        let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
-                    [scenario.s]\nstrike = { fault = \"server-lost\" }\n";
-        let suite = crate::suite::parse(text, std::path::Path::new("s.toml")).expect("is a suite");
-        let plan = expand(&suite, &Options::default()).expect("unfolds");
+        let (suite, plan) = unfolded(&lost("pg-basebackup"));
         let drill = Drill {
             kind: DrillKind::Verify {
                 scenario: "s".to_owned(),

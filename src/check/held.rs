@@ -40,9 +40,8 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::check::{Terms, judge};
+    use crate::check::trial::{judged, lost};
     use crate::evidence::{ArchiveFact, BackupFact, Evidence, LedgerEntry, RecoveryFact};
-    use crate::plan::{Options, expand};
     use crate::suite::Check;
 
     fn at(minute: i64) -> DateTime<Utc> {
@@ -80,14 +79,6 @@ mod tests {
 
     /// What a check says of this evidence, in full.
     fn said(check: Check, mut evidence: Evidence) -> String {
-        let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
-                    [scenario.s]\nstrike = { fault = \"server-lost\" }\n";
-        let suite = crate::suite::parse(text, std::path::Path::new("s.toml")).expect("is a suite");
-        let plan = expand(&suite, &Options::default()).expect("unfolds");
-        let terms = Terms {
-            suite: &suite,
-            drill: &plan.drills[0],
-        };
         evidence.ledger = (1..=9)
             .map(|number: u64| LedgerEntry {
                 component: "db".to_owned(),
@@ -96,7 +87,7 @@ mod tests {
                 coordinate: String::new(),
             })
             .collect();
-        let outcome = judge(check, &evidence, &terms, None);
+        let outcome = judged(&lost("pg-basebackup"), check, &evidence);
         let words = outcome.findings.iter();
         words
             .map(|finding| {

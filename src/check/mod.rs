@@ -22,6 +22,8 @@ mod protection;
 mod release;
 mod replay;
 mod ties;
+#[cfg(test)]
+mod trial;
 
 /// What a drill is judged against: its suite and itself.
 #[derive(Debug, Clone, Copy)]

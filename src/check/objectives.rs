@@ -181,13 +181,13 @@ mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
 
     use super::*;
+    use crate::check::trial::unfolded;
     use crate::check::{Terms, judge};
     use crate::context::Phase;
     use crate::evidence::{
         BackupFact, Evidence, LedgerEntry, Observation, RecoveryFact, Sample, StrikeFact,
     };
     use crate::outcome::{Outcome, Verdict};
-    use crate::plan::{Options, expand};
 
     const SUITE: &str = "[component.db]\nkind = \"postgres\"\nproduction_size = \"1 GB\"\n\
         [backup.b]\nschedule = \"@hourly\"\n\
@@ -195,8 +195,7 @@ mod tests {
 
     /// What a check says of the scenario's drill at one of its times.
     fn said(check: Check, worst: bool, evidence: &Evidence) -> Outcome {
-        let suite = crate::suite::parse(SUITE, std::path::Path::new("s.toml")).expect("is a suite");
-        let plan = expand(&suite, &Options::default()).expect("unfolds");
+        let (suite, plan) = unfolded(SUITE);
         let is_it = |kind: &DrillKind| matches!(kind, DrillKind::Scenario { at, .. } if (*at == StrikeTime::Worst) == worst);
         let mut drills = plan.drills.iter();
         let terms = Terms {

@@ -244,12 +244,10 @@ pub(super) fn secrets(facts: &Facts<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use crate::check::{Terms, judge};
+    use crate::check::trial::judged;
     use crate::evidence::{AttemptFact, EncryptionFact, Evidence};
     use crate::outcome::{Outcome, Verdict};
-    use crate::plan::{Options, expand};
-    use crate::suite::{Check, parse};
-    use std::path::Path;
+    use crate::suite::Check;
 
     const SUITE: &str = r#"
 [component.db]
@@ -262,17 +260,11 @@ strike = [{ component = "db", fault = "server-lost" }]
 "#;
 
     fn of(fact: EncryptionFact) -> Outcome {
-        let suite = parse(SUITE, Path::new("mine.toml")).expect("a suite");
-        let plan = expand(&suite, &Options::default()).expect("a plan");
-        let terms = Terms {
-            suite: &suite,
-            drill: &plan.drills[0],
-        };
         let evidence = Evidence {
             encryption: vec![fact],
             ..Evidence::default()
         };
-        judge(Check::Encryption, &evidence, &terms, None)
+        judged(SUITE, Check::Encryption, &evidence)
     }
 
     fn well() -> EncryptionFact {

@@ -200,22 +200,15 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::check::{Terms, judge};
+    use crate::check::trial::judged;
     use crate::evidence::{
         Evidence, IntegrityFact, LedgerEntry, Observation, ReplayFact, StrikeFact,
     };
-    use crate::plan::{Options, expand};
 
     /// What `replay` says of a recovery that was told to stop just before a strike, by the writes that came back.
     fn kinds(came_back: &[u64]) -> Vec<&'static str> {
         let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
                     [scenario.s]\nstrike = { fault = \"rows-deleted\" }\nrestore = { target = \"before-strike\" }\n";
-        let suite = crate::suite::parse(text, std::path::Path::new("s.toml")).expect("is a suite");
-        let plan = expand(&suite, &Options::default()).expect("unfolds");
-        let terms = Terms {
-            suite: &suite,
-            drill: &plan.drills[0],
-        };
         let at = |minute| DateTime::UNIX_EPOCH + TimeDelta::minutes(minute);
         let write = |number: u64| LedgerEntry {
             component: "db".to_owned(),
@@ -244,7 +237,7 @@ mod tests {
             }],
             ..Evidence::default()
         };
-        let outcome = judge(Check::Replay, &evidence, &terms, None);
+        let outcome = judged(text, Check::Replay, &evidence);
         outcome
             .findings
             .iter()

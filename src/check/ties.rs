@@ -105,22 +105,12 @@ fn into_the_archive(recovery: &RecoveryFact) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Terms, judge};
+    use crate::check::trial::{judged, lost};
     use crate::evidence::{ArchiveWatch, Evidence, InArchive, TiesFact};
     use crate::outcome::Verdict;
-    use crate::plan::{Options, expand};
 
     /// What is said of a recovery from a dump, onto a server that was found so.
     fn said(ties: Option<TiesFact>) -> (Verdict, Vec<&'static str>) {
-        let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-dump\"\n\
-                    [scenario.s]\nstrike = { fault = \"server-lost\" }\n";
-        let suite = crate::suite::parse(text, std::path::Path::new("s.toml")).expect("is a suite");
-        let plan = expand(&suite, &Options::default()).expect("unfolds");
-        let terms = Terms {
-            suite: &suite,
-            drill: &plan.drills[0],
-        };
-        assert!(terms.checks().contains(&Check::Ties), "a dump owes it too");
         let evidence = Evidence {
             recoveries: vec![RecoveryFact {
                 component: "db".to_owned(),
@@ -130,7 +120,7 @@ mod tests {
             }],
             ..Evidence::default()
         };
-        let outcome = judge(Check::Ties, &evidence, &terms, None);
+        let outcome = judged(&lost("pg-dump"), Check::Ties, &evidence);
         let kinds = outcome.findings.iter().map(|finding| finding.kind);
         (outcome.verdict, kinds.collect())
     }

@@ -3,6 +3,7 @@
 //! A run's directory is `<temporary directory>/redrill-<run>`, with a lock that its process holds: whoever can take
 //! the lock knows that the owner is gone. Only what carries a run's mark is ever touched.
 
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -107,7 +108,7 @@ pub struct Reaped {
 
 /// Removes everything of runs whose process is gone. Runs that are still going are left alone.
 pub async fn reap() -> Result<Vec<Reaped>> {
-    let mut reaped = Vec::new();
+    let (mut reaped, mut held) = (Vec::new(), Vec::new());
     let base = base()?;
     for entry in std::fs::read_dir(&base)
         .doing_with(|| format!("list {}", base.display()))?
@@ -125,27 +126,29 @@ pub async fn reap() -> Result<Vec<Reaped>> {
         if !path.join(LOCK).is_file() {
             continue;
         }
-        let Some(_lock) = lock(&path)? else { continue };
+        let Some(_lock) = lock(&path)? else {
+            held.push(run);
+            continue;
+        };
         for pid in end_processes(&path) {
             reaped.push(Reaped {
                 what: format!("process {pid} of run {run}"),
                 error: None,
             });
         }
-        let removed = remove_sockets(&run).into_iter();
-        for (path, removed) in removed.chain([(path.clone(), std::fs::remove_dir_all(&path))]) {
-            reaped.push(Reaped {
-                what: format!("directory {} of run {run}", path.display()),
-                error: removed.err().map(|error| error.to_string()),
-            });
-        }
+        reaped.push(removed(&path, &run));
+    }
+    // Those of a run whose own directory is gone, or lies elsewhere, too.
+    let abandoned = all_sockets().filter(|sockets| sockets.owner.is_gone());
+    for Sockets { path, run, .. } in abandoned.filter(|sockets| !held.contains(&sockets.run)) {
+        reaped.push(removed(&path, &run));
     }
     let scratch = tempfile::tempdir().doing("make a scratch directory")?;
     // Without an engine there can be no containers to remove.
     if let Ok(containers) = list_containers(scratch.path()).await {
         let orphans: Vec<Container> = containers
             .into_iter()
-            .filter(Container::is_orphan)
+            .filter(|container| container.owner.is_some_and(Owner::is_gone))
             .collect();
         for container in &orphans {
             reaped.push(Reaped {
@@ -158,26 +161,77 @@ pub async fn reap() -> Result<Vec<Reaped>> {
     Ok(reaped)
 }
 
-/// What `mktemp -d` is told to make a directory for sockets of, where the server runs.
-pub fn sockets(run: &RunId) -> String {
-    format!("{}XXXXXX", sockets_of(run.as_str()).display())
+/// Removes a directory of a run.
+fn removed(path: &Path, run: &str) -> Reaped {
+    let error = std::fs::remove_dir_all(path).err();
+    Reaped {
+        what: format!("directory {} of run {run}", path.display()),
+        error: error.map(|error| error.to_string()),
+    }
 }
 
-fn sockets_of(run: &str) -> PathBuf {
-    Path::new(SOCKETS).join(format!("{PREFIX}{run}."))
+/// The process that a run belongs to, as what the run leaves outside its directory is marked with it: its pid, and when
+/// it was started, as a pid is given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    pid: u32,
+    started: u64,
+}
+
+impl Owner {
+    /// This process.
+    pub fn this() -> Self {
+        let pid = std::process::id();
+        let started = start_time(pid).unwrap_or_default();
+        Self { pid, started }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (pid, started) = text.split_once('-')?;
+        let (pid, started) = (pid.parse().ok()?, started.parse().ok()?);
+        Some(Self { pid, started })
+    }
+
+    fn is_gone(self) -> bool {
+        start_time(self.pid) != Some(self.started)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.pid, self.started)
+    }
+}
+
+/// What `mktemp -d` is told to make a directory for sockets of, where the server runs.
+pub fn sockets(run: &RunId) -> String {
+    format!("{SOCKETS}/{PREFIX}{run}.{}.XXXXXX", Owner::this())
+}
+
+/// A directory for sockets on this machine.
+struct Sockets {
+    path: PathBuf,
+    run: String,
+    owner: Owner,
+}
+
+fn all_sockets() -> impl Iterator<Item = Sockets> {
+    let all = std::fs::read_dir(SOCKETS).into_iter().flatten().flatten();
+    all.filter_map(|entry| {
+        let name = entry.file_name();
+        let mut parts = name.to_str()?.strip_prefix(PREFIX)?.split('.');
+        Some(Sockets {
+            path: entry.path(),
+            run: parts.next()?.to_owned(),
+            owner: Owner::parse(parts.next()?)?,
+        })
+    })
 }
 
 /// Removes the directories for sockets of a run on this machine.
-fn remove_sockets(run: &str) -> Vec<(PathBuf, std::io::Result<()>)> {
-    let own = sockets_of(run).into_os_string();
-    let all = std::fs::read_dir(SOCKETS).into_iter().flatten().flatten();
-    all.map(|entry| entry.path())
-        .filter(|path| {
-            let path = path.as_os_str().as_encoded_bytes();
-            path.starts_with(own.as_encoded_bytes())
-        })
-        .map(|path| (path.clone(), std::fs::remove_dir_all(&path)))
-        .collect()
+fn remove_sockets(run: &str) -> Vec<Reaped> {
+    let own = all_sockets().filter(|sockets| sockets.run == run);
+    own.map(|sockets| removed(&sockets.path, run)).collect()
 }
 
 /// Ends the servers noted below a run's directory, if they are still the processes they were.
@@ -211,20 +265,7 @@ fn end_processes(run_dir: &Path) -> Vec<u32> {
 struct Container {
     id: String,
     run: String,
-    owner: String,
-}
-
-impl Container {
-    /// The process that started it is gone (or its pid belongs to another one by now).
-    fn is_orphan(&self) -> bool {
-        let Some((pid, ticks)) = self.owner.split_once('/') else {
-            return false;
-        };
-        match (pid.parse::<u32>(), ticks.parse::<u64>()) {
-            (Ok(pid), Ok(ticks)) => start_time(pid) != Some(ticks),
-            _ => false,
-        }
-    }
+    owner: Option<Owner>,
 }
 
 fn scratch_context(dir: &Path) -> Result<Context> {
@@ -256,7 +297,7 @@ async fn list_containers(dir: &Path) -> Result<Vec<Container>> {
             Some(Container {
                 id: fields.next()?,
                 run: fields.next()?,
-                owner: fields.next()?,
+                owner: Owner::parse(&fields.next()?),
             })
         })
         .collect())
@@ -298,8 +339,21 @@ mod tests {
         let stays = theirs.is_dir();
         std::fs::remove_dir_all(&theirs).expect("removed");
         assert_eq!(removed.len(), 1);
-        assert!(removed[0].1.is_ok() && !ours.exists() && stays);
+        assert!(removed[0].error.is_none() && !ours.exists() && stays);
         // The longest path that a socket may have, on Linux (unix(7)).
         assert!(ours.join(".s.PGSQL.5432").as_os_str().len() < 108);
+    }
+
+    #[test]
+    fn an_owner_is_gone_when_its_pid_is_another_process_by_now() {
+        let this = Owner::this();
+        assert_eq!(Owner::parse(&this.to_string()), Some(this));
+        assert!(!this.is_gone());
+        let earlier = Owner {
+            started: this.started - 1,
+            ..this
+        };
+        assert!(earlier.is_gone());
+        assert_eq!(Owner::parse("1"), None);
     }
 }

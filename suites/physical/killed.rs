@@ -1,13 +1,14 @@
 //! A server killed in each phase: nothing is left half done, what was acknowledged is there, and it says so.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
 use redrill::error::Error;
-use redrill::pipeline::Pipeline;
 use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination, Origin};
 use redrill::pipeline::pg_dump::PgDump;
+use redrill::pipeline::{Fetched, Pipeline};
 use redrill::provision::Wanted;
 use redrill::repository::Repository;
 use redrill::repository::manifest::Manifest;
@@ -137,6 +138,33 @@ pub async fn a_source_killed_before_and_in_archiving_loses_no_acknowledged_write
     Ok(())
 }
 
+/// Kills the server that replays as soon as it says that it is so far, and gives the error of the recovery.
+async fn killed_when(
+    word: &str,
+    lab: &Lab,
+    fetched: &Fetched,
+    target: &PostgresService,
+) -> Result<String, Failed> {
+    const KILL: &str = r#"until grep -q "$2" "$1/postmaster.pid"; do sleep 0.01; done
+        kill -9 "$(head -n 1 "$1/postmaster.pid")""#;
+    let server = target.server();
+    let recovering = server.data_dir().with_file_name("recovered");
+    let kill = server.tool("sh").args(["-c", KILL, "sh"]);
+    let kill = kill.arg(recovering).arg(word);
+    let mut replaying = pin!(lab.replay(fetched, target, RecoveryTarget::EndOfWal));
+    tokio::select! {
+        biased;
+        killed = kill.run(&lab.ctx) => killed?.ok().map(drop)?,
+        ended = &mut replaying => {
+            return Err(format!("it ended before it could be killed: {ended:?}").into());
+        }
+    }
+    match replaying.await {
+        Err(error) => Ok(error.to_string()),
+        Ok(fact) => Err(format!("a killed recovery gave {fact:?}").into()),
+    }
+}
+
 pub async fn a_server_killed_in_mid_replay_is_an_error_and_the_next_recovery_has_it_all(
     lab: &Lab,
 ) -> Result<(), Failed> {
@@ -145,20 +173,7 @@ pub async fn a_server_killed_in_mid_replay_is_an_error_and_the_next_recovery_has
     let fetched = lab
         .fetch(&lab.reader(copy.repository(), None), &target)
         .await?;
-    const KILL: &str = r#"until grep -q starting "$1/postmaster.pid"; do sleep 0.01; done
-        kill -9 "$(head -n 1 "$1/postmaster.pid")""#;
-    let server = target.server();
-    let recovering = server.data_dir().with_file_name("recovered");
-    let kill = server.tool("sh").args(["-c", KILL, "sh"]).arg(recovering);
-    let (replayed, killed) = tokio::join!(
-        lab.replay(&fetched, &target, RecoveryTarget::EndOfWal),
-        kill.run(&lab.ctx)
-    );
-    killed?.ok()?;
-    let error = match replayed {
-        Err(error) => error.to_string(),
-        Ok(fact) => return Err(format!("a killed recovery gave {fact:?}").into()),
-    };
+    let error = killed_when("starting", lab, &fetched, &target).await?;
     assert!(error.contains("recover to"), "{error}");
     assert!(error.contains("recover once more"), "{error}");
     // What was there before is untouched: it is replaced by a recovery that is whole.
@@ -390,20 +405,7 @@ pub async fn a_recovered_server_killed_before_it_takes_its_place_leaves_the_targ
     let reader = lab.reader(copy.repository(), None);
     let fetched = lab.fetch(&reader, &target).await?;
     // Promoted, and not yet in the target's place.
-    const KILL: &str = r#"until grep -q ready "$1/postmaster.pid"; do sleep 0.01; done
-        kill -9 "$(head -n 1 "$1/postmaster.pid")""#;
-    let server = target.server();
-    let recovering = server.data_dir().with_file_name("recovered");
-    let kill = server.tool("sh").args(["-c", KILL, "sh"]).arg(recovering);
-    let (replayed, killed) = tokio::join!(
-        lab.replay(&fetched, &target, RecoveryTarget::EndOfWal),
-        kill.run(&lab.ctx)
-    );
-    killed?.ok()?;
-    let error = match replayed {
-        Err(error) => error.to_string(),
-        Ok(fact) => return Err(format!("a killed recovery gave {fact:?}").into()),
-    };
+    let error = killed_when("ready", lab, &fetched, &target).await?;
     has(
         &error,
         &[

@@ -206,19 +206,22 @@ impl PgBackRest {
     async fn over<'a>(
         &self,
         ctx: &Context,
-        server: &'a dyn Running,
+        host: Host<'a>,
         artifact: &ArtifactReader,
         dir: PathBuf,
     ) -> Result<Stanza<'a>> {
         let wanted = Wanted {
             dir,
             name: name_in(&marker_of(&artifact.manifest)?.metadata),
-            cluster: Some(beside(server, replay::PREPARED)),
+            cluster: match host {
+                Host::Server(server) => Some(beside(server, replay::PREPARED)),
+                Host::Here => None,
+            },
             repository: artifact.repository().as_ref(),
             backup: &artifact.manifest.backup,
             passphrase: artifact.passphrase(),
         };
-        Stanza::configure(ctx, Host::Server(server), &self.options, wanted).await
+        Stanza::configure(ctx, host, &self.options, wanted).await
     }
 
     /// Has pgBackRest verify its repository, and follows the WAL that continues the backup, which it does not.
@@ -355,7 +358,8 @@ done"#;
         let server = target.server();
         let (manifest, repository) = (&artifact.manifest, artifact.repository());
         let dir = beside(&*server, "pgbackrest-fetched");
-        let stanza = self.over(ctx, &*server, artifact, dir.clone()).await?;
+        let host = Host::Server(&*server);
+        let stanza = self.over(ctx, host, artifact, dir.clone()).await?;
         let set = set_of(&stanza.info(ctx).await?, &stanza, manifest)?;
         let marker = marker_of(manifest)?;
         let base = physical::base(manifest, marker)?;
@@ -479,12 +483,12 @@ done"#;
         &self,
         ctx: &Context,
         artifact: &ArtifactReader,
-        source: &dyn Service,
+        _source: &dyn Service,
     ) -> Result<ReadFact> {
-        let server = source.server();
+        // Here: what is stored is read after the disaster too, when there may be no server.
         let number = ctx.next_number();
-        let dir = beside(&*server, &format!("pgbackrest-reading-{number}"));
-        let stanza = self.over(ctx, &*server, artifact, dir).await?;
+        let dir = ctx.dir.join(format!("pgbackrest-reading-{number}"));
+        let stanza = self.over(ctx, Host::Here, artifact, dir).await?;
         let read = self.read(ctx, &stanza, artifact).await;
         stanza.forget(&ctx.for_teardown()).await?;
         let tool = "pgbackrest verify".to_owned();

@@ -22,6 +22,7 @@ use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result, chain};
 use crate::process::Command;
+use crate::provision::reap::Owner;
 use crate::service::{Endpoint, Running, Stop, postgres, redis, s3};
 use crate::suite::Engine;
 
@@ -32,7 +33,7 @@ pub use images::{Available, available_image, present};
 
 /// The label that carries the run id, for `redrill reap`.
 pub const RUN_LABEL: &str = "redrill.run";
-/// The label that carries the pid of the process that owns the container and its start time: `pid/ticks`.
+/// The label that carries the [`Owner`] of the container.
 pub const OWNER_LABEL: &str = "redrill.owner";
 /// How long a container may take to be ready: some start a whole system of servers, and all of them a new machine's.
 const STARTUP: Duration = Duration::from_secs(120);
@@ -220,18 +221,13 @@ async fn launch<I: Image + 'static>(
     request: impl Into<ContainerRequest<I>>,
     inside: Inside,
 ) -> Result<Arc<dyn Running>> {
-    let pid = std::process::id();
-    let owner = format!(
-        "{pid}/{}",
-        crate::process::start_time(pid).unwrap_or_default()
-    );
     let starting = request
         .into()
         // Whether it is ready is asked of the server itself.
         .with_ready_conditions(Vec::new())
         .with_startup_timeout(STARTUP)
         .with_label(RUN_LABEL, ctx.run.as_str())
-        .with_label(OWNER_LABEL, owner)
+        .with_label(OWNER_LABEL, Owner::this().to_string())
         .start();
     let container = tokio::select! {
         container = starting => container.map_err(|error| trouble(&error))?,
