@@ -32,9 +32,7 @@ pub const MAX_BODY: u64 = 5 << 30;
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> S3Result<T> + Send + 'static,
 ) -> S3Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| s3_error!(InternalError, "work was lost: {error}"))?
+    work()
 }
 
 /// A body being written: held while it is small, then in a temporary file, which vanishes unless it is committed.
