@@ -17,7 +17,7 @@ mod objects;
 mod observation;
 mod physical;
 
-pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
+pub use given::{Baseline, ClusterFact, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
 pub use hash::Digest;
 pub use objects::{Compared, Differing, Mirrored, ObjectFact, Objects};
 pub use observation::{Observation, Part, SequenceFact};
@@ -304,8 +304,8 @@ pub struct RecoveryFact {
     pub integrity: Option<IntegrityFact>,
     /// The server that it was restored onto is not the source's own: nothing but the copy is on it.
     pub alone: bool,
-    /// What ties what came back to others, where the engine has such ties.
-    pub ties: Option<TiesFact>,
+    /// What ties what came back to others, where the engine has such ties; why that is not known.
+    pub ties: Option<std::result::Result<TiesFact, String>>,
     /// The lost data set was kept aside under another name, when that is how the recovery works.
     pub kept_aside: Option<bool>,
     /// Starting the server again was tried first: that it then answered, or why it did not do.
@@ -342,6 +342,12 @@ impl RecoveryFact {
     /// Whether the server came back by being started again, so that nothing was restored.
     pub fn is_restarted(&self) -> bool {
         matches!(self.restart, Some(Ok(())))
+    }
+
+    /// Whether no other artifact was tried before: at most another copy of this one, or a repository that did not answer.
+    pub fn is_the_newest(&self) -> bool {
+        let mut left = self.skipped.iter().map(|skipped| &skipped.artifact);
+        left.all(|artifact| artifact.is_none() || *artifact == self.artifact)
     }
 
     /// Whether something was restored from this backup.

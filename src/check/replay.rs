@@ -23,7 +23,7 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                     "{} at {}: {error}{}",
                     archive.backup,
                     archive.at.to_rfc3339(),
-                    held(facts, &archive.backup, Some(archive.at))
+                    held(facts, &archive.backup, archive.at)
                 ),
                 "watch pg_stat_archiver where it runs: until this is mended, every commit since is in no repository",
             ));
