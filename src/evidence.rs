@@ -21,7 +21,7 @@ pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact
 pub use hash::Digest;
 pub use objects::{Compared, Differing, Mirrored, ObjectFact, Objects};
 pub use observation::{Observation, Part, SequenceFact};
-pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact};
+pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact, Unable};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]

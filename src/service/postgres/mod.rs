@@ -391,6 +391,7 @@ commit"
                 }
             }
         }
+        smoke::together(&mut facts);
         Ok(facts)
     }
 
