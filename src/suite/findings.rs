@@ -33,6 +33,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a stored file could not be read, so nothing is known of it",
     ),
     (
+        "more-files-amiss",
+        "so many files of an artifact are amiss that only the first are named",
+    ),
+    (
         "unreadable",
         "the engine's own tool cannot read the artifact to its end",
     ),
