@@ -21,7 +21,7 @@ pub use given::{Baseline, ClusterFact, GivenFact, Held, MigrationFact, NeedsFact
 pub use hash::Digest;
 pub use objects::{Compared, Differing, Mirrored, ObjectFact, Objects};
 pub use observation::{Observation, Part, SequenceFact};
-pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact};
+pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact, Unable};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -199,8 +199,10 @@ pub struct StoredFact {
     pub bytes: u64,
     /// How many of its files are there as the manifest says.
     pub sound: u64,
-    /// The other ones: what the manifest says and what is there.
+    /// The other ones: what the manifest says and what is there; of very many, the first.
     pub amiss: Vec<FileFact>,
+    /// How many more there are, each amiss in the way of some of them.
+    pub more_amiss: u64,
     /// Metadata stored beside the first file.
     pub metadata: BTreeMap<String, String>,
     /// What could not be read, in words.

@@ -84,6 +84,17 @@ pub(super) fn artifact(facts: &Facts<'_>) -> Outcome {
                     _ => {}
                 }
             }
+            if stored.more_amiss > 0 {
+                observed += stored.more_amiss;
+                findings.push(Finding::warning(
+                    "more-files-amiss",
+                    format!(
+                        "{place}: {} more files are amiss in the same ways",
+                        stored.more_amiss
+                    ),
+                    "what became of so many has one cause: find it before the next backup runs",
+                ));
+            }
         }
     }
     Outcome::of(Check::Artifact, observed, findings)

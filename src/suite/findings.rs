@@ -33,6 +33,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a stored file could not be read, so nothing is known of it",
     ),
     (
+        "more-files-amiss",
+        "so many files of an artifact are amiss that only the first are named",
+    ),
+    (
         "unreadable",
         "the engine's own tool cannot read the artifact to its end",
     ),
@@ -311,7 +315,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "index-not-checked",
-        "an index of a kind that amcheck does not know could not be asked anything either",
+        "an index could not be held against its table: the server answers no question by it, complains of the question itself, or was not done in time",
     ),
     (
         "index-sampled",
@@ -319,7 +323,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "integrity-not-checked",
-        "an extension that integrity is checked with is not installed with the server",
+        "a database or a table could not be looked at: an extension is not installed with the server, nobody is let in, or the server was not done in time",
     ),
     (
         "not-the-newest",

@@ -386,6 +386,7 @@ commit"
                 }
             }
         }
+        smoke::together(&mut facts);
         Ok(facts)
     }
 
