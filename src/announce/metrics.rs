@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::UdpSocket;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::history::History;
+use crate::history::{Head, History};
 use crate::plan::Shard;
 use crate::record::{DrillKind, DrillRecord, Record, SuiteRecord, Verdict, write_atomically};
 use crate::report::view;
@@ -34,6 +35,7 @@ pub(super) fn deliveries(
             suite: &suite.name,
             part: part.as_deref(),
             record,
+            before,
             earlier: earlier(record, suite, before, shard),
         };
         let text = figures.prometheus();
@@ -42,10 +44,12 @@ pub(super) fn deliveries(
             let name = format!("redrill-{}{}.prom", suite.name, part.collect::<String>());
             let path = folder.join(name);
             let text = text.clone();
+            let (suite, folder) = (suite.name.clone(), folder.clone());
             all.push((
                 format!("write {}", path.display()),
                 Box::new(move |_| {
-                    write_atomically(&path, text.as_bytes()).map_err(|error| error.message())
+                    write_atomically(&path, text.as_bytes()).map_err(|error| error.message())?;
+                    remove_others(&folder, &suite, shard).map_err(|error| error.to_string())
                 }),
             ));
         }
@@ -70,6 +74,32 @@ pub(super) fn deliveries(
         ));
     }
     all
+}
+
+/// Removes the files of a suite from when it was divided into another number of shards: nobody writes them any more, and
+/// what they say would be scraped for ever.
+fn remove_others(folder: &Path, suite: &str, shard: Option<Shard>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let part = name
+            .and_then(|name| name.strip_prefix("redrill-")?.strip_suffix(".prom"))
+            .and_then(|name| name.strip_prefix(suite));
+        let Some(part) = part else { continue };
+        let of = match part.strip_prefix('-').and_then(|it| it.split_once("-of-")) {
+            Some((number, of)) => format!("{number}/{of}").parse::<Shard>().ok(),
+            None => None,
+        };
+        // Another suite's name may begin like this one's.
+        let is_own = part.is_empty() || of.is_some();
+        if is_own && of.map(|it| it.of) != shard.map(|it| it.of) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A drill as it was when it last ran.
@@ -119,9 +149,11 @@ pub(super) fn earlier(
         let drill = drills.find(|drill| drill.id == id && in_shard(drill))?;
         let known = record.suites.iter().find(|it| it.name == suite.name);
         Some(Ran {
-            drill: drill.clone(),
             at: record.started_at,
-            due_seconds: known.and_then(|suite| suite.due_seconds),
+            due_seconds: known
+                .and_then(|suite| suite.due_seconds)
+                .filter(|_| comes_again(drill, &entry.run, before)),
+            drill: drill.clone(),
         })
     });
     // What could not be read at a place is told by what is read there now.
@@ -131,6 +163,12 @@ pub(super) fn earlier(
         nothing && own().any(|drill| drill.lies_at(place))
     };
     drills.filter(|ran| !again(ran)).collect()
+}
+
+/// Whether a next run of a drill is to be expected after this one: what somebody verified once has no schedule.
+fn comes_again(drill: &DrillRecord, run: &str, before: &History) -> bool {
+    let another = |head: &Head<'_>| head.drill == drill.id && head.run != run;
+    drill.kind != DrillKind::Verify || !before.entries(&drill.suite, another).is_empty()
 }
 
 /// A figure of a drill.
@@ -174,8 +212,14 @@ const FIGURES: [Figure; 9] = [
     },
     Figure {
         name: "redrill_rpo_objective_seconds",
-        help: "The largest loss window allowed.",
-        of: |it| it.rpo.as_ref()?.objective_seconds,
+        help: "The largest loss window allowed; at the worst moment the schedule is on trial, and only warned of.",
+        of: |it| {
+            let rpo = it
+                .rpo
+                .as_ref()
+                .filter(|_| it.kind != DrillKind::WorstMoment);
+            rpo?.objective_seconds
+        },
     },
     Figure {
         name: "redrill_restore_gb_per_minute",
@@ -198,6 +242,7 @@ pub(super) struct Figures<'a> {
     /// The shard of it.
     pub part: Option<&'a str>,
     pub record: &'a Record,
+    pub before: &'a History,
     pub earlier: Vec<Ran>,
 }
 
@@ -208,7 +253,9 @@ impl Figures<'_> {
         let now = self.record.suites.iter().find(|it| it.name == self.suite);
         let now = now.and_then(|suite| suite.due_seconds);
         let drilled = self.record.drills.iter();
-        let drilled = drilled.map(|drill| (drill, self.record.started_at, now));
+        let run = &self.record.run_id;
+        let due = |drill| now.filter(|_| comes_again(drill, run, self.before));
+        let drilled = drilled.map(|drill| (drill, self.record.started_at, due(drill)));
         let before = self.earlier.iter();
         let before = before.map(|ran| (&ran.drill, ran.at, ran.due_seconds));
         let all: Vec<(&DrillRecord, DateTime<Utc>, Option<f64>)> = drilled
@@ -221,6 +268,7 @@ impl Figures<'_> {
         }
         let planned = self.record.not_run.iter();
         let passed = all.iter().all(|(it, ..)| it.verdict == Verdict::Passed)
+            && self.record.holds_over_drills(self.suite)
             && !self.record.drills.is_empty()
             && !planned.into_iter().any(|drill| drill.suite == self.suite);
         gauge(
@@ -233,7 +281,7 @@ impl Figures<'_> {
         gauge(
             &mut out,
             "redrill_run_passed",
-            "1 when every drill of the suite passed when it last ran.",
+            "1 when every drill of the suite passed when it last ran, and what is counted over them.",
         );
         writeln!(out, "redrill_run_passed{{{label}}} {}", u8::from(passed)).ok();
         let mut each = |name: &str, help: &str, values: Vec<(&DrillRecord, f64)>| {

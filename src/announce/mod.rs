@@ -9,13 +9,14 @@ mod http;
 mod message;
 mod metrics;
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::history::History;
 use crate::plan::Shard;
-use crate::record::{Record, Verdict};
+use crate::record::{Record, SuiteRecord, Verdict};
 use crate::suite::Site;
 use crate::suite::site::{Channel, ChannelKind, When};
 
@@ -42,15 +43,19 @@ impl News {
             return Self::Failure;
         }
         let drills: Vec<&str> = record.drills.iter().map(|it| it.id.as_str()).collect();
-        let before = record.suites.iter().flat_map(|suite| {
-            before.newest(&suite.name, |head| {
+        let had_failed = |suite: &SuiteRecord| {
+            let earlier = before.newest(&suite.name, |head| {
                 (drills.contains(&head.drill) && head.run != record.run_id).then_some(())
-            })
-        });
-        match before
-            .into_iter()
-            .any(|(_, entry)| entry.verdict != Verdict::Passed)
-        {
+            });
+            let runs: BTreeSet<&str> = earlier.values().map(|it| it.run.as_str()).collect();
+            // What failed over several drills stands in the record alone.
+            let held = |run: &str| match before.record(run) {
+                Ok(earlier) => earlier.holds_over_drills(&suite.name),
+                Err(_) => true,
+            };
+            earlier.values().any(|it| it.verdict != Verdict::Passed) || !runs.into_iter().all(held)
+        };
+        match record.suites.iter().any(had_failed) {
             true => Self::Recovery,
             false => Self::Good,
         }

@@ -212,6 +212,7 @@ fn what_a_run_left_out_is_told_as_it_was_when_it_last_ran() {
             suite: "deltacrown",
             part: None,
             record: part,
+            before: &before,
             earlier: metrics::earlier(part, suite.expect("a suite"), &before, None),
         }
         .prometheus()
@@ -256,6 +257,7 @@ fn what_a_run_left_out_is_told_as_it_was_when_it_last_ran() {
         suite: "deltacrown",
         part: None,
         record: &part,
+        before: &before,
         earlier: failed.drills[1..].iter().map(ran).collect(),
     };
     let text = figures.prometheus();
@@ -263,6 +265,162 @@ fn what_a_run_left_out_is_told_as_it_was_when_it_last_ran() {
         text.contains("redrill_run_passed{suite=\"deltacrown\"} 0\n"),
         "{text}"
     );
+}
+
+#[test]
+fn the_files_of_another_number_of_shards_are_removed_and_no_others() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = Site {
+        metrics: Metrics {
+            textfile: Some(dir.path().to_owned()),
+            ..Metrics::default()
+        },
+        ..Site::default()
+    };
+    let left = |shard: Option<&str>| {
+        for name in [
+            "redrill-deltacrown.prom",
+            "redrill-deltacrown-1-of-2.prom",
+            "redrill-deltacrown-2-of-2.prom",
+            "redrill-deltacrown-3-of-3.prom",
+            "redrill-deltacrown-two.prom",
+            "redrill-deltacrown-two-1-of-4.prom",
+            "redrill-shop.prom",
+            "other-deltacrown.prom",
+        ] {
+            std::fs::write(dir.path().join(name), "old 1\n").expect("written");
+        }
+        let shard = shard.map(|it| it.parse().expect("a shard"));
+        let none = History::default();
+        let errors = all(&site, &sample::green(), &none, shard, &News::Good);
+        assert_eq!(errors, Vec::<String>::new());
+        let files = std::fs::read_dir(dir.path()).expect("listed").flatten();
+        let names = files.map(|it| it.file_name().to_string_lossy().into_owned());
+        let own = |name: &String| {
+            name.strip_prefix("redrill-deltacrown")
+                .is_some_and(|rest| !rest.contains("two"))
+        };
+        let (own, others): (BTreeSet<String>, BTreeSet<String>) = names.partition(own);
+        assert_eq!(others.len(), 4, "{others:?}");
+        own.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(left(None), ["redrill-deltacrown.prom"]);
+    assert_eq!(
+        left(Some("1/2")),
+        [
+            "redrill-deltacrown-1-of-2.prom",
+            "redrill-deltacrown-2-of-2.prom"
+        ]
+    );
+    assert_eq!(left(Some("1/3")).len(), 2);
+}
+
+#[test]
+fn a_typical_loss_beyond_its_objective_is_no_pass_in_figures_and_the_run_after_it_is_a_recovery() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut missed = sample::green();
+    missed.rpo = vec![crate::record::format::RpoSpread {
+        suite: "deltacrown".to_owned(),
+        scenario: "database-corruption".to_owned(),
+        component: "db".to_owned(),
+        drills: 5,
+        unmeasured: 0,
+        most_seconds: 3480.0,
+        objective_seconds: Some(3600.0),
+        median_seconds: 2000.0,
+        typical_objective_seconds: Some(1800.0),
+    }];
+    // The counts follow from what is there.
+    missed.add("none", missed.drills[0].checks[0].clone());
+    assert!(missed.drills.iter().all(|it| it.verdict == Verdict::Passed));
+    assert_eq!(missed.exit(), Exit::Failed);
+    let none = History::default();
+    assert_eq!(News::of(&missed, &none), News::Failure);
+    let passed = |record: &Record| {
+        let figures = metrics::Figures {
+            suite: "deltacrown",
+            part: None,
+            record,
+            before: &none,
+            earlier: Vec::new(),
+        };
+        figures
+            .prometheus()
+            .contains("redrill_run_passed{suite=\"deltacrown\"} 1\n")
+    };
+    let mut now = sample::green();
+    now.run_id = "20250113-150000-00000001".to_owned();
+    assert!(passed(&now) && !passed(&missed));
+
+    let run = dir.path().join(&missed.run_id);
+    std::fs::create_dir_all(&run).expect("a folder");
+    missed.write(&run.join("record.json")).expect("written");
+    crate::history::update(dir.path()).expect("updated");
+    let before = History::read(dir.path()).expect("read");
+    assert_eq!(News::of(&now, &before), News::Recovery);
+    assert_eq!(News::of(&now, &none), News::Good);
+}
+
+#[test]
+fn a_drill_at_the_worst_moment_has_no_objective_to_be_alerted_by() {
+    let record = sample::green();
+    let none = History::default();
+    let figures = metrics::Figures {
+        suite: "deltacrown",
+        part: None,
+        record: &record,
+        before: &none,
+        earlier: Vec::new(),
+    };
+    let text = figures.prometheus();
+    let of = |name: &str, worst: bool| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter(|it| it.contains("@worst\"") == worst).count()
+    };
+    assert!(of("redrill_rpo_seconds{", true) > 0);
+    assert_eq!(of("redrill_rpo_objective_seconds{", true), 0);
+    assert!(of("redrill_rpo_objective_seconds{", false) > 0);
+}
+
+#[test]
+fn what_was_verified_once_is_never_overdue() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let verify = |run: &str, id: &str| {
+        let mut record = sample::green();
+        record.run_id = run.to_owned();
+        record.drills.truncate(1);
+        record.drills[0].kind = crate::record::DrillKind::Verify;
+        record.drills[0].id = id.to_owned();
+        record.add("none", record.drills[0].checks[0].clone());
+        let run = dir.path().join(run);
+        std::fs::create_dir_all(&run).expect("a folder");
+        record.write(&run.join("record.json")).expect("written");
+        let before = History::read(dir.path()).expect("read");
+        let suite = record.suites.iter().find(|it| it.name == "deltacrown");
+        let earlier = metrics::earlier(&record, suite.expect("a suite"), &before, None);
+        let figures = metrics::Figures {
+            suite: "deltacrown",
+            part: None,
+            record: &record,
+            before: &before,
+            earlier,
+        };
+        let text = figures.prometheus();
+        let due = text
+            .lines()
+            .filter(|it| it.starts_with("redrill_drill_due"));
+        due.map(|it| it.split('"').nth(3).unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(verify("20250112-150000-00000001", "verify/once"), none);
+    assert_eq!(verify("20250112-150000-00000002", "verify/nightly"), none);
+    let nightly = ["verify/nightly"];
+    assert_eq!(
+        verify("20250112-150000-00000003", "verify/nightly"),
+        nightly
+    );
+    assert_eq!(verify("20250112-150000-00000004", "verify/again"), nightly);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `redrill drill`: suites → plan → run → record and report → exit code.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -79,9 +80,8 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
         drills = plan::keep(&plan::Plan::of(drills), |drill| shard.has(drill)).drills;
         if drills.is_empty() {
             // What all shards together must show is the gate's to ask.
-            super::say(&format!(
-                "shard {shard} has no drill: there are more shards than drills\n"
-            ))?;
+            let words = format!("shard {shard} has no drill: there are more shards than drills");
+            let _ = writeln!(std::io::stderr(), "{words}");
             return Ok(Exit::Passed);
         }
     }
@@ -117,14 +117,38 @@ pub(super) fn load(names: &[String]) -> Result<Vec<Suite>> {
                 .hint("write one with `redrill init`, or name a file"),
         );
     }
-    let all = paths
-        .iter()
-        .map(|path| suite::load(path))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(all
-        .into_iter()
-        .filter(|suite| !names.is_empty() || suite.detections.is_empty())
-        .collect())
+    let mut all = read(&paths)?;
+    all.retain(|suite| !names.is_empty() || suite.detections.is_empty());
+    Ok(all)
+}
+
+/// The suites of these files, each once.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Suite>> {
+    let mut all: Vec<Suite> = Vec::new();
+    for path in paths {
+        let suite = suite::load(path)?;
+        if !is_among(&suite, &all)? {
+            all.push(suite);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a suite is one of these. Another one of the same name is an error: records tell suites by their names.
+pub(super) fn is_among(suite: &Suite, others: &[Suite]) -> Result<bool> {
+    let Some(other) = others.iter().find(|it| it.name == suite.name) else {
+        return Ok(false);
+    };
+    let place = |suite: &Suite| suite.path.canonicalize();
+    match (place(suite), place(other)) {
+        (Ok(one), Ok(two)) if one == two => Ok(true),
+        _ => Err(Error::usage(format!(
+            "{} and {} are two suites of one name",
+            other.path.display(),
+            suite.path.display()
+        ))
+        .hint("rename one of the files: records tell suites by their names")),
+    }
 }
 
 /// The command that runs the same again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::drill::{Format, load};
+use super::drill::{Format, is_among, load};
 use super::run::{self, How, Order};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
@@ -55,19 +55,17 @@ pub(super) async fn run(flags: Flags, cancel: CancellationToken) -> Result<Exit>
     let detections = detections(&suites, &site)?;
     let origin = origin(&flags, &cancel).await?;
     let required = required(&suites, &detections, &site, &flags)?;
-    let decide = || -> Result<Decision> {
-        let history = History::read(&flags.out)?;
-        Ok(gate::decide(
-            &required,
-            &history,
-            &origin,
-            SystemClock.now(),
-        ))
+    let decide = || {
+        let now = SystemClock.now();
+        match History::read(&flags.out) {
+            Ok(history) => gate::decide(&required, &history, &origin, now),
+            Err(error) => gate::unreadable(&required, &error, &origin, now),
+        }
     };
-    let mut decision = decide()?;
+    let mut decision = decide();
     if flags.run && !decision.open {
         drill(&flags, &decision, cancel).await?;
-        decision = decide()?;
+        decision = decide();
     }
     let mut out = std::io::stdout().lock();
     match flags.format {
@@ -111,8 +109,18 @@ fn detections(suites: &[Suite], site: &Site) -> Result<Vec<(Suite, Policy)>> {
             signed_by,
             ..Policy::default()
         };
-        let suites = load(&[name])?;
-        all.extend(suites.into_iter().map(|suite| (suite, policy.clone())));
+        for suite in load(std::slice::from_ref(&name))? {
+            is_among(&suite, suites)?;
+            if suite.detections.is_empty() {
+                return Err(Error::usage(format!(
+                    "the suite {name} plants no fault: it cannot show that damage is noticed"
+                ))
+                .hint(
+                    "name one with [[detection]] under `detection` of [gate], or add some to it",
+                ));
+            }
+            all.push((suite, policy.clone()));
+        }
     }
     Ok(all)
 }

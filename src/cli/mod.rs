@@ -77,24 +77,30 @@ enum Verb {
     Explain(explain::Flags),
     /// Say what each kind of services needs, and what of it is here
     Doctor(doctor::Flags),
-    /// Remove what a killed run left behind: processes, containers, directories
+    /// Remove what a killed run left behind, and what --keep kept: processes, containers, directories
     Reap(reap::Flags),
     /// Write a first suite to start from
     Init(init::Flags),
 }
 
 impl Verb {
-    /// It drills nothing, and only reads what is there.
-    fn only_reads(&self) -> bool {
-        matches!(
-            self,
+    /// What it ends with when its work did not succeed: no backup failed where none was looked at.
+    fn failed(&self) -> Exit {
+        match self {
             Self::History(_)
-                | Self::Report(_)
-                | Self::Runbook(_)
-                | Self::List(_)
-                | Self::Explain(_)
-                | Self::Init(_)
-        )
+            | Self::Report(_)
+            | Self::Runbook(_)
+            | Self::Schedule(_)
+            | Self::List(_)
+            | Self::Explain(_)
+            | Self::Init(_) => Exit::Usage,
+            Self::Gate(_) => Exit::GateClosed,
+            Self::Drill(_)
+            | Self::Verify(_)
+            | Self::VerifyEvidence(_)
+            | Self::Doctor(_)
+            | Self::Reap(_) => Exit::Failed,
+        }
     }
 }
 
@@ -111,14 +117,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             };
         }
     };
-    let reads = arguments.verb.only_reads();
+    let failed = arguments.verb.failed();
     match carry_out(arguments.verb) {
         Ok(exit) => exit,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
             match error.exit() {
-                // No backup failed where none was looked at.
-                Exit::Failed if reads => Exit::Usage,
+                Exit::Failed => failed,
                 exit => exit,
             }
         }

@@ -29,7 +29,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "DIR", default_value = "reports", global = true)]
     out: PathBuf,
     /// What to print on standard output: tables for people, or JSON and nothing else
-    #[arg(long, value_enum, default_value = "human")]
+    #[arg(long, value_enum, default_value = "human", global = true)]
     format: Format,
 }
 
@@ -61,7 +61,16 @@ pub(super) fn run(flags: &Flags) -> Result<Exit> {
         let earlier = Record::read(&record_path(earlier, &flags.out)?)?;
         let later = Record::read(&record_path(later, &flags.out)?)?;
         let comparison = history::compare(&earlier, &later);
-        super::say(&past::comparison(&earlier, &later, &comparison, screen))?;
+        match flags.format {
+            Format::Json => {
+                let text = serde_json::to_string_pretty(&comparison)
+                    .doing("write the comparison as JSON")?;
+                super::say(&format!("{text}\n"))?;
+            }
+            Format::Human => {
+                super::say(&past::comparison(&earlier, &later, &comparison, screen))?;
+            }
+        }
         return Ok(match *fail && comparison.got_worse() {
             true => Exit::Failed,
             false => Exit::Passed,

@@ -1,10 +1,10 @@
-//! `redrill reap`: removes what killed runs left behind.
+//! `redrill reap`: removes what killed runs left behind, and what `--keep` kept.
 
 use clap::Args;
 
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::provision::reap;
+use crate::provision::reap::{self, Kept};
 
 /// Flags of `redrill reap`.
 #[derive(Debug, Args)]
@@ -12,7 +12,7 @@ pub(super) struct Flags {}
 
 /// The verb.
 pub(super) async fn run(_: Flags) -> Result<Exit> {
-    let reaped = reap::reap().await?;
+    let reaped = reap::reap(Kept::Removed).await?;
     if reaped.is_empty() {
         super::say("nothing was left behind\n")?;
     }

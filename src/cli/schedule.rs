@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use super::drill::load;
+use super::drill::{load, read};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Doing, Result};
 use crate::exit::Exit;
-use crate::provision::reap;
+use crate::provision::reap::{self, Kept};
 use crate::schedule::{self, Form, Service, Target};
 use crate::suite::{self, Suite};
 
@@ -27,7 +27,8 @@ enum Verb {
     /// Drill suites when they are due, one at a time, until stopped: exit 0 when it was asked to end (Ctrl-C, SIGTERM)
     ///
     /// A suite that becomes due while another is drilled is drilled next, once. What it was due more often than that, and what
-    /// was missed while the machine slept, is skipped and told. What a killed drill left behind is removed at the start.
+    /// was missed while the machine slept, is skipped and told. What a killed drill left behind is removed at the start;
+    /// what `--keep` kept stays.
     Run {
         /// Suites: names under suites/, or paths; all that have a [schedule] when none is given
         #[arg(value_name = "SUITE")]
@@ -107,12 +108,12 @@ fn scheduled(names: &[String]) -> Result<Vec<Suite>> {
     if !names.is_empty() {
         return load(names);
     }
-    suite::all().iter().map(|path| suite::load(path)).collect()
+    read(&suite::all())
 }
 
 /// Removes what drills that were killed left behind: no service starts without room.
 async fn tidy(say: &(dyn Fn(&str) + Sync)) {
-    match reap::reap().await {
+    match reap::reap(Kept::Spared).await {
         Ok(reaped) => {
             for thing in reaped {
                 match thing.error {

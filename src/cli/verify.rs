@@ -102,7 +102,8 @@ pub(super) struct Flags {
     /// The roles of its cluster, by pg_dumpall --globals-only
     #[arg(long, value_name = "FILE")]
     globals: Option<PathBuf>,
-    /// Create the roles that it names, without any right
+    /// Create the roles that it names, without any right; extensions are created by the restore itself, where the server has
+    /// them, and named where it does not
     #[arg(long)]
     create_roles: bool,
     /// Restore without owners

@@ -62,6 +62,9 @@ pub fn usual_jobs() -> u16 {
 /// Runs the drills, up to the one that an interruption ends. `sink` gets each result as soon as the drill has ended and been judged, in whatever order they end.
 pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> Result<()> {
     let home = reap::RunHome::create(&run.id)?;
+    if run.keep {
+        home.keep()?;
+    }
     let secrets = run.secrets.clone();
     let samples = Samples::default();
     let (calibrations, mut others): (Vec<&Drill>, Vec<&Drill>) = run

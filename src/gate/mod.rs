@@ -8,6 +8,7 @@
 //!
 //! Not here: running what is missing (`redrill gate --run`), or how a decision is shown (see [`crate::report`]).
 
+mod reasons;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use crate::suite::Suite;
 use crate::suite::pattern::Patterns;
 use crate::suite::policy::{CommitRule, Terms};
 
-pub use rules::REASONS;
+pub use reasons::REASONS;
 
 /// What one suite must show.
 #[derive(Debug, Clone)]
@@ -146,9 +147,14 @@ pub fn decide(
     now: DateTime<Utc>,
 ) -> Decision {
     let mut notes = history.notes.clone();
+    let mut unmatched = reasons::unmatched(requirements);
     let suites: Vec<SuiteDecision> = requirements
         .iter()
-        .map(|requirement| on(requirement, history, origin, now, &mut notes))
+        .map(|requirement| {
+            // Told once, with the first suite.
+            let unmatched = std::mem::take(&mut unmatched);
+            on(requirement, history, origin, now, unmatched, &mut notes)
+        })
         .collect();
     Decision {
         schema_version: 1,
@@ -160,29 +166,55 @@ pub fn decide(
     }
 }
 
+/// The decision where no record can be looked for: closed.
+pub fn unreadable(
+    requirements: &[Requirement<'_>],
+    why: &Error,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Decision {
+    let suites = requirements.iter().map(|it| SuiteDecision {
+        suite: it.suite.name.clone(),
+        title: it.suite.title.clone(),
+        path: it.suite.path.display().to_string(),
+        open: false,
+        evidence: Vec::new(),
+        reasons: vec![reasons::no_history(it.suite, why)],
+    });
+    Decision {
+        schema_version: 1,
+        open: false,
+        decided_at: now,
+        commit: origin.commit.clone(),
+        suites: suites.collect(),
+        notes: Vec::new(),
+    }
+}
+
 fn on(
     requirement: &Requirement<'_>,
     history: &History,
     origin: &Origin,
     now: DateTime<Utc>,
+    unmatched: Vec<Reason>,
     notes: &mut Vec<String>,
 ) -> SuiteDecision {
     let suite = requirement.suite;
-    let found = evidence(requirement, history, origin);
+    let found = evidence(requirement, history, origin, now);
     let bench = rules::Bench {
         requirement,
         history,
         origin,
         now,
     };
-    let mut reasons = Vec::new();
+    let mut reasons = unmatched;
     let mut proofs = Vec::new();
-    if requirement.drills.is_empty() {
-        reasons.push(rules::nothing_asked(suite));
+    if requirement.drills.is_empty() && reasons.is_empty() {
+        reasons.push(reasons::nothing_asked(suite));
     }
     for drill in &requirement.drills {
         let Some(entry) = found.get(&drill.id) else {
-            reasons.push(rules::no_record(suite, drill));
+            reasons.push(reasons::no_record(suite, drill));
             continue;
         };
         let against = bench.against(drill, entry);
@@ -222,18 +254,19 @@ fn on(
     }
 }
 
-/// The entry that decides for each drill.
+/// The entry that decides for each drill. One that is dated in the future decides until the drill is run again.
 fn evidence(
     requirement: &Requirement<'_>,
     history: &History,
     origin: &Origin,
+    now: DateTime<Utc>,
 ) -> BTreeMap<String, Entry> {
     let (suite, terms) = (requirement.suite, &requirement.terms);
     let commit = match terms.commit {
         Some(CommitRule::Any) => None,
         _ => origin.commit.as_deref(),
     };
-    history.newest(&suite.name, |head| {
+    history.newest_at(&suite.name, now + rules::SKEW, |head| {
         let of_commit = commit.is_none_or(|commit| head.commit.starts_with(commit));
         let of_suite = !terms.same_suite || head.suite_sha256 == suite.sha256;
         Some(of_commit && of_suite)

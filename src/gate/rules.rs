@@ -1,118 +1,27 @@
 //! What evidence is held to, one rule at a time. A rule gives a reason for closing, or nothing; none of them opens.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
+use super::reasons::{Reasons, again};
 use super::{Reason, Requirement};
 use crate::error::Result;
 use crate::evidence::product;
 use crate::history::{Entry, History};
 use crate::origin::Origin;
 use crate::plan::{self, Drill};
-use crate::record::format::Detection;
+use crate::record::format::{Detection, ServiceVersion};
 use crate::record::{DrillKind, DrillRecord, Record, Severity, Verdict, planted_by, silent};
 use crate::report::text;
 use crate::seal;
+use crate::suite::Check;
 use crate::suite::policy::{CommitRule, Figure};
-use crate::suite::{Check, Suite};
 
 /// How far clocks of two machines may be apart.
-const SKEW: TimeDelta = TimeDelta::minutes(5);
-
-/// The kinds of reasons and what they mean, for `redrill explain`.
-pub const REASONS: [(&str, &str); 18] = [
-    ("no-record", "no record shows that the drill was run"),
-    (
-        "unreadable-record",
-        "the record is gone, cut short, or of another schema version: it shows nothing",
-    ),
-    (
-        "changed-record",
-        "the record is not the one that was written when the run ended",
-    ),
-    ("from-the-future", "the record is dated later than now"),
-    ("stale", "the record is older than the policy allows"),
-    ("other-commit", "the record was made from another commit"),
-    (
-        "unknown-commit",
-        "the commit of the release, or the one that was drilled, is not known",
-    ),
-    (
-        "changed-checkout",
-        "files differed from the commit when the drill ran, and the policy wants them clean",
-    ),
-    (
-        "other-suite",
-        "the suite's file was changed since the drill ran",
-    ),
-    (
-        "other-release",
-        "the migrations of the release were changed since they were tried on the restored copy",
-    ),
-    (
-        "other-scale",
-        "the drill ran with less data than the policy asks for: its figures say little",
-    ),
-    ("not-passed", "the drill did not pass"),
-    (
-        "release-failed",
-        "a migration of the release failed on the restored copy, or what it left does not answer as it should",
-    ),
-    (
-        "test-not-passed",
-        "a test that is asked for did not pass in the drill, or was not judged",
-    ),
-    (
-        "objective-missed",
-        "a figure is beyond its objective, or was not measured",
-    ),
-    (
-        "other-version",
-        "the drill ran on another version of an engine than the policy names",
-    ),
-    (
-        "not-signed",
-        "the record has no signature by the policy's key that holds",
-    ),
-    (
-        "nothing-asked",
-        "the policy asks for no drill of the suite: nothing could be shown",
-    ),
-];
-
-pub(super) fn nothing_asked(suite: &Suite) -> Reason {
-    Reason {
-        kind: "nothing-asked",
-        drill: suite.name.clone(),
-        message: format!("nothing is asked of the suite {}", suite.name),
-        remedy: "give it a scenario, or name tests that it has under [gate]".to_owned(),
-    }
-}
-
-pub(super) fn no_record(suite: &Suite, drill: &Drill) -> Reason {
-    Reason {
-        kind: "no-record",
-        drill: drill.id.clone(),
-        message: "no record shows that it was drilled; what was left out or ignored shows nothing"
-            .to_owned(),
-        remedy: again(suite, drill),
-    }
-}
-
-/// The command that drills a suite's drill again.
-fn again(suite: &Suite, drill: &Drill) -> String {
-    let path = suite.path.display();
-    match drill.kind {
-        // Only the gate tries a release.
-        plan::DrillKind::Release { .. } => format!("redrill gate {path} --run"),
-        _ => format!(
-            "redrill drill {path} --only '{}', or redrill gate --run",
-            drill.id
-        ),
-    }
-}
+pub(super) const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// What the evidence of one suite is held against.
 pub(super) struct Bench<'a> {
@@ -151,7 +60,7 @@ impl Bench<'_> {
                     }
                     None => reasons.unreadable("it does not have this drill"),
                 }
-                self.versions(&record, &mut reasons);
+                self.versions(drill, &record, &mut reasons);
                 self.signature(entry, &mut reasons);
             }
         }
@@ -168,12 +77,17 @@ impl Bench<'_> {
     fn time(&self, record: &Record, reasons: &mut Reasons) {
         let age = self.now - record.started_at;
         if age < -SKEW {
-            reasons.add(
+            let remedy = format!(
+                "{}; where it is shut all the same, remove the folder of run {} first",
+                reasons.again, reasons.run
+            );
+            reasons.add_with(
                 "from-the-future",
                 format!(
                     "it is dated {}, which is later than now",
                     record.started_at.format("%Y-%m-%d %H:%M UTC")
                 ),
+                &remedy,
             );
         }
         let allowed = self.requirement.terms.max_age.as_secs_f64();
@@ -325,8 +239,16 @@ impl Bench<'_> {
         if !held {
             return;
         }
-        let mut over = |what: String, value: Option<f64>, objective: Option<f64>| {
-            let Some(objective) = objective else { return };
+        let plan::DrillKind::Scenario { scenario: name, .. } = &asked.kind else {
+            return;
+        };
+        let mut scenarios = self.requirement.suite.scenarios.iter();
+        let Some(scenario) = scenarios.find(|it| it.name == *name) else {
+            return;
+        };
+        let again = reasons.again.clone();
+        let mut over = |what: String, value: Option<f64>, objective: Duration, unknown: &str| {
+            let objective = objective.as_secs_f64();
             let allowed = text::duration(objective);
             match value {
                 Some(value) if value <= objective => {}
@@ -341,34 +263,40 @@ impl Bench<'_> {
                 None => reasons.add_with(
                     "objective-missed",
                     format!("{what} is not known, and {allowed} are allowed"),
-                    "drill the whole suite at --scale 1: a projection takes two measured sizes; or ask for objectives = [\"measured\"]",
+                    unknown,
                 ),
             }
         };
         if figures.contains(&Figure::Measured) {
-            for it in drill.rpo.iter().flat_map(|rpo| &rpo.components) {
-                let what = format!("RPO of {}", it.component);
-                over(what, Some(it.window_seconds), it.objective_seconds);
+            for (component, objective) in &scenario.rpo {
+                let mut measured = drill.rpo.iter().flat_map(|rpo| &rpo.components);
+                let window = measured.find(|it| it.component == *component);
+                let window = window.map(|it| it.window_seconds);
+                over(format!("RPO of {component}"), window, *objective, &again);
             }
-            if let Some(rto) = &drill.rto {
-                let total = Some(rto.total_seconds);
-                over("RTO".to_owned(), total, rto.objective_seconds);
+            if let Some(objective) = scenario.rto {
+                let total = drill.rto.as_ref().map(|rto| rto.total_seconds);
+                over("RTO".to_owned(), total, objective, &again);
             }
         }
-        let rto = drill
+        let Some(objective) = scenario
             .rto
-            .as_ref()
-            .filter(|_| figures.contains(&Figure::Projected));
-        match rto.map(|rto| (rto, rto.projected.as_ref())) {
-            Some((rto, Some(it))) => {
+            .filter(|_| figures.contains(&Figure::Projected))
+        else {
+            return;
+        };
+        match drill.rto.as_ref().and_then(|rto| rto.projected.as_ref()) {
+            Some(it) => {
                 let what = format!("RTO projected to {}", text::size(it.bytes));
-                over(what, Some(it.seconds), rto.objective_seconds);
+                over(what, Some(it.seconds), objective, &again);
             }
-            Some((rto, None)) if self.has_a_size(asked) => {
-                let what = "RTO projected to the production size".to_owned();
-                over(what, None, rto.objective_seconds);
-            }
-            _ => {}
+            None if self.has_a_size(asked) => over(
+                "RTO projected to the production size".to_owned(),
+                None,
+                objective,
+                "drill the whole suite at --scale 1: a projection takes two measured sizes; or ask for objectives = [\"measured\"]",
+            ),
+            None => {}
         }
     }
 
@@ -441,10 +369,14 @@ impl Bench<'_> {
             .any(|it| it.production_size.is_some())
     }
 
-    fn versions(&self, record: &Record, reasons: &mut Reasons) {
+    fn versions(&self, asked: &Drill, record: &Record, reasons: &mut Reasons) {
+        let served = |service: &&ServiceVersion| {
+            asked.components.contains(&service.name)
+                && (service.suite == asked.suite || service.suite.is_empty())
+        };
         for (engine, wanted) in &self.requirement.terms.versions {
             let product = product(*engine);
-            let used = record.services.versions.iter();
+            let used = record.services.versions.iter().filter(served);
             for service in used.filter(|service| service.product == product) {
                 let rest = service.version.strip_prefix(wanted.as_str());
                 if rest.is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
@@ -495,38 +427,6 @@ fn release(drilled: &DrillRecord, reasons: &mut Reasons) {
     {
         let message = text::at_most(&text::line(&finding.message), 600).into_owned();
         reasons.add_with("release-failed", message, &finding.remedy);
-    }
-}
-
-/// The reasons against the record of one drill.
-struct Reasons {
-    drill: String,
-    run: String,
-    again: String,
-    found: Vec<Reason>,
-}
-
-impl Reasons {
-    /// A reason whose remedy is another drill.
-    fn add(&mut self, kind: &'static str, message: String) {
-        let again = self.again.clone();
-        self.add_with(kind, message, &again);
-    }
-
-    fn add_with(&mut self, kind: &'static str, message: String, remedy: &str) {
-        self.found.push(Reason {
-            kind,
-            drill: self.drill.clone(),
-            message: format!("run {}: {message}", self.run),
-            remedy: remedy.to_owned(),
-        });
-    }
-
-    fn unreadable(&mut self, why: &str) {
-        self.add(
-            "unreadable-record",
-            format!("its record cannot be used: {why}"),
-        );
     }
 }
 

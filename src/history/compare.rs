@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::{Entry, Metric};
 use crate::record::{DrillKind, LineKind, Record, Verdict};
 
@@ -9,7 +11,7 @@ use crate::record::{DrillKind, LineKind, Record, Verdict};
 const NOTEWORTHY: f64 = 5.0;
 
 /// What differs between two runs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The changes, what got worse first.
     pub changes: Vec<Change>,
@@ -23,7 +25,7 @@ impl Comparison {
 }
 
 /// One thing that differs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// The drill.
     pub drill: String,

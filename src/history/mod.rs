@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ use crate::record::Record;
 
 pub use compare::{Change, Comparison, compare};
 pub use file::{HISTORY, update};
+use line::instant;
 pub use line::{Entry, Head};
 pub use trend::{Metric, WORDS, judge, series};
 
@@ -84,20 +86,42 @@ impl History {
         suite: &str,
         rank: impl Fn(&Head<'_>) -> Option<R>,
     ) -> BTreeMap<String, Entry> {
-        let mut newest: BTreeMap<&str, ((R, &str), &[u8])> = BTreeMap::new();
+        self.chosen(suite, |_| true, rank)
+    }
+
+    /// The same as known at an instant. An entry dated later gives way to those that were appended after it: no date
+    /// could say so.
+    pub fn newest_at<R: Ord>(
+        &self,
+        suite: &str,
+        now: DateTime<Utc>,
+        rank: impl Fn(&Head<'_>) -> Option<R>,
+    ) -> BTreeMap<String, Entry> {
+        let now = instant(now);
+        self.chosen(suite, |at| at <= now.as_str(), rank)
+    }
+
+    fn chosen<R: Ord>(
+        &self,
+        suite: &str,
+        is_past: impl Fn(&str) -> bool,
+        rank: impl Fn(&Head<'_>) -> Option<R>,
+    ) -> BTreeMap<String, Entry> {
+        let mut newest: BTreeMap<&str, (R, &str, &[u8])> = BTreeMap::new();
         for (head, line) in self.lines(suite) {
-            let Some(place) = rank(&head).map(|rank| (rank, head.at)) else {
+            let Some(rank) = rank(&head) else {
                 continue;
             };
-            match newest.get_mut(head.drill) {
-                Some(known) if place < known.0 => {}
-                Some(known) => *known = (place, line),
-                None => {
-                    newest.insert(head.drill, (place, line));
-                }
+            let stays = newest.get(head.drill).is_some_and(|(known, at, _)| {
+                rank < *known || rank == *known && is_past(at) && head.at < *at
+            });
+            if !stays {
+                newest.insert(head.drill, (rank, head.at, line));
             }
         }
-        let entries = newest.into_values().filter_map(|(_, line)| Entry::of(line));
+        let entries = newest
+            .into_values()
+            .filter_map(|(_, _, line)| Entry::of(line));
         entries.map(|entry| (entry.drill.clone(), entry)).collect()
     }
 

@@ -2,7 +2,6 @@
 
 use super::{Drill, DrillKind, Plan, drill_seed};
 use crate::error::{Error, Result};
-use crate::suite::Check;
 use crate::suite::pattern::Patterns;
 
 /// Keeps what a glob pattern matches: drills by their id (`deltacrown/redis-failure`) or by its part after the
@@ -112,20 +111,16 @@ impl std::fmt::Display for Shard {
     }
 }
 
-/// Whether the verdict of a drill, with the tests that are left of it, rests on another drill.
+/// Whether what is told of a drill rests on another drill.
 fn needs(drill: &Drill, support: &Drill) -> bool {
     if drill.suite != support.suite {
         return false;
     }
     match (&drill.kind, &support.kind) {
         (DrillKind::Scenario { .. }, DrillKind::Calibration { .. }) => {
-            let judges = |check| drill.tests.iter().any(|test| test.check == check);
-            let projects = drill.tests.is_empty() || judges(Check::Rto) || judges(Check::Rpo);
-            let shares = drill
-                .components
-                .iter()
-                .any(|c| support.components.contains(c));
-            projects && shares
+            // Whatever is judged, the projected recovery time is told, and a gate asks for it.
+            let mut components = drill.components.iter();
+            components.any(|it| support.components.contains(it))
         }
         (
             DrillKind::Detection {

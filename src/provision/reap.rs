@@ -17,6 +17,8 @@ use crate::provision::containers::{OWNER_LABEL, RUN_LABEL};
 
 const PREFIX: &str = "redrill-";
 const LOCK: &str = "run.lock";
+/// In the directory of a run that is kept for a look.
+const KEPT: &str = "kept";
 /// Where the sockets of a run lie: a socket's path has about a hundred bytes, which a temporary directory can use up.
 const SOCKETS: &str = "/tmp";
 
@@ -43,6 +45,12 @@ impl RunHome {
             run: run.clone(),
             _lock: lock,
         })
+    }
+
+    /// Marks it as kept for a look: only who asks for it by `redrill reap` removes it.
+    pub fn keep(&self) -> Result<()> {
+        let path = self.path.join(KEPT);
+        std::fs::write(&path, "").doing_with(|| format!("write {}", path.display()))
     }
 
     /// Where it is.
@@ -106,8 +114,17 @@ pub struct Reaped {
     pub error: Option<String>,
 }
 
+/// What becomes of the directories of runs that somebody kept for a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// They are removed as well.
+    Removed,
+    /// They stay.
+    Spared,
+}
+
 /// Removes everything of runs whose process is gone. Runs that are still going are left alone.
-pub async fn reap() -> Result<Vec<Reaped>> {
+pub async fn reap(kept: Kept) -> Result<Vec<Reaped>> {
     let (mut reaped, mut held) = (Vec::new(), Vec::new());
     let base = base()?;
     for entry in std::fs::read_dir(&base)
@@ -136,7 +153,9 @@ pub async fn reap() -> Result<Vec<Reaped>> {
                 error: None,
             });
         }
-        reaped.push(removed(&path, &run));
+        if kept == Kept::Removed || !path.join(KEPT).is_file() {
+            reaped.push(removed(&path, &run));
+        }
     }
     // Those of a run whose own directory is gone, or lies elsewhere, too.
     let abandoned = all_sockets().filter(|sockets| sockets.owner.is_gone());

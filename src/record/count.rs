@@ -109,6 +109,14 @@ impl Record {
         lines
     }
 
+    /// Whether what is counted over several drills of a suite holds: what is typically lost, and that every check can fail.
+    pub fn holds_over_drills(&self, suite: &str) -> bool {
+        let mut suites = self.suites.iter().filter(|it| it.name == suite);
+        let mut spreads = self.rpo.iter().filter(|it| it.suite == suite);
+        suites.all(|it| self.silent(it).is_empty())
+            && spreads.all(|it| matches!(it.verdict(), None | Some(Verdict::Passed)))
+    }
+
     /// The checks that no fault of a suite makes fail, as far as this run shows.
     pub fn silent(&self, suite: &SuiteRecord) -> Vec<&'static str> {
         let own = self.drills.iter().filter(|drill| drill.suite == suite.name);

@@ -99,6 +99,9 @@ pub struct ServiceVersion {
     pub version: String,
     /// `local`, `containers` or `embedded`.
     pub mode: String,
+    /// The suite that it was started for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suite: String,
 }
 
 /// The counts of a run.

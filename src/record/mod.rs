@@ -115,6 +115,7 @@ impl Record {
                 product: service.product.clone(),
                 version: service.version.clone(),
                 mode: service.mode.clone(),
+                suite: result.drill.suite.clone(),
             });
         }
         self.services.versions.sort();

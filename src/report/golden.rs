@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::history::{self, Entry};
-use crate::record::{DrillKind, Record, sample};
+use crate::record::format::{Finding, RpoSpread};
+use crate::record::{DrillKind, Record, Severity, Verdict, sample};
 
 use super::terminal::{self, Screen};
 use super::{DEFINITIONS, html, markdown, view};
@@ -180,4 +181,89 @@ fn what_broke_on_the_way_is_told_when_no_check_told_it() {
     let found = view::findings(&sample::red());
     let left = found.iter().find(|it| it.kind == "left-behind");
     assert!(left.is_some_and(|it| it.remedy.contains("redrill reap")));
+}
+
+#[test]
+fn a_missed_fault_is_told_by_what_was_found_and_one_that_was_caught_is_not_called_missed() {
+    let mut record = sample::missed();
+    let drill = &mut record.drills[1];
+    drill.verdict = Verdict::Failed;
+    let mut told = |kind: &str| {
+        let drill = &mut record.drills[1];
+        drill.checks[0].findings = vec![Finding {
+            kind: kind.to_owned(),
+            severity: Severity::Error,
+            message: String::new(),
+            remedy: String::new(),
+            subject: String::new(),
+        }];
+        view::planted(&record)[1].caught.clone()
+    };
+    assert_eq!(
+        told("secret-leaked"),
+        "CAUGHT (readable, content), BUT secret-leaked"
+    );
+    assert_eq!(
+        told("fault-missed"),
+        "MISSED (readable, content, and not by all that must)"
+    );
+    assert_eq!(
+        told("fault-caught-by-accident"),
+        "MISSED (readable, content: by accident)"
+    );
+    let record = sample::missed();
+    let told: Vec<_> = view::planted(&record);
+    assert_eq!(told[3].caught, "MISSED");
+    assert_eq!(told[4].caught, "MISSED (only content)");
+}
+
+#[test]
+fn a_fault_that_is_planted_in_two_scenarios_has_two_rows_of_its_own() {
+    let mut record = sample::missed();
+    record.drills.truncate(2);
+    let mut other = record.drills[1].clone();
+    other.id += "@another";
+    other.verdict = Verdict::Failed;
+    if let Some(detection) = &mut other.detection {
+        detection.caught_by.clear();
+    }
+    record.drills.push(other);
+    let page = html::render(&record, &Default::default());
+    let count = |words: &str| page.matches(words).count();
+    assert_eq!(count("readable caught it, as it must"), 1);
+    assert_eq!(count("readable had to catch it, and did not"), 1);
+}
+
+#[test]
+fn the_page_of_all_runs_says_of_each_what_its_record_does() {
+    let mut over_all = sample::green();
+    over_all.rpo = vec![RpoSpread {
+        suite: "deltacrown".to_owned(),
+        scenario: "database-corruption".to_owned(),
+        component: "db".to_owned(),
+        drills: 5,
+        unmeasured: 0,
+        most_seconds: 3480.0,
+        objective_seconds: Some(3600.0),
+        median_seconds: 2000.0,
+        typical_objective_seconds: Some(1800.0),
+    }];
+    // The counts follow from what is there.
+    over_all.add("none", over_all.drills[0].checks[0].clone());
+    for (record, word) in [
+        (sample::green(), "PASSED"),
+        (sample::interrupted(), "INTERRUPTED"),
+        (over_all, "FAILED"),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = dir.path().join(&record.run_id);
+        std::fs::create_dir(&run).expect("a folder");
+        record.write(&run.join("record.json")).expect("written");
+        let page = html::index(&history::History::read(dir.path()).expect("read"));
+        let said: Vec<&str> = ["PASSED", "INTERRUPTED", "FAILED"]
+            .into_iter()
+            .filter(|it| page.contains(it))
+            .collect();
+        assert_eq!(said, [word]);
+    }
 }

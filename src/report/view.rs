@@ -381,6 +381,8 @@ pub fn overall(rows: &[Objective]) -> Option<String> {
 /// A planted fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planted {
+    /// The drill that planted it; empty where it is all of a suite.
+    pub drill: String,
     /// The fault, `none` for the healthy twin.
     pub fault: String,
     /// What was planted.
@@ -399,12 +401,13 @@ pub fn planted(record: &Record) -> Vec<Planted> {
         .drills
         .iter()
         .filter_map(|drill| match (&drill.detection, drill.kind) {
-            (Some(detection), _) => Some(fault(drill.verdict, detection)),
+            (Some(detection), _) => Some(fault(drill, detection)),
             (None, DrillKind::HealthyTwin) => Some(twin(drill)),
             _ => None,
         })
         .chain(record.suites.iter().flat_map(|suite| {
             record.silent(suite).into_iter().map(|check| Planted {
+                drill: String::new(),
                 fault: "–".to_owned(),
                 planted: format!("every fault of {}", suite.name),
                 must: check.to_owned(),
@@ -415,18 +418,32 @@ pub fn planted(record: &Record) -> Vec<Planted> {
         .collect()
 }
 
-fn fault(verdict: Verdict, detection: &Detection) -> Planted {
+fn fault(drill: &DrillRecord, detection: &Detection) -> Planted {
     let noticed = detection.caught_by.join(", ");
-    let (caught, standing) = match verdict {
-        Verdict::Passed => (noticed, Standing::Good),
-        Verdict::Undetermined => ("not established".to_owned(), Standing::Unknown),
-        Verdict::Failed if noticed.is_empty() => ("MISSED".to_owned(), Standing::Bad),
-        Verdict::Failed if detection.caught_by.first() == Some(&detection.must_be_caught_by) => {
-            (format!("MISSED ({noticed}: by accident)"), Standing::Bad)
+    let findings = drill.checks.iter().flat_map(|check| &check.findings);
+    let kinds: BTreeSet<&str> = findings.map(|it| it.kind.as_str()).collect();
+    let named = detection.caught_by.first() == Some(&detection.must_be_caught_by);
+    let failed = || {
+        if kinds.contains("fault-caught-by-accident") {
+            format!("MISSED ({noticed}: by accident)")
+        } else if !kinds.contains("fault-missed") {
+            let kinds: Vec<&str> = kinds.iter().copied().collect();
+            format!("CAUGHT ({noticed}), BUT {}", kinds.join(", "))
+        } else if noticed.is_empty() {
+            "MISSED".to_owned()
+        } else if named {
+            format!("MISSED ({noticed}, and not by all that must)")
+        } else {
+            format!("MISSED (only {noticed})")
         }
-        Verdict::Failed => (format!("MISSED (only {noticed})"), Standing::Bad),
+    };
+    let (caught, standing) = match drill.verdict {
+        Verdict::Passed => (noticed.clone(), Standing::Good),
+        Verdict::Undetermined => ("not established".to_owned(), Standing::Unknown),
+        Verdict::Failed => (failed(), Standing::Bad),
     };
     Planted {
+        drill: drill.id.clone(),
         fault: detection.fault.clone(),
         planted: detection.planted.clone(),
         must: detection.must_be_caught_by.clone(),
@@ -449,6 +466,7 @@ fn twin(drill: &DrillRecord) -> Planted {
         Verdict::Failed => (format!("FALSE ALARM: {failed}"), Standing::Bad),
     };
     Planted {
+        drill: drill.id.clone(),
         fault: "none".to_owned(),
         planted: format!("nothing: the healthy twin of {}", drill.title),
         must: "none".to_owned(),

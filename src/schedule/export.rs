@@ -181,7 +181,7 @@ fn cron(planned: &[Planned<'_>], target: &Target<'_>) -> String {
         let line = format!(
             "cd {} && flock --nonblock /tmp/redrill-{}.lock {command} --quiet",
             quoted(&target.dir.display().to_string()),
-            it.suite.name
+            dns(&it.suite.name)
         );
         // A percent sign ends a command in a crontab.
         let (fields, line) = (spelled(&it.due.cron), line.replace('%', "\\%"));
@@ -202,7 +202,7 @@ fn systemd(it: &Planned<'_>, target: &Target<'_>) -> Result<Vec<(String, String)
         .iter()
         .map(|line| format!("OnCalendar={line} {}\n", it.due.zone))
         .collect();
-    let unit = format!("redrill-{}", it.suite.name);
+    let unit = format!("redrill-{}", dns(&it.suite.name));
     // A percent sign begins a specifier, wherever it stands.
     let title = it.suite.title.replace(['\n', '\\'], " ").replace('%', "%%");
     let service = format!(
@@ -253,7 +253,9 @@ fn github(groups: &[Group<'_>], target: &Target<'_>) -> Result<String> {
     for it in groups {
         writeln!(out, "    - cron: {}", yaml(&it.fields)).ok();
     }
-    out.push_str("permissions:\n  contents: read\nconcurrency:\n  group: redrill-drills\njobs:\n");
+    out.push_str("# What is due at one time waits for the run before, and for nothing else.\npermissions:\n  contents: read\nconcurrency:\n  group: ");
+    out.push_str(&yaml("redrill-drills-${{ github.event.schedule }}"));
+    out.push_str("\njobs:\n");
     for it in groups {
         let (name, fields) = (it.name(), &it.fields);
         let when = format!(
@@ -338,7 +340,7 @@ fn kubernetes(it: &Group<'_>, target: &Target<'_>) -> String {
          # they run on several nodes. `redrill gate` reads the same volume.\n\
          apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: {name}\n  labels:\n    app.kubernetes.io/name: redrill\n\
          spec:\n  schedule: {}\n  timeZone: {}\n  concurrencyPolicy: Forbid\n  startingDeadlineSeconds: 300\n\
-         \x20 jobTemplate:\n    spec:\n      completionMode: Indexed\n      completions: {shards}\n      parallelism: {shards}\n      backoffLimit: 0\n\
+         \x20 jobTemplate:\n    spec:\n      completionMode: Indexed\n      completions: {shards}\n      parallelism: {shards}\n      # A shard that fails is not tried again, and ends no other.\n      backoffLimitPerIndex: 0\n\
          \x20     template:\n        spec:\n          restartPolicy: Never\n          terminationGracePeriodSeconds: 120\n          containers:\n\
          \x20           - name: drill\n              image: {}\n              workingDir: {}\n              command: [\"sh\", \"-c\", {}]\n\
          \x20             env:\n                - name: REDRILL_SERVICES\n                  value: local\n\
@@ -361,7 +363,7 @@ fn yaml(text: &str) -> String {
 /// The longest name of a CronJob, after `redrill-`.
 const NAME: usize = 52 - 8;
 
-/// A name as Kubernetes takes it. One that is cut stays its own by a part of its hash.
+/// A name as everyone takes it. One that it is not as it stands stays its own by a part of its hash.
 fn dns(name: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {
@@ -373,11 +375,11 @@ fn dns(name: &str) -> String {
     let dashed: String = name.chars().map(plain).collect();
     let words: Vec<&str> = dashed.split('-').filter(|word| !word.is_empty()).collect();
     let plain = words.join("-");
-    match plain.get(..NAME - 9) {
-        Some(begin) if plain.len() > NAME => {
-            let hash = hex::encode(Sha256::digest(name));
-            format!("{}-{}", begin.trim_end_matches('-'), &hash[..8])
-        }
-        _ => plain,
+    if plain == name && plain.len() <= NAME {
+        return plain;
     }
+    let begin = plain.get(..NAME - 9).unwrap_or(&plain);
+    let hash = hex::encode(Sha256::digest(name));
+    let own = format!("{}-{}", begin.trim_end_matches('-'), &hash[..8]);
+    own.trim_start_matches('-').to_owned()
 }

@@ -1,5 +1,6 @@
 //! Schedules written for others. Their own tools read them in `suites/telling/schedule.rs`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use chrono::{Datelike as _, Timelike as _};
@@ -208,7 +209,7 @@ fn suites_that_are_due_together_are_one_job_whose_shards_divide_them() {
     assert_eq!(
         files,
         [
-            "redrill-0-4-x-x-x-utc.yaml",
+            "redrill-0-4-x-x-x-utc-ffc551ee.yaml",
             "redrill-till.yaml",
             "redrill-hall.yaml"
         ]
@@ -230,7 +231,7 @@ fn suites_that_are_due_together_are_one_job_whose_shards_divide_them() {
         2
     );
     for words in [
-        "  gate-0-4-x-x-x-utc:\n    needs: drill-0-4-x-x-x-utc\n",
+        "  gate-0-4-x-x-x-utc-ffc551ee:\n    needs: drill-0-4-x-x-x-utc-ffc551ee\n",
         "merge-multiple: true",
         "/usr/bin/true gate suites/till.toml --out reports",
     ] {
@@ -264,6 +265,48 @@ fn a_name_that_is_too_long_for_kubernetes_is_cut_and_stays_its_own() {
 }
 
 #[test]
+fn suites_whose_names_others_cannot_take_have_files_jobs_and_locks_of_their_own() {
+    let names = ["shop", "Shop", "shop_1", "shop-1", "магазин", "店"];
+    for form in [Form::Kubernetes, Form::Systemd] {
+        let suites: Vec<Suite> = names
+            .iter()
+            .enumerate()
+            .map(|(hour, name)| suite(name, &format!("0 {hour} * * *"), "UTC"))
+            .collect();
+        let files = written(form, &suites, 1).expect("written");
+        let own: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(own.len(), files.len(), "{own:?}");
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        for name in own {
+            assert!(name.chars().all(plain) && !name.contains("-."), "{name}");
+        }
+    }
+    // Of several that are due together, the times are the name.
+    let together = |fields: &str| {
+        let suites = [suite("one", fields, "UTC"), suite("two", fields, "UTC")];
+        written(Form::Kubernetes, &suites, 1).expect("written")[0]
+            .0
+            .clone()
+    };
+    assert_ne!(together("0 4 * * 1-5"), together("0 4 * * 1,5"));
+    let odd = [suite("店", "0 4 * * *", "UTC")];
+    let (_, crontab) = written(Form::Cron, &odd, 1).expect("written").remove(0);
+    assert!(!crontab.contains("redrill-店"), "{crontab}");
+}
+
+#[test]
+fn a_schedule_of_github_cancels_no_pending_run_of_another() {
+    let suites = [suite("shop", "0 4 * * *", "UTC")];
+    let (_, text) = written(Form::Github, &suites, 1)
+        .expect("written")
+        .remove(0);
+    assert!(
+        text.contains("group: \"redrill-drills-${{ github.event.schedule }}\"\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn manifests_are_yaml_with_the_schedule_the_zone_and_the_shards() {
     let suites = [
         suite("shop", "@daily", "UTC"),
@@ -279,10 +322,11 @@ fn manifests_are_yaml_with_the_schedule_the_zone_and_the_shards() {
         }
     }
     let jobs = written(Form::Kubernetes, &suites, 3).expect("written");
-    assert_eq!(jobs[1].0, "redrill-till-2.yaml");
+    assert_eq!(jobs[1].0, "redrill-till-2-cc2b3205.yaml");
     for word in [
         "completionMode: Indexed",
         "completions: 3",
+        "backoffLimitPerIndex: 0",
         "timeZone: \"UTC\"",
         "JOB_COMPLETION_INDEX + 1))/3",
     ] {

@@ -49,7 +49,7 @@ pub mod fit;
 pub mod pattern;
 pub mod pgbackrest;
 pub mod policy;
-mod problem;
+pub(crate) mod problem;
 mod raw;
 pub mod release;
 pub mod schedule;
@@ -114,7 +114,7 @@ impl Suite {
     pub fn release_sha256(&self) -> Option<crate::error::Result<String>> {
         let home = self.path.parent().unwrap_or(Path::new("."));
         let release = self.release.as_ref()?;
-        Some(release.migrations.sha256(home))
+        Some(release.sha256(home))
     }
 }
 

@@ -81,7 +81,7 @@ impl<'a> Problems<'a> {
 }
 
 /// Says which of the valid names was probably meant, or which there are.
-pub(super) fn did_you_mean<'n>(
+pub(crate) fn did_you_mean<'n>(
     wrong: &str,
     valid: impl IntoIterator<Item = &'n str>,
 ) -> Option<String> {

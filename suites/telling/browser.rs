@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use libtest_mimic::Failed;
 use redrill::context::Phase;
+use redrill::exit::Exit;
 use redrill::history::{self, Entry, History, Metric};
 use redrill::record::format::Step;
 use redrill::record::{DrillRecord, LineKind, Record, Verdict};
@@ -222,6 +223,7 @@ pub fn what_the_page_shows_is_what_the_record_says() -> Outcome {
         }
         let record = record(name);
         let held = readable(&page, &record)
+            .and_then(|()| verdicts(&page, &record))
             .and_then(|()| charts(&page, &record))
             .and_then(|()| matrix(&page, &record))
             .and_then(|()| calendars(&page, &record));
@@ -235,6 +237,64 @@ fn recovering(drill: &DrillRecord) -> impl Iterator<Item = &Step> {
     let names = Phase::RECOVERY.map(Phase::name);
     let steps = drill.steps.iter();
     steps.filter(move |step| names.contains(&step.phase.as_str()))
+}
+
+/// The verdict on the run, on each test or check, and the badges of what was planted.
+fn verdicts(page: &Value, record: &Record) -> Outcome {
+    let badge = |verdict: Option<Verdict>| match verdict {
+        Some(Verdict::Passed) => "✓ passed",
+        Some(Verdict::Failed) => "✕ FAILED",
+        Some(Verdict::Undetermined) => "? undetermined",
+        None => "? not run",
+    };
+    let headline = match record.exit() {
+        Exit::Passed => "✓ PASSED",
+        Exit::Failed => "✕ FAILED",
+        Exit::Interrupted => "? INTERRUPTED",
+        _ => "? UNDETERMINED",
+    };
+    let found = page["headline"].as_str().unwrap_or_default();
+    same("the headline", &found, &headline)?;
+    for suite in &record.suites {
+        let lines = record.lines();
+        let own = lines
+            .iter()
+            .filter(|it| it.suite == suite.name && it.kind != LineKind::Fault);
+        let wanted: Vec<_> = own
+            .map(|it| (it.name.to_owned(), badge(it.verdict).to_owned()))
+            .collect();
+        let id = format!("tests-{}", suite.name);
+        let mut tables = page["tables"].as_array().into_iter().flatten();
+        let rows = tables.find(|it| it["section"] == *id);
+        let rows = rows.and_then(|it| it["rows"].as_array());
+        let found: Vec<_> = rows
+            .into_iter()
+            .flatten()
+            .map(strings)
+            .map(|cells| {
+                let cell = |at: usize| cells.get(at).cloned().unwrap_or_default();
+                (cell(0), cell(3))
+            })
+            .collect();
+        same("the tests", &found, &wanted)?;
+    }
+    let planted = redrill::report::view::planted(record);
+    let wanted: Vec<(String, bool)> = planted
+        .iter()
+        .map(|it| {
+            let good = it.standing == redrill::report::view::Standing::Good;
+            (it.fault.clone(), good)
+        })
+        .collect();
+    let rows = page["matrix"]["rows"].as_array().into_iter().flatten();
+    let found: Vec<(String, bool)> = rows
+        .map(strings)
+        .map(|cells| {
+            let last = cells.last().cloned().unwrap_or_default();
+            (cells[0].clone(), last.starts_with('✓'))
+        })
+        .collect();
+    same("what was planted", &found, &wanted)
 }
 
 /// What stands there to be read: every figure with its objective, every test with its verdict, every finding.
@@ -261,7 +321,16 @@ fn readable(page: &Value, record: &Record) -> Outcome {
         if let Some(rto) = &drill.rto {
             wanted.push(format!("RTO {}", words::duration(rto.total_seconds)));
             let projected = rto.projected.iter();
-            wanted.extend(projected.map(|it| format!("at {}", words::size(it.bytes))));
+            wanted.extend(projected.map(|it| {
+                let allowed = rto.objective_seconds;
+                let of = allowed.map(|most| format!(" of {}", words::duration(most)));
+                format!(
+                    "RTO projected {}{} at {}",
+                    words::against(it.seconds, allowed),
+                    of.unwrap_or_default(),
+                    words::size(it.bytes)
+                )
+            }));
             let took = rto.phases.iter().filter(|(_, took)| **took > 0.0);
             if drill.recoveries.iter().all(|it| it.phases.is_empty()) {
                 wanted.extend(

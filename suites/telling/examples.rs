@@ -316,7 +316,7 @@ pub fn the_nightly_script_drills_signs_and_keeps_the_runbook() -> Outcome {
         .iter()
         .filter(|run| run.join("evidence.dsse.json").exists())
         .count();
-    if (place.runs().len(), signed) != (2, 1) {
+    if (place.runs().len(), signed) != (2, 2) {
         return Err(format!("{} runs, {signed} signed", place.runs().len()).into());
     }
     // What fails on the way is what the script ends with, and the rest is done all the same.
@@ -324,8 +324,15 @@ pub fn the_nightly_script_drills_signs_and_keeps_the_runbook() -> Outcome {
     let output = nightly()?;
     exits(&output, 1)?;
     says(&output, &["detection/lost"])?;
+    // Nor is it hidden by what goes wrong later.
+    std::fs::remove_file(place.path("reports/runbook.md"))?;
+    std::fs::create_dir(place.path("reports/runbook.md"))?;
+    let output = nightly()?;
+    exits(&output, 1)?;
+    says(&output, &["runbook.md"])?;
+    std::fs::remove_dir(place.path("reports/runbook.md"))?;
     match place.runs().len() {
-        4 => Ok(()),
+        6 => Ok(()),
         runs => Err(format!("{runs} runs").into()),
     }
 }

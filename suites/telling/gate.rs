@@ -147,6 +147,183 @@ pub fn a_detection_suite_that_is_asked_for_must_have_caught_its_faults_lately() 
     says(&output, &["stale: planted/A1"])
 }
 
+pub fn a_detection_suite_that_plants_nothing_is_refused() -> Outcome {
+    let place = Place::new();
+    place.write("planted.toml", SUITE);
+    place.write(
+        "shop.toml",
+        &format!(
+            "{SUITE}\n[gate]\ndetection = {{ suite = \"planted.toml\", max_age = \"30d\" }}\n"
+        ),
+    );
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 2)?;
+    says(&output, &["planted.toml plants no fault", "[[detection]]"])
+}
+
+pub fn a_suite_that_is_named_twice_is_drilled_once_and_two_of_one_name_are_refused() -> Outcome {
+    let place = Place::new();
+    let output = place.redrill(&[
+        "drill",
+        "shop.toml",
+        "./shop.toml",
+        "--services",
+        "local",
+        "--format",
+        "json",
+    ]);
+    exits(&output, 0)?;
+    let record: Value = serde_json::from_slice(&output.stdout)?;
+    if record["drills"].as_array().map(Vec::len) != Some(1) {
+        return Err(format!("{record}").into());
+    }
+    exits(&place.redrill(&["gate", "shop.toml", "shop.toml"]), 0)?;
+    std::fs::create_dir(place.path("other"))?;
+    place.write("other/shop.toml", SUITE);
+    for verb in ["drill", "gate"] {
+        let output = place.redrill(&[verb, "shop.toml", "other/shop.toml"]);
+        exits(&output, 2)?;
+        says(&output, &["two suites of one name", "rename one"])?;
+    }
+    Ok(())
+}
+
+pub fn two_rules_that_ask_for_one_detection_suite_have_it_drilled_once() -> Outcome {
+    let place = Place::new();
+    place.write("planted.toml", &format!("{SUITE}{PLANTED}"));
+    let asking = |days: u32| {
+        format!(
+            "{SUITE}\n[gate]\ndetection = {{ suite = \"planted.toml\", max_age = \"{days}d\" }}\n"
+        )
+    };
+    place.write("shop.toml", &asking(30));
+    place.write("till.toml", &asking(7));
+    let gate = [
+        "gate",
+        "shop.toml",
+        "till.toml",
+        "--run",
+        "--services",
+        "local",
+    ];
+    let output = place.redrill(&gate);
+    exits(&output, 0)?;
+    let drills = place.record()?["drills"].as_array().map(Vec::len);
+    match drills {
+        // Two of the shops, and the fault with its healthy twin and the suite's own.
+        Some(5) => Ok(()),
+        _ => Err(format!("{drills:?}\n{}", all(&output)).into()),
+    }
+}
+
+pub fn a_test_that_was_mistyped_in_redrill_toml_keeps_the_gate_shut() -> Outcome {
+    let place = Place::drilled()?;
+    let gate = |tests: &str| {
+        place.write("redrill.toml", &format!("[gate]\ntests = {tests}\n"));
+        place.redrill(&["gate", "shop.toml"])
+    };
+    exits(&gate("[\"test_rpo\"]"), 0)?;
+    let output = gate("[\"test_rpo\", \"test_rop\"]");
+    exits(&output, 5)?;
+    says(
+        &output,
+        &["nothing-asked", "`test_rop`", "did you mean `test_rpo`?"],
+    )
+}
+
+pub fn what_cannot_be_read_closes_and_is_no_backup_that_failed() -> Outcome {
+    let place = Place::drilled()?;
+    place.write("file", "");
+    for run in [&[][..], &["--run", "--services", "local"]] {
+        let output = place.redrill(&[&["gate", "shop.toml", "--out", "file"][..], run].concat());
+        exits(&output, 5)?;
+        says(&output, &["GATE CLOSED", "unreadable-history", "--out"])?;
+    }
+    let history = place.path("reports/history.jsonl");
+    std::fs::remove_file(&history)?;
+    std::fs::create_dir(&history)?;
+    let json = place.redrill(&["gate", "shop.toml", "--format", "json"]);
+    exits(&json, 5)?;
+    let decision: Value = serde_json::from_slice(&json.stdout)?;
+    if decision["suites"][0]["reasons"][0]["kind"] != "unreadable-history" {
+        return Err(format!("{decision}").into());
+    }
+    for arguments in [
+        &["schedule", "export", "cron", "shop.toml", "--to", "file/x"][..],
+        &["schedule", "run", "shop.toml", "--out", "file/x"],
+    ] {
+        let output = place.redrill(arguments);
+        exits(&output, 2)?;
+        says(&output, &["file/x"])?;
+    }
+    Ok(())
+}
+
+/// Changes the record of the only run, and takes it into the history as it is then.
+fn rewritten(place: &Place, change: impl Fn(&mut Value)) -> Outcome {
+    let path = place.run()?.join("record.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    change(&mut record);
+    std::fs::write(&path, serde_json::to_vec(&record)?)?;
+    std::fs::remove_file(place.path("reports/history.jsonl"))?;
+    Ok(())
+}
+
+pub fn a_record_from_the_future_closes_until_it_is_drilled_again() -> Outcome {
+    let place = Place::drilled()?;
+    rewritten(&place, |record| {
+        record["started_at"] = "2199-01-01T00:00:00Z".into();
+        record["ended_at"] = "2199-01-01T00:01:00Z".into();
+    })?;
+    redrill::history::update(&place.path("reports"))?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(
+        &output,
+        &["from-the-future", "2199-01-01", "remedy: redrill drill"],
+    )?;
+    // As the remedy says.
+    let again = ["drill", "shop.toml", "--only", "shop/lost"];
+    exits(
+        &place.redrill(&[&again[..], &["--services", "local"]].concat()),
+        0,
+    )?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 0)?;
+    says(&output, &["GATE OPEN"])
+}
+
+pub fn a_record_of_another_schema_version_closes() -> Outcome {
+    let place = Place::drilled()?;
+    let history = std::fs::read(place.path("reports/history.jsonl"))?;
+    rewritten(&place, |record| record["schema_version"] = 99.into())?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["no-record", "schema version 99"])?;
+    // A line that names it shows no more.
+    std::fs::write(place.path("reports/history.jsonl"), history)?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["unreadable-record", "schema version 99"])
+}
+
+pub fn a_record_with_only_ignored_tests_closes() -> Outcome {
+    let place = Place::drilled()?;
+    rewritten(&place, |record| {
+        let drill = record["drills"][0].clone();
+        record["not_run"] = serde_json::json!([{
+            "id": drill["id"], "suite": drill["suite"], "title": drill["title"],
+            "tests": ["test_rpo"], "kind": "scenario",
+        }]);
+        record["drills"] = serde_json::json!([]);
+        record["summary"] =
+            serde_json::json!({ "passed": 0, "failed": 0, "undetermined": 0, "ignored": 1 });
+    })?;
+    let output = place.redrill(&["gate", "shop.toml"]);
+    exits(&output, 5)?;
+    says(&output, &["no-record", "ignored shows nothing"])
+}
+
 pub fn an_edited_record_closes() -> Outcome {
     let place = Place::drilled()?;
     let path = place.run()?.join("record.json");

@@ -1,7 +1,7 @@
 //! Notifications of real runs.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -87,6 +87,82 @@ fn listener(count: usize) -> std::io::Result<(String, JoinHandle<Vec<String>>)> 
             .collect::<Vec<_>>()
     });
     Ok((url, told))
+}
+
+/// The head of a request, and its body.
+type Request = (String, String);
+
+/// Takes so many requests with a body, and gives back their heads and bodies.
+fn server(count: usize) -> std::io::Result<(String, JoinHandle<Vec<Request>>)> {
+    let socket = TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("http://{}", socket.local_addr()?);
+    let took = std::thread::spawn(move || {
+        let take = |_| {
+            let (stream, _) = socket.accept().expect("a connection");
+            let mut reader = BufReader::new(stream);
+            let (mut head, mut line) = (String::new(), String::new());
+            while reader.read_line(&mut line).expect("a line") > 2 {
+                head += &std::mem::take(&mut line);
+            }
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                (name.eq_ignore_ascii_case("content-length")).then(|| value.trim().parse().ok())?
+            });
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).expect("a body");
+            reader
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .expect("written");
+            (head, String::from_utf8_lossy(&body).into_owned())
+        };
+        (0..count).map(take).collect()
+    });
+    Ok((address, took))
+}
+
+pub fn a_run_is_told_to_slack_a_pushgateway_and_statsd() -> Outcome {
+    let place = Place::new();
+    let ((hook, slack), (gateway, pushed)) = (server(1)?, server(1)?);
+    let statsd = UdpSocket::bind("127.0.0.1:0")?;
+    statsd.set_read_timeout(Some(Duration::from_secs(10)))?;
+    place.write(
+        "redrill.toml",
+        &format!(
+            "[metrics]\npushgateway = \"{gateway}\"\nstatsd = \"{}\"\n\
+             [[notify]]\nkind = \"slack\"\nurl_env = \"HOOK\"\nwhen = \"always\"\n",
+            statsd.local_addr()?
+        ),
+    );
+    let output = place
+        .command(&["drill", "shop.toml", "--services", "local"])
+        .env("HOOK", format!("{hook}/services/SECRET"))
+        .output()?;
+    exits(&output, 0)?;
+    if all(&output).contains("error:") || all(&output).contains("SECRET") {
+        return Err(all(&output).into());
+    }
+    let rto = &place.record()?["drills"][0]["rto"]["total_seconds"];
+    let one = |took: JoinHandle<Vec<Request>>| {
+        let took = took.join().map_err(|_| "the server failed")?;
+        took.into_iter().next().ok_or("nothing came")
+    };
+    let (head, body) = one(slack)?;
+    contains(
+        &head,
+        &["POST /services/SECRET HTTP/1.1", "application/json"],
+    )?;
+    let message: serde_json::Value = serde_json::from_str(&body)?;
+    contains(&message.to_string(), &["\"text\":", "Shop", "1/1"])?;
+    let (head, body) = one(pushed)?;
+    contains(&head, &["PUT /metrics/job/redrill/suite/shop HTTP/1.1"])?;
+    let figure = format!("redrill_rto_seconds{{suite=\"shop\",drill=\"shop/lost\"}} {rto}");
+    contains(&body, &["redrill_run_passed{suite=\"shop\"} 1", &figure])?;
+    let mut packet = [0; 65536];
+    let length = statsd.recv(&mut packet)?;
+    let said = String::from_utf8_lossy(&packet[..length]).into_owned();
+    let figure = format!("redrill.shop.lost.rto_seconds:{rto}|g");
+    contains(&said, &["redrill.shop.lost.drill_passed:1|g", &figure])
 }
 
 const TOLD: &str =
@@ -260,6 +336,10 @@ pub fn failure_and_recovery_are_told_and_no_secret_is_printed() -> Outcome {
         exits(&output, exit)?;
         if all(&output).contains("SECRET") {
             return Err("the address is repeated".into());
+        }
+        // Nobody listens after the second: a third message would be told to have failed.
+        if all(&output).contains("notify webhook") {
+            return Err(all(&output).into());
         }
     }
     let told = told.join().map_err(|_| "the listener failed")?;

@@ -80,6 +80,13 @@ pub fn history_shows_runs_and_compares_them() -> Outcome {
     let worse = compare(&["--fail"]);
     exits(&worse, 1)?;
     says(&worse, &["RTO", "11 m 40 s"])?;
+    let json = compare(&["--format", "json"]);
+    exits(&json, 0)?;
+    let said: Value = serde_json::from_slice(&json.stdout)?;
+    let change = &said["changes"][0];
+    if change["drill"] != "shop/lost" || change["after"] != "11 m 40 s" || change["worse"] != true {
+        return Err(format!("{said}").into());
+    }
     // A torn last line is told, and nothing is lost.
     let path = place.path("reports/history.jsonl");
     let history = std::fs::read(&path)?;

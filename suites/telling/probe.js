@@ -46,6 +46,11 @@ const seen = frame => {
     background: luminance(behind(view, page.body)),
     contrast: least(view, page),
     text: page.body.innerText,
+    headline: trimmed(page.querySelector('header h1')),
+    tables: all('section table:not(.matrix)').map(table => ({
+      section: table.closest('section').id,
+      rows: all('tbody tr', table).map(row => all('td', row).map(trimmed)),
+    })),
     charts,
     matrix: matrix && {
       head: all('thead th', matrix).map(trimmed),

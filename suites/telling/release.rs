@@ -197,16 +197,37 @@ pub fn a_command_migrates_too_and_its_failure_is_told_without_the_password() -> 
     }
 }
 
+pub fn what_a_command_reads_is_of_the_release_where_the_suite_says_so() -> Outcome {
+    use std::os::unix::fs::PermissionsExt as _;
+    let suite = "[release]\ncommand = [\"./migrate.sh\"]\nfiles = \"migrations\"\n[gate]\ncommit = \"any\"\n";
+    let place = place(suite, &[("1.txt", "one")]);
+    place.write("migrate.sh", "#!/bin/sh\nexec cat migrations/1.txt\n");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path("migrate.sh"), mode)?;
+    exits(&gate(&place, &["--run", "--services", "local"]), 0)?;
+    place.write("migrations/1.txt", "another");
+    let output = gate(&place, &[]);
+    exits(&output, 5)?;
+    says(&output, &["other-release"])
+}
+
 pub fn a_release_with_mistakes_starts_nothing() -> Outcome {
     let place = Place::new();
     place.write(
         "shop.toml",
-        &format!("{SUITE}[release]\nmigrations = \"nowhere\"\ncommnd = [\"x\"]\n"),
+        &format!(
+            "{SUITE}[release]\nmigrations = \"nowhere\"\ncommnd = [\"x\"]\nfiles = \"none\"\n"
+        ),
     );
     let output = gate(&place, &["--run", "--services", "local"]);
     exits(&output, 2)?;
     says(
         &output,
-        &["no such folder: `nowhere`", "`commnd`", "`command`"],
+        &[
+            "no such folder: `nowhere`",
+            "no such file or folder: `none`",
+            "`commnd`",
+            "`command`",
+        ],
     )
 }

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use serde_json::Value;
 
-use super::place::{Outcome, Place, SUITE, contains, exits, says};
+use super::place::{Outcome, Place, SUITE, TWO_DRILLS, contains, exits, says};
 
 pub fn next_says_when_in_utc_and_in_the_zone() -> Outcome {
     let place = Place::new();
@@ -203,6 +204,89 @@ pub fn manifests_hold_before_the_schemas_of_those_who_read_them() -> Outcome {
     schema_holds("gitlab", &examples.join("gitlab-ci.yml"))
 }
 
+/// Runs a command as a scheduler does, in the place.
+fn sh(place: &Place, command: &str, set: &[(&str, &str)]) -> Result<Output, Failed> {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", command])
+        .current_dir(place.path(""))
+        .env("TMPDIR", place.path("tmp"))
+        .env("REDRILL_SERVICES", "local")
+        .envs(set.iter().copied());
+    Ok(sh.output()?)
+}
+
+/// The drills of all runs, one by one.
+fn drilled(place: &Place) -> Result<Vec<String>, Failed> {
+    let mut all = Vec::new();
+    for run in place.runs() {
+        let record: Value = serde_json::from_slice(&std::fs::read(run.join("record.json"))?)?;
+        let drills = record["drills"].as_array().into_iter().flatten();
+        all.extend(drills.filter_map(|it| Some(it["id"].as_str()?.to_owned())));
+    }
+    all.sort();
+    Ok(all)
+}
+
+pub fn what_is_exported_drills_and_decides_when_it_is_run() -> Outcome {
+    // The lock of a suite is the machine's: its name is no other test's.
+    let name = format!("shop-{}", std::process::id());
+    let schedule = [(name.as_str(), "0 4 * * *", "UTC")];
+    let place = Place::new();
+    let files = exported(&place, "cron", &schedule, &[])?;
+    let line = files[0]
+        .1
+        .lines()
+        .find_map(|it| it.strip_prefix("0 4 * * * "));
+    let line = line.ok_or("no line")?.replace("\\%", "%");
+    exits(&sh(&place, &line, &[])?, 0)?;
+    if drilled(&place)? != [format!("{name}/lost")] {
+        return Err(format!("{:?}", drilled(&place)).into());
+    }
+
+    // A command of each shard, and one that decides on the records of all.
+    let program = env!("CARGO_BIN_EXE_redrill");
+    for form in ["github", "gitlab", "kubernetes"] {
+        let place = Place::new();
+        place.write("shop.toml", &TWO_DRILLS.replace("Europe/Berlin", "UTC"));
+        place.commit("two");
+        let mut export = vec!["schedule", "export", form, "shop.toml", "--shards", "2"];
+        export.extend(["--program", program]);
+        let text = String::from_utf8(place.redrill(&export).stdout)?;
+        let command = |word: &str| -> Result<String, Failed> {
+            let wanted = format!("{program} {word} shop.toml");
+            let line = text
+                .lines()
+                .find(|it| it.contains(&wanted) && !it.starts_with('#'));
+            let quoted = line.and_then(|it| Some(&it[it.find('"')?..]));
+            // What stands in quotes is JSON, as a list of words too.
+            let quoted = quoted.ok_or_else(|| format!("no {wanted}: {text}"))?;
+            let words = format!("[{}]", quoted.trim_end_matches(']'));
+            let words: Vec<String> = serde_json::from_str(&words)?;
+            Ok(words.into_iter().next_back().ok_or("no command")?)
+        };
+        for number in 1..=2 {
+            let (of, index) = (number.to_string(), (number - 1).to_string());
+            let drill = command("drill")?.replace("${{ matrix.shard }}", &of);
+            let set = [
+                ("CI_NODE_INDEX", of.as_str()),
+                ("CI_NODE_TOTAL", "2"),
+                ("JOB_COMPLETION_INDEX", index.as_str()),
+            ];
+            exits(&sh(&place, &drill, &set)?, 0)?;
+            if place.runs().len() != number {
+                return Err(format!("{form}: {drill}").into());
+            }
+        }
+        if drilled(&place)? != ["shop/lost", "shop/second"] {
+            return Err(format!("{form}: {:?}", drilled(&place)).into());
+        }
+        if form != "kubernetes" {
+            exits(&sh(&place, &command("gate")?, &[])?, 0)?;
+        }
+    }
+    Ok(())
+}
+
 fn schema_holds(form: &str, path: &Path) -> Outcome {
     let mut validate = match form {
         "kubernetes" => Command::new("kubernetes-validate"),
@@ -270,6 +354,26 @@ pub fn the_service_drills_what_is_due_and_ends_when_asked() -> Outcome {
     // It was asked to end, and has: systemd calls no such unit failed.
     exits(&output, 0)?;
     says(&output, &["waiting: another service"])
+}
+
+pub fn what_is_kept_for_a_look_stays_until_reap_is_asked_for() -> Outcome {
+    let place = Place::new();
+    let kept = place.path("tmp/redrill-20260101-000000-deadbeef");
+    std::fs::create_dir(&kept)?;
+    std::fs::write(kept.join("run.lock"), "")?;
+    std::fs::write(kept.join("kept"), "")?;
+    let service = ["schedule", "run", "shop.toml", "--times", "0"];
+    exits(&place.redrill(&service), 0)?;
+    if !kept.exists() {
+        return Err("the service removed it".into());
+    }
+    let output = place.redrill(&["reap"]);
+    exits(&output, 0)?;
+    says(&output, &["removed directory", "20260101-000000-deadbeef"])?;
+    match kept.exists() {
+        true => Err("it is still there".into()),
+        false => Ok(()),
+    }
 }
 
 /// Reads what a process says until it has said a word.

@@ -25,6 +25,12 @@ alter table public.orders owner to shop_owner;
 create table public.returns (id int, why text);
 insert into public.returns select i, 'broken' from generate_series(1, 50) i;";
 
+/// A database that needs an extension, and uses it in an index.
+const SHELF: &str = "
+create extension pg_trgm;
+create table public.orders as select i as id, 'order ' || i as note from generate_series(1, 1000) i;
+create index on public.orders using gin (note gin_trgm_ops);";
+
 static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
 static SERVERS: Mutex<Vec<Arc<dyn Running>>> = Mutex::new(Vec::new());
 static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
@@ -161,9 +167,17 @@ impl Lab {
         run("postgres", "create database behind template shop").await?;
         run("behind", "select setval('public.orders_id_seq', 1, false)").await?;
         self.write("behind.dump", &dump("behind", &["-Fc"]).await?);
-        run("postgres", "drop database behind; drop database later")
-            .await
-            .map(drop)
+        run("postgres", "create database shelf").await?;
+        run("shelf", SHELF).await?;
+        self.write("shelf.dump", &dump("shelf", &["-Fc"]).await?);
+        for sql in [
+            "drop database behind",
+            "drop database later",
+            "drop database shelf",
+        ] {
+            run("postgres", sql).await?;
+        }
+        Ok(())
     }
 
     async fn bases(&self, ctx: &Context, server: &dyn Running) -> redrill::error::Result<()> {
@@ -179,8 +193,9 @@ impl Lab {
             let psql = psql.arg(format!("--dbname={database}"));
             psql.run(ctx).await?.ok()?;
         }
-        let cases: [(&str, &[&str]); 3] = [
+        let cases: [(&str, &[&str]); 4] = [
             ("base-tar", &["-Ft", "-z", "-X", "stream"]),
+            ("base-tar-without-wal", &["-Ft", "-z", "-X", "none"]),
             ("base", &["-Fp", "-X", "stream"]),
             ("base-without-wal", &["-Fp", "-X", "none"]),
         ];

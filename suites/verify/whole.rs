@@ -63,6 +63,73 @@ pub fn a_base_backup_without_wal_is_verified_with_the_folder_of_its_wal() -> Out
     )
 }
 
+pub fn a_base_backup_of_tar_files_without_wal_is_verified_with_the_folder_of_its_wal() -> Outcome {
+    let wal = Lab::get()?.path("wal");
+    shop(
+        "base-tar-without-wal",
+        &["--wal", wal.to_str().unwrap_or_default()],
+    )
+}
+
+pub fn the_version_that_made_an_artifact_is_the_version_that_it_is_restored_on() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let script = String::from_utf8(lab.bytes("shop.sql"))?;
+    let line = script
+        .lines()
+        .find_map(|it| it.strip_prefix("-- Dumped from database version "));
+    let made_by = line.and_then(|it| it.split(' ').next());
+    let made_by = made_by.ok_or("no version")?.to_owned();
+    for (name, more) in [
+        ("shop.dump", &["--create-roles"][..]),
+        ("shop.sql", &["--create-roles"]),
+        ("base-tar", &[]),
+    ] {
+        exits(&verify(&place, &lab.path(name), more)?, 0)?;
+        let record = last(&place)?;
+        let versions = record["services"]["versions"].as_array();
+        let found: Vec<_> = versions.into_iter().flatten().collect();
+        let postgres = found.iter().filter(|it| it["product"] == "PostgreSQL");
+        let postgres: Vec<_> = postgres.map(|it| it["version"].as_str()).collect();
+        if postgres.is_empty() || postgres.iter().any(|it| *it != Some(&made_by)) {
+            return Err(format!("{name}, made by {made_by}: {found:?}").into());
+        }
+    }
+    // Of one that is not here the error says so, and nothing is restored on another.
+    let major = made_by.split('.').next().unwrap_or_default();
+    for version in ["99.1", "9.6.24"] {
+        let text = script.replace(
+            &format!("-- Dumped from database version {made_by}"),
+            &format!("-- Dumped from database version {version}"),
+        );
+        place.write("other.sql", &text);
+        let output = verify(&place, &place.path("other.sql"), &["--create-roles"])?;
+        exits(&output, 3)?;
+        let wanted = version.split(".1").next().unwrap_or_default();
+        let wanted = wanted.trim_end_matches(".24");
+        let words = format!("no PostgreSQL server (version {wanted}");
+        says(&output, &[&words, "hint:"])?;
+        if last(&place)?["services"]["versions"]
+            .to_string()
+            .contains(major)
+        {
+            return Err("it was restored on another".into());
+        }
+    }
+    Ok(())
+}
+
+pub fn an_extension_that_the_server_has_is_created_by_the_restore() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    place.write(
+        "ask.toml",
+        "[[smoke]]\nask = \"select extname from pg_extension where extname = 'pg_trgm'\"\nexpect = \"pg_trgm\"\n\
+         [[smoke]]\nask = \"select count(*) from public.orders where note like '%order 99%'\"\nexpect = 11\n",
+    );
+    let ask = place.path("ask.toml");
+    let more = ["--ask", ask.to_str().unwrap_or_default()];
+    exits(&verify(&place, &lab.path("shelf.dump"), &more)?, 0)
+}
+
 pub fn a_snapshot_of_redis_is_verified() -> Outcome {
     let (lab, place) = (Lab::get()?, Place::new());
     place.write(

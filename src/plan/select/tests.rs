@@ -71,9 +71,12 @@ fn a_drill_is_named_with_and_without_its_suite_and_keeps_all_its_tests() {
 
 #[test]
 fn a_test_is_named_and_only_the_tests_that_match_are_left() {
-    assert_eq!(selected("test_restores"), [("lost".to_owned(), 1)]);
+    assert_eq!(
+        selected("test_restores"),
+        [("calibration".to_owned(), 0), ("lost".to_owned(), 1)]
+    );
     let kept = select(&plan(), "test_restores").expect("is a pattern");
-    assert_eq!(kept.drills[0].tests[0].name, "test_restores");
+    assert_eq!(kept.drills[1].tests[0].name, "test_restores");
     assert!(kept.pending.is_empty());
 }
 
@@ -83,6 +86,11 @@ fn what_a_verdict_rests_on_is_drilled_with_it() {
         ids("test_rto"),
         ["calibration", "lost"],
         "the projection needs two sizes"
+    );
+    assert_eq!(
+        ids("test_restores"),
+        ["calibration", "lost"],
+        "and a gate asks for it whatever is judged"
     );
     assert_eq!(
         ids("A6"),

@@ -26,10 +26,19 @@ pub fn index(history: &History) -> String {
         runs.entry((entry.at, &entry.run)).or_default().push(entry);
     }
     let worst = |drills: &[&Entry]| drills.iter().map(|it| it.verdict).max();
+    // The record knows what its drills do not: that it was interrupted, or what failed over several of them.
+    let said = |drills: &[&Entry]| {
+        let read = drills.first().map(|entry| history.sealed(entry));
+        match read {
+            Some(Ok(record)) => (view::headline(&record), None),
+            Some(Err(doubt)) => (view::verdict(worst(drills)), Some(doubt.message())),
+            None => (view::verdict(None), None),
+        }
+    };
     let standing = runs
         .values()
         .next_back()
-        .map_or(Standing::Unknown, |drills| view::verdict(worst(drills)).1);
+        .map_or(Standing::Unknown, |drills| said(drills).0.1);
     let body = html! {
         header {
             p.kicker { "redrill" }
@@ -43,7 +52,7 @@ pub fn index(history: &History) -> String {
             div.scroll { table {
                 thead { tr { th { "Run" } th { "Suites" } th { "Drills passed" } th { "Verdict" } } }
                 tbody { @for ((at, run), drills) in runs.iter().rev().take(SHOWN) {
-                    @let (word, standing) = view::verdict(worst(drills));
+                    @let ((word, standing), doubt) = said(drills);
                     @let passed = drills.iter().filter(|it| it.verdict == Verdict::Passed).count();
                     @let suites: std::collections::BTreeSet<&str> = drills.iter().map(|it| it.suite.as_str()).collect();
                     tr {
@@ -52,7 +61,7 @@ pub fn index(history: &History) -> String {
                         td.number { (passed) "/" (drills.len()) }
                         td {
                             (badge(word, standing))
-                            @if let Some(doubt) = drills.first().and_then(|it| history.doubt(it)) {
+                            @if let Some(doubt) = doubt {
                                 " " (badge("do not rely on this", Standing::Bad)) p.fine { (text::line(&doubt)) }
                             }
                         }

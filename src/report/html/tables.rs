@@ -79,7 +79,7 @@ pub(super) fn detections(record: &Record) -> Markup {
                 } }
                 tbody {
                     @for row in &planted {
-                        @let own = detections().find(|(_, it)| it.fault == row.fault).map(|(_, it)| it);
+                        @let own = detections().find(|(it, _)| it.id == row.drill).map(|(_, it)| it);
                         tr {
                             td { code { (row.fault) } }
                             td { (text::line(&row.planted)) }

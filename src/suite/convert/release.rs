@@ -1,5 +1,7 @@
 //! `[release]`.
 
+use std::path::{Path, PathBuf};
+
 use super::super::raw::{Table, Value};
 use super::super::release::{Migrations, Release};
 use super::super::{Brought, Engine, Scenario};
@@ -23,6 +25,9 @@ pub(super) fn release(
             "a folder of SQL files; or `command`, what migrates the database; one of the two",
         );
     }
+    let read = table.get("files").map(|value| value.one_or_more());
+    let read = read.unwrap_or_default();
+    let files: Vec<_> = read.iter().filter_map(path).collect();
     let smoke = table
         .get("smoke")
         .map(|value| value.list("a list of questions, [[release.smoke]]"));
@@ -76,19 +81,30 @@ pub(super) fn release(
         component,
         scenario,
         migrations,
+        files,
         smoke,
     })
 }
 
 /// A folder beside the suite file, or beside the folder that it is in.
-fn folder(value: &Value<'_>) -> Option<std::path::PathBuf> {
+fn folder(value: &Value<'_>) -> Option<PathBuf> {
     let name = value.text("the path of a folder of SQL files")?;
-    let places = places(value.problems.file, std::path::Path::new(name));
-    if let Some(place) = places.iter().find(|place| place.is_dir()) {
+    beside(value, name, "folder", Path::is_dir)
+}
+
+/// A file or a folder, looked for in the same places.
+fn path(value: &Value<'_>) -> Option<PathBuf> {
+    let name = value.text("the path of a file or folder that the migrations read")?;
+    beside(value, name, "file or folder", Path::exists)
+}
+
+fn beside(value: &Value<'_>, name: &str, what: &str, is: fn(&Path) -> bool) -> Option<PathBuf> {
+    let places = places(value.problems.file, Path::new(name));
+    if let Some(place) = places.iter().find(|place| is(place)) {
         return std::path::absolute(place).ok();
     }
     let tried: Vec<String> = places.iter().map(|it| it.display().to_string()).collect();
-    let message = format!("no such folder: `{name}`");
+    let message = format!("no such {what}: `{name}`");
     value.wrong(message, format!("looked for {}", tried.join(" and ")));
     None
 }
