@@ -31,6 +31,12 @@ pub fn of_a_folder_the_newest_whole_one_by_its_content_is_taken() -> Outcome {
     write("e-sealed.dump.age", &sealed)?;
     write("f.sql", b"-- MySQL dump 10.13  Distrib 8.0.36\n")?;
     write("g.dump.gpg", b"\x8c\x0d\x04\x09\x03\x02")?;
+    // Of what is known by its ending alone nothing is known where it is all there is.
+    std::fs::create_dir(place.path("pages"))?;
+    place.write("pages/i-page.dump", "<html>");
+    let output = verify(&place, &place.path("pages"), &[])?;
+    exits(&output, 3)?;
+    says(&output, &["i-page.dump", "its beginning may be damaged"])?;
     // Damaged at its first bytes, or a page that came instead of it; and what is no backup, though it is named after one.
     write("h-header.dump", &whole[..40])?;
     write("i-page.dump", b"<html><body>502 Bad Gateway</body></html>")?;

@@ -222,7 +222,11 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
     let unknown = unknown.map(|path| {
         let words =
             "it does not begin as any backup that redrill knows: its beginning may be damaged";
-        (path, Error::failed(words))
+        let error = Error::unavailable(words);
+        (
+            path,
+            error.hint("see what wrote it, and verify it by itself"),
+        )
     });
     let unknown: Vec<(PathBuf, Error)> = unknown.collect();
     let deeper = found.deeper.map(|path| {

@@ -15,7 +15,7 @@ use crate::suite::Smoke;
 const SYSTEM: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast"];
 
 /// Why an answer from the catalogue shows nothing. Beside another one that comes from rows it shows what it was asked for.
-const CATALOGUE: &str = "it reads the catalogue alone, which a dump of no row has too";
+const CATALOGUE: &str = "it reads no table of the database, but its catalogue alone";
 
 /// Scans of what users made, as counted until now and not told to the others yet.
 const SCANS: &str = "select coalesce(sum(coalesce(seq_scan, 0) + coalesce(idx_scan, 0)), 0) from pg_catalog.pg_stat_xact_user_tables";
@@ -45,7 +45,7 @@ pub async fn ask(ctx: &Context, session: &Session, question: &Smoke) -> Result<S
     };
     session.run(ctx, "rollback").await?;
     let mut fact = SmokeFact::of(question, answer);
-    fact.void = void.or(fact.void);
+    fact.void = fact.void.or(void);
     Ok(fact)
 }
 
