@@ -35,6 +35,12 @@ const DISK_FULL: (&str, &str) = (
     "make room there; servers, dumps and repositories of a drill lie below TMPDIR (/tmp where it is not set), reports in --out",
 );
 
+/// What this user may not read or write is called so too.
+const FORBIDDEN: (&str, &str) = (
+    "Permission denied",
+    "let the user that runs redrill read it, and write below TMPDIR (/tmp where it is not set)",
+);
+
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -117,6 +123,21 @@ impl Error {
         self
     }
 
+    /// The same, as nothing that could be established where it is this machine's: its disk is full, or its user may not read
+    /// or write something. That says nothing of what was worked on.
+    #[must_use]
+    pub fn blaming_this_machine(self) -> Self {
+        let said = |words: &str| self.messages.iter().any(|it| it.contains(words));
+        match (self.kind, said(DISK_FULL.0), said(FORBIDDEN.0)) {
+            (Kind::Failed, true, _) => self.of_kind(Kind::Unavailable),
+            (Kind::Failed, _, true) => Self {
+                hint: Some(FORBIDDEN.1.to_owned()),
+                ..self.of_kind(Kind::Unavailable)
+            },
+            _ => self,
+        }
+    }
+
     /// What kind of trouble this is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -134,6 +155,14 @@ impl Error {
     pub fn message(&self) -> String {
         let parts: Vec<&str> = self.messages.iter().rev().map(String::as_str).collect();
         parts.join(": ")
+    }
+
+    /// In one line, as it may stand within a sentence: what can be done follows in brackets.
+    pub fn in_a_sentence(&self) -> String {
+        match self.hint_text() {
+            Some(hint) => format!("{} ({hint})", self.message()),
+            None => self.message(),
+        }
     }
 
     /// The exit code that this error ends the program with.
@@ -257,6 +286,33 @@ mod tests {
                 .is_some_and(|hint| hint.contains("TMPDIR")),
             "{error}"
         );
+    }
+
+    #[test]
+    fn within_a_sentence_a_hint_stands_in_brackets() {
+        let error = Error::failed("no committed artifact of redis in near");
+        assert_eq!(error.in_a_sentence(), error.message());
+        let error = error.hint("see why its backups failed");
+        assert_eq!(
+            error.in_a_sentence(),
+            "no committed artifact of redis in near (see why its backups failed)"
+        );
+    }
+
+    #[test]
+    fn trouble_of_this_machine_establishes_nothing_and_other_trouble_stays_what_it_is() {
+        let of = |words: &str| Error::failed(words).doing("read it").blaming_this_machine();
+        for words in [
+            "tar: x: Cannot write: No space left on device",
+            "Permission denied (os error 13)",
+        ] {
+            let error = of(words);
+            assert_eq!(error.exit(), Exit::Undetermined, "{words}");
+            assert!(error.hint_text().is_some_and(|it| it.contains("TMPDIR")));
+        }
+        assert_eq!(of("unexpected end of file").exit(), Exit::Failed);
+        let usage = Error::usage("Permission denied").blaming_this_machine();
+        assert_eq!(usage.exit(), Exit::Usage);
     }
 
     #[test]

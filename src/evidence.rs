@@ -17,11 +17,11 @@ mod objects;
 mod observation;
 mod physical;
 
-pub use given::{Baseline, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
+pub use given::{Baseline, ClusterFact, GivenFact, Held, MigrationFact, NeedsFact, ReleaseFact};
 pub use hash::Digest;
 pub use objects::{Compared, Differing, Mirrored, ObjectFact, Objects};
 pub use observation::{Observation, Part, SequenceFact};
-pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact};
+pub use physical::{ArchiveWatch, InArchive, IntegrityFact, ReplayFact, TiesFact, Unable};
 
 /// Everything observed in one drill.
 #[derive(Debug, Clone, Default)]
@@ -199,8 +199,10 @@ pub struct StoredFact {
     pub bytes: u64,
     /// How many of its files are there as the manifest says.
     pub sound: u64,
-    /// The other ones: what the manifest says and what is there.
+    /// The other ones: what the manifest says and what is there; of very many, the first.
     pub amiss: Vec<FileFact>,
+    /// How many more there are, each amiss in the way of some of them.
+    pub more_amiss: u64,
     /// Metadata stored beside the first file.
     pub metadata: BTreeMap<String, String>,
     /// What could not be read, in words.
@@ -304,8 +306,8 @@ pub struct RecoveryFact {
     pub integrity: Option<IntegrityFact>,
     /// The server that it was restored onto is not the source's own: nothing but the copy is on it.
     pub alone: bool,
-    /// What ties what came back to others, where the engine has such ties.
-    pub ties: Option<TiesFact>,
+    /// What ties what came back to others, where the engine has such ties; why that is not known.
+    pub ties: Option<std::result::Result<TiesFact, String>>,
     /// The lost data set was kept aside under another name, when that is how the recovery works.
     pub kept_aside: Option<bool>,
     /// Starting the server again was tried first: that it then answered, or why it did not do.
@@ -342,6 +344,12 @@ impl RecoveryFact {
     /// Whether the server came back by being started again, so that nothing was restored.
     pub fn is_restarted(&self) -> bool {
         matches!(self.restart, Some(Ok(())))
+    }
+
+    /// Whether no other artifact was tried before: at most another copy of this one, or a repository that did not answer.
+    pub fn is_the_newest(&self) -> bool {
+        let mut left = self.skipped.iter().map(|skipped| &skipped.artifact);
+        left.all(|artifact| artifact.is_none() || *artifact == self.artifact)
     }
 
     /// Whether something was restored from this backup.

@@ -369,7 +369,12 @@ fn main() -> ExitCode {
     trial!(answers::a_database_is_empty_until_something_is_put_in_it);
     trial!(answers::the_ledger_goes_on_after_a_crash_of_the_server);
     trial!(answers::a_damaged_page_is_a_symptom_and_makes_its_table_unreadable);
+    trial!(answers::a_sound_cluster_is_called_sound_whatever_its_indexes_are_made_of_and_one_lost_row_is_told);
+    trial!(
+        answers::what_the_server_is_not_done_with_in_time_is_a_complaint_and_the_session_goes_on
+    );
     trial!(answers::a_smoke_question_that_gets_no_single_value_does_not_hold);
+    trial!(answers::a_question_shows_something_of_the_rows_also_by_a_function_and_never_by_none);
     trial!(answers::a_swap_takes_the_place_of_a_database_in_use);
     trial!(answers::an_error_in_a_seed_script_names_its_file_and_line);
     let shared = std::env::var_os("REDRILL_SHARED_DATA")

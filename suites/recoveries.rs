@@ -120,6 +120,39 @@ fn when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left() -> R
     Ok(())
 }
 
+/// What one artifact left in it is not there when the next one is restored.
+fn a_bucket_whose_newest_copies_are_no_good_is_emptied_before_the_next_is_tried()
+-> Result<(), Failed> {
+    let (code, drill) = drill_of(
+        "[component.media]
+kind = \"bucket\"
+bucket = \"media\"
+seed = { objects = 30 }
+[[component.media.smoke]]
+name = \"more than there ever was\"
+ask = \"count\"
+expect = { min = 1000 }
+[backup.mirror]
+component = \"media\"
+method = \"bucket-sync\"
+schedule = \"0 * * * *\"
+[scenario.s]
+strike = { fault = \"bucket-deleted\" }
+at = \"20m after mirror\"
+pick = \"newest-good\"
+",
+        "",
+    )?;
+    assert_eq!(code, Some(1), "{drill:#}");
+    let skipped = said(&drill, "artifact-skipped");
+    assert_eq!(skipped.len(), 1, "{drill:#}");
+    assert!(skipped[0].contains("more than there ever was"), "{drill:#}");
+    let failed = said(&drill, "restore-failed").join(" ");
+    assert!(failed.contains("more than there ever was"), "{failed}");
+    assert_eq!(said(&drill, "target-not-empty"), Vec::<String>::new());
+    Ok(())
+}
+
 /// The whole server is lost.
 const LOST: &str = r#"
 [backup.dump]
@@ -352,6 +385,7 @@ fn main() -> ExitCode {
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         the_newest_good_base_backup_has_no_index_that_misses_rows,
+        a_bucket_whose_newest_copies_are_no_good_is_emptied_before_the_next_is_tried,
         a_repository_out_of_reach_is_left_for_a_nearer_one_and_that_is_said,
         a_redis_that_defines_nothing_drills_green,
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,

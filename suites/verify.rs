@@ -37,7 +37,8 @@ fn missing() -> Option<String> {
 fn lacks(name: &str) -> Option<String> {
     let tool = choose::pgbackrest("local").err();
     let tool = tool.filter(|_| name.starts_with("pgbackrest::"));
-    let mounts = || mounts::lacking().filter(|_| name.contains("not_installed"));
+    let mounts =
+        || mounts::lacking().filter(|_| name.contains("not_installed") || name.contains("disk"));
     missing()
         .or(tool.map(|error| error.to_string()))
         .or_else(mounts)
@@ -89,6 +90,7 @@ fn main() -> std::process::ExitCode {
         damaged::a_changed_file_of_a_base_backup_fails_the_restore,
         damaged::a_base_backup_without_its_wal_says_what_is_missing,
         damaged::a_script_that_runs_commands_is_not_run,
+        damaged::a_disk_that_is_full_is_not_taken_for_damage,
         held::a_drop_of_rows_against_the_last_verified_one_fails,
         held::what_only_a_name_tells_apart_is_never_compared_with_another_folders,
         held::what_is_allowed_to_drop_may_drop,
@@ -111,6 +113,10 @@ fn main() -> std::process::ExitCode {
         places::of_a_folder_the_newest_whole_one_by_its_content_is_taken,
         places::a_folder_without_times_asks_for_a_name,
         places::of_nightly_folders_with_several_databases_the_newest_of_the_one_that_is_named_is_taken,
+        places::another_lineage_than_the_one_that_is_named_is_not_taken_for_it,
+        places::one_backup_under_names_that_rotate_is_one,
+        places::what_is_given_by_itself_was_not_left_and_what_was_left_says_what_to_do,
+        places::of_artifacts_that_lie_too_deep_the_folder_is_named,
         places::an_object_and_the_newest_below_a_prefix_are_fetched_from_s3,
         places::of_those_that_are_not_taken_only_the_beginning_is_fetched,
         places::a_presigned_address_is_fetched_and_its_signature_shown_nowhere,

@@ -6,7 +6,16 @@ use super::Facts;
 
 /// Up to which acknowledged write a backup, or its archived log, holds everything, among what succeeded before an instant;
 /// empty where nothing was written.
-pub(super) fn held(facts: &Facts<'_>, backup: &str, before: Option<DateTime<Utc>>) -> String {
+pub(super) fn held(facts: &Facts<'_>, backup: &str, before: DateTime<Utc>) -> String {
+    said(facts, backup, Some(before), "holds")
+}
+
+/// The same of what a recovery was to bring back: whether it is still there is another matter.
+pub(super) fn promised(facts: &Facts<'_>, backup: &str) -> String {
+    said(facts, backup, None, "was taken with")
+}
+
+fn said(facts: &Facts<'_>, backup: &str, before: Option<DateTime<Utc>>, verb: &str) -> String {
     let evidence = facts.evidence;
     let component = facts.terms.backup(backup).map(|spec| &spec.component);
     let written = evidence
@@ -28,10 +37,10 @@ pub(super) fn held(facts: &Facts<'_>, backup: &str, before: Option<DateTime<Utc>
     let last = backups.chain(archives).filter(|(_, at)| earlier(at)).max();
     match last {
         Some((number, at)) => format!(
-            "; {backup} holds every write up to {number}, of {}, and nothing that was written later",
+            "; {backup} {verb} every write up to {number}, of {}, and nothing that was written later",
             at.to_rfc3339()
         ),
-        None => format!("; {backup} holds no write at all"),
+        None => format!("; {backup} {verb} no write at all"),
     }
 }
 
@@ -143,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_that_failed_says_what_can_still_be_had() {
+    fn a_recovery_that_failed_says_what_it_was_to_bring_back() {
         let evidence = Evidence {
             backups: vec![taken(2, 2, None)],
             archives: vec![archived(7, 7, None)],
@@ -157,7 +166,7 @@ mod tests {
         };
         let words = said(Check::Restore, evidence);
         for part in [
-            "restore-failed: db: the server was killed; b holds every write up to 7",
+            "restore-failed: db: the server was killed; b was taken with every write up to 7",
             "recover once more",
         ] {
             assert!(words.contains(part), "{part}: {words}");

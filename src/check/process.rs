@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::held::held;
+use super::held::promised;
 use super::{Facts, Terms, judge, unobserved};
 use crate::evidence::{RecoveryFact, SkippedFact};
 use crate::outcome::{Finding, Outcome};
@@ -102,7 +102,7 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
         if let Some(error) = &recovery.error {
             findings.push(Finding::error(
                 "restore-failed",
-                format!("{component}: {error}{}", held(facts, &recovery.backup, None)),
+                format!("{component}: {error}{}", promised(facts, &recovery.backup)),
                 "see the failed step's log, and recover once more: a failed recovery changes no artifact; then try the one before this one",
             ));
             continue;

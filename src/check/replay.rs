@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::held::held;
 use super::{Facts, unobserved};
-use crate::evidence::{RecoveryFact, ReplayFact};
+use crate::evidence::{RecoveryFact, ReplayFact, Unable};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::Check;
 
@@ -23,7 +23,7 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                     "{} at {}: {error}{}",
                     archive.backup,
                     archive.at.to_rfc3339(),
-                    held(facts, &archive.backup, Some(archive.at))
+                    held(facts, &archive.backup, archive.at)
                 ),
                 "watch pg_stat_archiver where it runs: until this is mended, every commit since is in no repository",
             ));
@@ -182,11 +182,25 @@ pub(super) fn integrity(facts: &Facts<'_>) -> Outcome {
                 "reindex it when in doubt: what was looked for was found, the rest was not looked for",
             ));
         }
-        for (database, why) in &found.unable {
+        for (what, unable) in &found.unable {
+            let (why, remedy) = match unable {
+                Unable::Lacks(why) => (
+                    why,
+                    "install the server's contrib modules (postgresql-contrib)",
+                ),
+                Unable::Closed(why) => (
+                    why,
+                    "see in pg_database why it cannot be opened: a database that was left half dropped is to be dropped",
+                ),
+                Unable::Unanswered(why) => (
+                    why,
+                    "see the recovered server's log, and look at it by hand: pg_amcheck --heapallindexed, which takes the time that it takes",
+                ),
+            };
             findings.push(Finding::unknown(
                 "integrity-not-checked",
-                format!("{component}: database {database}: {why}"),
-                "install the server's contrib modules (postgresql-contrib)",
+                format!("{component}: {what}: {why}"),
+                remedy,
             ));
         }
     }
@@ -243,6 +257,44 @@ mod tests {
             .iter()
             .map(|finding| finding.kind)
             .collect()
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_told_with_a_remedy_of_its_own() {
+        let remedy = |unable: Option<Unable>| {
+            let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
+                        [scenario.s]\nstrike = { fault = \"rows-deleted\" }\n";
+            let integrity = IntegrityFact {
+                relations: 1,
+                unable: unable
+                    .into_iter()
+                    .map(|it| ("shop".to_owned(), it))
+                    .collect(),
+                ..IntegrityFact::default()
+            };
+            let recovery = RecoveryFact {
+                component: "db".to_owned(),
+                backup: "b".to_owned(),
+                integrity: Some(integrity),
+                ..RecoveryFact::default()
+            };
+            let evidence = Evidence {
+                recoveries: vec![recovery],
+                ..Evidence::default()
+            };
+            let outcome = judged(text, Check::Integrity, &evidence);
+            outcome.findings.into_iter().next().map(|it| it.remedy)
+        };
+        let why = || "why".to_owned();
+        assert_eq!(remedy(None), None);
+        for (unable, word) in [
+            (Unable::Lacks(why()), "postgresql-contrib"),
+            (Unable::Closed(why()), "pg_database"),
+            (Unable::Unanswered(why()), "pg_amcheck"),
+        ] {
+            let told = remedy(Some(unable.clone())).expect("a finding");
+            assert!(told.contains(word), "{unable:?}: {told}");
+        }
     }
 
     #[test]

@@ -28,12 +28,22 @@ pub(super) fn ties(facts: &Facts<'_>) -> Outcome {
             ));
         }
         findings.extend(into_the_archive(recovery));
-        let Some(found) = &recovery.ties else {
-            findings.push(unobserved(
-                facts,
-                &format!("{component}: the recovered server was not asked what ties it to others"),
-            ));
-            continue;
+        let not_asked =
+            format!("{component}: the recovered server was not asked what ties it to others");
+        let found = match &recovery.ties {
+            Some(Ok(found)) => found,
+            Some(Err(why)) => {
+                findings.push(Finding::unknown(
+                    "ties-not-seen",
+                    format!("{not_asked}: {why}"),
+                    "see the drill's log for the words of what keeps it, then drill again",
+                ));
+                continue;
+            }
+            None => {
+                findings.push(unobserved(facts, &not_asked));
+                continue;
+            }
         };
         observed += 1;
         for tie in &found.ties {
@@ -110,7 +120,7 @@ mod tests {
     use crate::outcome::Verdict;
 
     /// What is said of a recovery from a dump, onto a server that was found so.
-    fn said(ties: Option<TiesFact>) -> (Verdict, Vec<&'static str>) {
+    fn said(ties: Option<Result<TiesFact, String>>) -> (Verdict, Vec<&'static str>) {
         let evidence = Evidence {
             recoveries: vec![RecoveryFact {
                 component: "db".to_owned(),
@@ -128,22 +138,24 @@ mod tests {
     #[test]
     fn a_copy_that_is_tied_to_nobody_passes_and_one_that_was_not_asked_does_not() {
         let nothing = TiesFact::default();
-        assert_eq!(said(Some(nothing.clone())), (Verdict::Passed, vec![]));
+        assert_eq!(said(Some(Ok(nothing.clone()))), (Verdict::Passed, vec![]));
         assert_eq!(said(None).0, Verdict::Undetermined);
+        let gone = said(Some(Err("the connection was lost".to_owned())));
+        assert_eq!(gone, (Verdict::Undetermined, vec!["ties-not-seen"]));
         let tied = TiesFact {
             ties: vec!["archive_mode is on".to_owned()],
             ..nothing
         };
-        assert_eq!(said(Some(tied)), (Verdict::Failed, vec!["still-tied"]));
+        assert_eq!(said(Some(Ok(tied))), (Verdict::Failed, vec!["still-tied"]));
     }
 
     #[test]
     fn a_process_that_runs_jobs_is_an_error_and_one_that_nobody_knows_a_warning() {
         let worker = |name: &str| {
-            said(Some(TiesFact {
+            said(Some(Ok(TiesFact {
                 workers: vec![name.to_owned()],
                 ..TiesFact::default()
-            }))
+            })))
         };
         assert_eq!(
             worker("pg_cron launcher"),

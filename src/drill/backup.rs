@@ -127,7 +127,7 @@ pub(super) async fn archive(
 pub(super) fn stop_or_note(error: Error) -> Result<String> {
     match error.kind() {
         Kind::Interrupted | Kind::Defect => Err(error),
-        _ => Ok(error.to_string()),
+        _ => Ok(error.in_a_sentence()),
     }
 }
 

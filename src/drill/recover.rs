@@ -21,6 +21,7 @@ use crate::plan::DrillKind;
 use crate::service::{Service, Stop};
 use crate::suite::{Backup, Component, Fault, Mode, Pick, RestoreOptions, Scenario, fit};
 
+mod before;
 mod choose;
 mod expected;
 mod target;
@@ -148,13 +149,10 @@ async fn observe(
         }
     }
     if fact.error.is_none() && !fact.is_restarted() {
-        match service.ties(&ctx, fact.alone).await {
-            Ok(found) => fact.ties = found,
-            Err(error) => {
-                let words = stop_or_note(error)?;
-                fact.error.get_or_insert(words);
-            }
-        }
+        fact.ties = match service.ties(&ctx, fact.alone).await {
+            Ok(found) => found.map(Ok),
+            Err(error) => Some(Err(stop_or_note(error)?)),
+        };
     }
     // Everything was read by now: it had the time to call.
     let calls = world.canaries.calls(&fact.component);
@@ -253,23 +251,22 @@ impl Recovery<'_, '_> {
         let (found, left) = choose::candidates(self).await?;
         fact.skipped.extend(left);
         let last = found.len().saturating_sub(1);
+        let newest = found.first().map(|it| it.reader.manifest.id.clone());
         for (number, candidate) in found.into_iter().enumerate() {
             let (backup, id) = (candidate.backup, candidate.reader.manifest.id.clone());
             fact.backup = backup.name.clone();
             fact.artifact = Some(id.clone());
-            fact.newest = Some(id.clone());
+            fact.newest = match self.scenario.pick {
+                Pick::Newest => newest.clone(),
+                Pick::NewestGood => fact.artifact.clone(),
+            };
             // What was noted of an artifact that was left is not of this one.
             (fact.replay, fact.integrity) = (None, None);
             (fact.restore_ran, fact.provisioned) = (false, false);
             let mut made = None;
             let tried = self.attempt(&candidate, fact, &mut made).await;
             let error = match tried {
-                Err(error)
-                    if number < last
-                        && !matches!(error.kind(), Kind::Interrupted | Kind::Defect) =>
-                {
-                    error
-                }
+                Err(error) if number < last && self.goes_on(&error, fact) => error,
                 tried => return tried,
             };
             fact.skipped.push(SkippedFact {
@@ -283,6 +280,17 @@ impl Recovery<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next candidate is tried after this error. Where the newest is to be taken, that is another copy of it: it
+    /// is of use where this one could not be read, and not where a server or the restore failed.
+    fn goes_on(&self, error: &Error, fact: &RecoveryFact) -> bool {
+        let unread = fact.provisioned && !fact.restore_ran;
+        match error.kind() {
+            Kind::Interrupted | Kind::Defect => false,
+            Kind::Unavailable => true,
+            _ => unread || self.scenario.pick == Pick::NewestGood,
+        }
     }
 
     /// Asks what is recovered for a first answer of its own: how many objects it has.
@@ -362,35 +370,6 @@ impl Recovery<'_, '_> {
         })
     }
 
-    /// Restores one of the backups that come before the last.
-    async fn restore_before(
-        &self,
-        backup: &Backup,
-        target: &dyn Service,
-        fact: &mut RecoveryFact,
-    ) -> Result<()> {
-        let phase = |phase: Phase| self.phase(phase);
-        let pipeline = pipeline(backup, self.component, self.world.fault)?;
-        let watch = Stopwatch::start();
-        let fetching = phase(Phase::Fetch);
-        let reader = choose::newest(self, &fetching, backup).await?;
-        let id = reader.manifest.id.clone();
-        fact.before.push((backup.name.clone(), id.clone()));
-        let fetched = pipeline
-            .fetch(&fetching, &reader, target)
-            .await
-            .doing_with(|| format!("fetch {id}"))?;
-        fact.artifact_bytes += fetched.stored_bytes;
-        *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
-        let watch = Stopwatch::start();
-        let restored = pipeline
-            .restore(&phase(Phase::Restore), &fetched, target, &self.options()?)
-            .await;
-        *fact.phases.entry(Phase::Restore).or_default() += watch.seconds();
-        tidy(&phase(Phase::Observe), target, &fetched).await?;
-        restored.doing_with(|| format!("restore {id}"))
-    }
-
     /// Recovers from one artifact, up to the first verified read; `made` is what it was restored onto.
     async fn attempt(
         &self,
@@ -458,6 +437,7 @@ impl Recovery<'_, '_> {
         }
         let watch = Stopwatch::start();
         let fetched = plant::in_the_way(
+            fault,
             self.world.link(),
             pipeline.fetch(&fetching, reader, target.as_ref()),
         )

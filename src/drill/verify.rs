@@ -4,15 +4,15 @@
 //! Not here: finding and reading the artifact (see [`crate::pipeline::given`]), or the earlier run that it is compared
 //! with, which the caller knows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::backup::stop_or_note;
 use super::world::World;
 use super::{Planted, Teller, probe, recover, write_down};
 use crate::check::Terms;
 use crate::context::{Context, Phase};
 use crate::error::{Error, Result};
-use crate::evidence::{BackupFact, Baseline, Evidence, GivenFact, NeedsFact};
+use crate::evidence::{BackupFact, Baseline, ClusterFact, Evidence, GivenFact, NeedsFact};
 use crate::pipeline::artifact::Keys;
 use crate::pipeline::given::Given;
 use crate::pipeline::given::repository::GivenRepository;
@@ -61,8 +61,7 @@ pub(super) async fn play(
     let backups = terms.backups();
     let mut known = GivenFact {
         what: format!("{}: {}", task.given.shown, task.given.what),
-        database: None,
-        beside: BTreeMap::new(),
+        cluster: None,
         folder: task.given.folder(),
         is_named: task.is_named,
         taken_at: task.given.taken_at,
@@ -104,8 +103,7 @@ pub(super) async fn play(
             .map_err(at(Phase::Restore))?;
         if let Some(service) = cluster(world, task) {
             let counted = beside(ctx, &*service).await;
-            known.beside = counted.map_err(at(Phase::Observe))?;
-            known.database = Some(service.database().to_owned());
+            known.cluster = Some(counted.map_err(at(Phase::Observe))?);
         }
     }
     evidence.given = Some(known);
@@ -122,30 +120,38 @@ fn cluster(world: &World<'_>, task: &Task<'_>) -> Option<Arc<dyn Service>> {
     world.service(&component.name).ok()
 }
 
-/// Rows of the databases beside the one that is looked at. One that cannot be counted is left out: what it had is gone.
-async fn beside(ctx: &Context, service: &dyn Service) -> Result<BTreeMap<String, u64>> {
+/// Counts the databases beside the one that is looked at.
+async fn beside(ctx: &Context, service: &dyn Service) -> Result<ClusterFact> {
     let ctx = ctx.within(Phase::Observe, "beside");
     let server = service.server();
     let session = Session::open(&ctx, &*server, "postgres").await?;
-    let mut rows = BTreeMap::new();
+    let mut fact = ClusterFact {
+        database: service.database().to_owned(),
+        ..ClusterFact::default()
+    };
     for database in server::databases(&ctx, &session).await? {
-        if database == service.database() {
+        if database == fact.database {
             continue;
         }
         let counted = async {
             let session = Session::open(&ctx, &*server, &database).await?;
-            content::counts(&ctx, &session).await
+            let rows = content::counts(&ctx, &session).await?;
+            Ok((rows, content::bytes(&ctx, &session).await?))
         };
         match counted.await {
-            Ok(counted) => rows.extend(
-                counted
-                    .into_iter()
-                    .map(|(table, rows)| (format!("{database}.{table}"), rows)),
-            ),
-            Err(error) => super::backup::stop_or_note(error).map(drop)?,
+            Ok((rows, bytes)) => {
+                let rows = rows.into_iter();
+                let named = rows.map(|(part, rows)| (ClusterFact::name(&database, &part), rows));
+                fact.rows.extend(named);
+                fact.bytes += bytes;
+            }
+            Err(error) => {
+                let why = stop_or_note(error)?;
+                fact.uncounted.push((database, why));
+            }
         }
     }
-    Ok(rows)
+    Ok(fact)
 }
 
 async fn count(
@@ -154,7 +160,7 @@ async fn count(
 ) -> Result<std::result::Result<crate::evidence::Held, String>> {
     match live.count(&ctx.within(Phase::Observe, "live")).await {
         Ok(held) => Ok(Ok(held)),
-        Err(error) => super::backup::stop_or_note(error).map(Err),
+        Err(error) => stop_or_note(error).map(Err),
     }
 }
 

@@ -200,9 +200,12 @@ impl<'a> World<'a> {
                     };
                     let mut endpoint = server.endpoint();
                     if self.fault == Some(Fault::C5) {
-                        let to = Link::to(&endpoint.host, endpoint.port).await?;
-                        (endpoint.host, endpoint.port) = ("127.0.0.1".to_owned(), to.port());
-                        link = Some(to);
+                        let way = match link.take() {
+                            Some(way) => way,
+                            None => Link::to(&endpoint.host, endpoint.port).await?,
+                        };
+                        (endpoint.host, endpoint.port) = ("127.0.0.1".to_owned(), way.port());
+                        link = Some(way);
                     }
                     let mut repository =
                         S3Repository::new(&spec.name, S3Client::new(&endpoint), bucket);

@@ -12,10 +12,8 @@ use crate::suite::Engine;
 pub struct GivenFact {
     /// What it is and where it lies, in words and without secrets.
     pub what: String,
-    /// Of a whole cluster, the database that was looked at.
-    pub database: Option<String>,
-    /// Rows of the cluster's other databases, table by table, each with its database's name before it.
-    pub beside: BTreeMap<String, u64>,
+    /// What it is a backup of is a whole cluster, of which one database is looked at.
+    pub cluster: Option<ClusterFact>,
     /// The folder that it lies in, without what names a day.
     pub folder: String,
     /// Somebody said of what it is a backup.
@@ -34,17 +32,38 @@ pub struct GivenFact {
     pub left: Vec<(String, String)>,
 }
 
+/// The databases of a cluster, counted: all the same, whichever of them is looked at.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterFact {
+    /// The one that was looked at.
+    pub database: String,
+    /// Rows of the others, part by part, each with its database's name before it.
+    pub rows: BTreeMap<String, u64>,
+    /// The size of the others, in bytes.
+    pub bytes: u64,
+    /// Those that could not be counted, and why.
+    pub uncounted: Vec<(String, String)>,
+}
+
+impl ClusterFact {
+    /// How a part of one of the databases is called.
+    pub fn name(database: &str, part: &str) -> String {
+        format!("{database}.{part}")
+    }
+}
+
 impl GivenFact {
-    /// What came back of it, with the rows of all databases where it is a cluster.
+    /// What came back of it, of all databases where it is a cluster.
     pub fn held(&self, observation: &Observation, engine: Engine) -> Held {
         let mut held = Held::of(observation, engine);
-        if let Some(database) = &self.database {
+        if let Some(cluster) = &self.cluster {
             let rows = std::mem::take(&mut held.rows).into_iter();
             held.rows = rows
-                .map(|(name, rows)| (format!("{database}.{name}"), rows))
+                .map(|(part, rows)| (ClusterFact::name(&cluster.database, &part), rows))
                 .collect();
-            held.rows.extend(self.beside.clone());
-            held.objects += self.beside.len() as u64;
+            held.rows.extend(cluster.rows.clone());
+            held.objects += cluster.rows.len() as u64;
+            held.bytes += cluster.bytes;
         }
         held
     }

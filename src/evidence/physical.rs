@@ -58,10 +58,21 @@ pub struct IntegrityFact {
     pub unchecked: BTreeMap<String, String>,
     /// Indexes of which only a part was looked at, and how much.
     pub sampled: BTreeMap<String, String>,
-    /// Databases that could not be looked at as they should be, and why.
-    pub unable: BTreeMap<String, String>,
+    /// Databases, and relations of them, that could not be looked at as they should be, and why.
+    pub unable: BTreeMap<String, Unable>,
     /// Data checksums are on.
     pub checksums: bool,
+}
+
+/// Why a database, or a relation of one, could not be looked at as it should be, with the server's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unable {
+    /// An extension that this takes is not installed with the server.
+    Lacks(String),
+    /// The database lets nobody in, and could not be opened.
+    Closed(String),
+    /// The server gave no answer, or not in time.
+    Unanswered(String),
 }
 
 /// What ties a recovered server to others, as it runs.

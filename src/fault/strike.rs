@@ -98,13 +98,10 @@ pub async fn moment(ctx: &Context, server: &dyn Running, database: &str) -> Resu
     const NAME: &str = "just before the strike";
     let session = Session::open(ctx, server, database).await?;
     let make = format!("select pg_create_restore_point({})", literal(NAME));
-    session
-        .run(ctx, &make)
-        .await
-        .doing("make a restore point")?;
-    let lsn = session
-        .value(ctx, "select pg_current_wal_insert_lsn()")
-        .await?
+    let made = session.value(ctx, &make).await;
+    // Where its record ends, whatever is written meanwhile.
+    let lsn = made
+        .doing("make a restore point")?
         .ok_or_else(|| Error::failed("the server gave no log position"))?;
     Ok(Moment {
         at: session.now(ctx).await?,

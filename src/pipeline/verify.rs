@@ -26,6 +26,47 @@ use crate::shelf::Shelf;
 const READERS: usize = 8;
 /// How many complaints are quoted.
 const COMPLAINTS: usize = 5;
+/// How many files of an artifact are named that are amiss in one way: of a repository that was emptied, all would be.
+const NAMED: usize = 100;
+
+/// What was complained of, as far as it is told.
+#[derive(Default)]
+struct Complaints {
+    first: Vec<String>,
+    more: u64,
+}
+
+impl Complaints {
+    fn push(&mut self, complaint: String) {
+        match self.first.len() < COMPLAINTS {
+            true => self.first.push(complaint),
+            false => self.more += 1,
+        }
+    }
+
+    fn in_words(self) -> Option<String> {
+        let Self { first, more } = self;
+        let rest = match more {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        (!first.is_empty()).then(|| first.join("; ") + &rest)
+    }
+}
+
+/// Counts a file, and names it where it is one of the first that are amiss in this way: not there, not as it should be, or
+/// not read.
+fn count(fact: &mut StoredFact, found: FileFact) {
+    let kind = |it: &FileFact| (it.found_bytes.is_some(), it.found_sha256.is_some());
+    let of_its_kind = fact.amiss.iter().filter(|it| kind(it) == kind(&found));
+    if found.is_sound() {
+        fact.sound += 1;
+    } else if of_its_kind.count() < NAMED {
+        fact.amiss.push(found);
+    } else {
+        fact.more_amiss += 1;
+    }
+}
 const NOTING: &str = "note what lies in a repository";
 
 /// Stored objects of one repository that were read to their ends, by key.
@@ -66,7 +107,7 @@ pub async fn inspect(
         ..StoredFact::default()
     };
     let listing = listing_of(ctx, repository.as_ref(), &manifest.backup).await?;
-    let mut complaints = Vec::new();
+    let mut complaints = Complaints::default();
     let found = Manifest::load(ctx, repository.as_ref(), &manifest.key()).await;
     ctx.go_on()?;
     let manifest = match found {
@@ -127,11 +168,7 @@ pub async fn inspect(
             latest = latest.max(listed.written);
         }
         let found = as_found(&file, listed.map(|it| it.bytes), &read, &mut complaints);
-        if found.is_sound() {
-            fact.sound += 1;
-        } else {
-            fact.amiss.push(found);
-        }
+        count(&mut fact, found);
         if let Ok(object) = read {
             seen.insert(&file.key, &object.seen).doing(NOTING)?;
             if let Some(sums) = object.plain {
@@ -145,16 +182,7 @@ pub async fn inspect(
         .and_then(|marker| marker.written)
         .map(|committed| latest.is_none_or(|latest| latest <= committed));
     ctx.go_on()?;
-    if !complaints.is_empty() {
-        let more = complaints.len().saturating_sub(COMPLAINTS);
-        complaints.truncate(COMPLAINTS);
-        let rest = if more > 0 {
-            format!("; and {more} more")
-        } else {
-            String::new()
-        };
-        fact.error = Some(complaints.join("; ") + &rest);
-    }
+    fact.error = complaints.in_words();
     Ok((fact, seen, plain))
 }
 
@@ -265,7 +293,7 @@ fn as_found(
     file: &ManifestFile,
     listed: Option<u64>,
     read: &std::result::Result<ReadObject, String>,
-    complaints: &mut Vec<String>,
+    complaints: &mut Complaints,
 ) -> FileFact {
     let (found_bytes, found_sha256) = match read {
         Ok(read) => (Some(read.seen.found.bytes), Some(read.sha256.clone())),
@@ -280,5 +308,38 @@ fn as_found(
         sha256: file.sha256.clone(),
         found_bytes,
         found_sha256,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_files_that_are_amiss_the_first_of_each_kind_are_named_and_all_are_counted() {
+        let file = |found_bytes, found: Option<&str>| FileFact {
+            key: "k".to_owned(),
+            bytes: 1,
+            sha256: "right".to_owned(),
+            found_bytes,
+            found_sha256: found.map(str::to_owned),
+        };
+        let mut fact = StoredFact::default();
+        for _ in 0..1_000 {
+            count(&mut fact, file(None, None));
+        }
+        for _ in 0..3 {
+            count(&mut fact, file(Some(1), Some("wrong")));
+            count(&mut fact, file(Some(1), Some("right")));
+        }
+        assert_eq!((fact.sound, fact.amiss.len()), (3, NAMED + 3));
+        assert_eq!(fact.more_amiss, 1_000 - NAMED as u64);
+        let mut complaints = Complaints::default();
+        assert_eq!(Complaints::default().in_words(), None);
+        for n in 0..1_000 {
+            complaints.push(n.to_string());
+        }
+        let words = complaints.in_words();
+        assert_eq!(words.as_deref(), Some("0; 1; 2; 3; 4; and 995 more"));
     }
 }

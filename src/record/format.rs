@@ -537,7 +537,8 @@ pub struct Detection {
     pub planted: String,
     /// The check that must fail because of it.
     pub must_be_caught_by: String,
-    /// The kind of the finding by which it must.
+    /// The kind of the finding by which it must; empty in records of before it was asked for.
+    #[serde(default)]
     pub finding: String,
     /// The checks that failed, the named one first.
     pub caught_by: Vec<String>,

@@ -86,6 +86,9 @@ impl Record {
     }
 }
 
+/// Characters from which on a secret is no part of a word.
+const SHORT: usize = 8;
+
 struct Search<'a> {
     secrets: &'a Secrets,
     known: Vec<(String, String)>,
@@ -94,7 +97,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn look(&self, text: &str, found: &mut BTreeSet<String>) {
         for (name, value) in &self.known {
-            if !value.is_empty() && text.contains(value.as_str()) {
+            if tells(text, value) {
                 found.insert(name.clone());
             }
         }
@@ -113,13 +116,23 @@ impl Search<'_> {
                 .for_each(|one| self.go_through(one, field, found)),
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    self.look(name, found);
                     self.go_through(value, name, found);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+}
+
+/// Whether a text tells a secret. A short one is a part of many words, and is looked for as a whole one.
+fn tells(text: &str, secret: &str) -> bool {
+    let is_short = secret.chars().count() < SHORT;
+    let of_a_word = |at: Option<char>| is_short && at.is_some_and(char::is_alphanumeric);
+    let mut found = text.match_indices(secret).filter(|_| !secret.is_empty());
+    found.any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + secret.len()..]);
+        !of_a_word(before.chars().next_back()) && !of_a_word(after.chars().next())
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +162,22 @@ mod tests {
         let json = record.to_json().expect("json");
         assert!(json.contains("--password=<password of db>") && !json.contains("hunter2"));
         Record::from_json(&json).expect("agrees with itself");
+    }
+
+    #[test]
+    fn a_short_secret_is_told_as_a_word_and_not_as_a_part_of_one() {
+        assert!(tells("psql --password=test --host=h", "test"));
+        assert!(!tells("10/10 tests passed, the latest one", "test"));
+        assert!(tells("tests, and then test", "test"));
+        assert!(tells("xhunter2-quotedx", "hunter2-quoted"));
+        assert!(!tells("anything", ""));
+        let secrets = Secrets::default();
+        secrets.register("password of the live source", "tests");
+        let mut record = sample::green();
+        assert!(
+            record.hide(&secrets).expect("searched").is_empty(),
+            "a field's name"
+        );
     }
 
     #[test]

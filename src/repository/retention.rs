@@ -8,7 +8,8 @@
 //! Backups and prunes of one backup must not run at once; different backups may. The pruner does not lock: it
 //! touches nothing of an artifact without a manifest (it may be on its way) unless a manifest of the same backup
 //! was written later, by the repository's own clock, which shows that the unfinished run has ended. A manifest that
-//! cannot be read is never removed, nor is anything that it may name.
+//! cannot be read is never removed, nor is anything that it may name. An artifact whose list of shared content is gone or was
+//! changed is not good, and goes when its time is up; until then no shared content does.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -21,7 +22,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::clock::Stopwatch;
 use crate::context::Context;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::repository::manifest::{self, FILE_NAME, Manifest, ManifestFile};
 use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{ListedObject, Repository, contents, listing_of};
@@ -208,12 +209,19 @@ async fn prune_now(
     }
 
     let mut pruned = Pruned::default();
-    let mut known = Vec::new();
+    let (mut known, mut unlisted) = (Vec::new(), false);
     let mut each = manifest::each(ctx, repository, manifests.clone());
     while let Some((key, manifest)) = each.next().await {
         let good = match &manifest {
             Ok(manifest) => is_whole(ctx, repository.as_ref(), manifest, &there).await,
             Err(_) => Ok(false),
+        };
+        let good = match good {
+            Err(error) if error.kind() == Kind::Failed => {
+                unlisted = true;
+                Ok(false)
+            }
+            good => good,
         };
         match (manifest, good) {
             (Ok(manifest), Ok(good)) => known.push(Known {
@@ -249,7 +257,11 @@ async fn prune_now(
     for (id, reason) in decision.remove {
         let marker = manifest::key_of(backup, &id);
         let manifest = Manifest::load(ctx, repository.as_ref(), &marker).await?;
-        note_shared(ctx, repository.as_ref(), &manifest, &gone.released).await?;
+        match note_shared(ctx, repository.as_ref(), &manifest, &gone.released).await {
+            // What it shared stays until a later prune finds that nothing names it.
+            Err(error) if error.kind() == Kind::Failed => ctx.go_on()?,
+            noted => noted?,
+        }
         repository
             .delete(ctx, std::slice::from_ref(&marker))
             .await?;
@@ -267,7 +279,7 @@ async fn prune_now(
         there: &there,
         manifests: &manifests,
         latest,
-        broken: !pruned.broken.is_empty(),
+        broken: unlisted || !pruned.broken.is_empty(),
     };
     pruned.swept = sweep(ctx, repository, backup, &found, &gone).await?;
     let stays = known
@@ -318,7 +330,7 @@ struct Found<'a> {
     manifests: &'a [String],
     /// When the last of them was written.
     latest: Option<DateTime<Utc>>,
-    /// One of them cannot be read.
+    /// One of them cannot be read, or what it shares cannot.
     broken: bool,
 }
 

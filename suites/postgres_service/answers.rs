@@ -1,7 +1,10 @@
 //! What a server answers, when it is well and when it is not.
 
+use std::collections::BTreeMap;
+
 use libtest_mimic::Failed;
-use redrill::service::postgres::PostgresService;
+use redrill::service::postgres::session::{Session, TOO_LONG};
+use redrill::service::postgres::{PostgresService, integrity};
 use redrill::service::{Running, Service, Stop};
 use redrill::suite::{Expect, Smoke};
 
@@ -207,5 +210,118 @@ pub async fn an_error_in_a_seed_script_names_its_file_and_line(lab: &Lab) -> Res
     if !error.message().contains("inner.sql:3") || !error.message().contains("nonsense") {
         return Err(format!("the error is {error}").into());
     }
+    Ok(())
+}
+
+/// Everything that makes a question of an index hard to ask, on sound data.
+const ODD: &str = "
+create function public.halved(n int) returns int language sql immutable as $$ select n / 2 $$;
+create function public.by_path(n int) returns int language sql immutable as $$ select halved(n) $$;
+create table public.v (id int, a int[], r int, doc tsvector, place point);
+insert into public.v select n, array[n], n, to_tsvector('simple', 'word ' || n), point(n, n) from generate_series(1, 500) n;
+insert into public.v (id, doc) select 501, to_tsvector('simple', string_agg('w' || n, ' ')) from generate_series(1, 40000) n;
+create index v_gin on public.v using gin (a);
+create index v_brin on public.v using brin (r);
+create index v_doc on public.v using gin (doc);
+create index \"V odd\" on public.v using gist ((case when id % 2 = 0 then place else null end));
+create index v_lines on public.v using spgist ((case when id % 2 = 0 then 'even
+is not null' else id::text end));
+create table public.w as select id from public.v;
+create index w_path on public.w (public.by_path(id));
+create index w_path_gin on public.w using gin ((array[public.by_path(id)]));
+analyze public.v";
+
+pub async fn a_sound_cluster_is_called_sound_whatever_its_indexes_are_made_of_and_one_lost_row_is_told(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let other = TestServer::start(&lab.ctx, &lab.bin, lab.dir.join("odd"), Disk::Quick).await?;
+    let server = other.clone();
+    let work = async {
+        let session = Session::open(&lab.ctx, &*server, "postgres").await?;
+        // A function that relies on the search path is indexed by those who have one.
+        session.run(&lab.ctx, "set search_path = public").await?;
+        session.run(&lab.ctx, ODD).await?;
+        let sound = integrity::inspect(&lab.ctx, &*server).await?;
+        assert_eq!(sound.damaged, BTreeMap::new());
+        assert_eq!((sound.unable, sound.sampled), Default::default());
+        let unchecked: Vec<(&str, bool)> = sound
+            .unchecked
+            .iter()
+            .map(|(name, why)| (name.as_str(), why.contains("42883")))
+            .collect();
+        let expected = ["public.w_path", "public.w_path_gin"];
+        let expected = expected.map(|name| format!("postgres: {name}"));
+        assert_eq!(unchecked, expected.each_ref().map(|it| (it.as_str(), true)));
+        let ready = |truth: bool| {
+            format!(
+                "set allow_system_table_mods = on; update pg_catalog.pg_index set indisready = {truth} where indrelid = 'public.v'::regclass"
+            )
+        };
+        session.run(&lab.ctx, &ready(false)).await?;
+        let last = "insert into public.v values (1000, '{1000}', 1000, 'lost', point(-1, -1))";
+        session.run(&lab.ctx, last).await?;
+        session.run(&lab.ctx, &ready(true)).await?;
+        let found = integrity::inspect(&lab.ctx, &*server).await?;
+        let damaged: Vec<&str> = found.damaged.keys().map(String::as_str).collect();
+        let expected = ["\"V odd\"", "v_brin", "v_doc", "v_gin", "v_lines"];
+        let expected = expected.map(|name| format!("postgres: public.{name}"));
+        assert_eq!(damaged, expected, "{found:?}");
+        Ok::<(), Failed>(())
+    };
+    let worked = work.await;
+    other.remove(&lab.ctx).await?;
+    worked
+}
+
+pub async fn what_the_server_is_not_done_with_in_time_is_a_complaint_and_the_session_goes_on(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let session = Session::open(&lab.ctx, &*lab.server().await?, "postgres").await?;
+    session.run(&lab.ctx, "begin").await?;
+    let moment = std::time::Duration::from_millis(50);
+    let late = session.attempt_within(&lab.ctx, "select pg_sleep(60)", moment);
+    let complaint = late.await?.expect_err("it sleeps for longer");
+    assert_eq!(complaint.state, TOO_LONG);
+    let soon = session.attempt_within(&lab.ctx, "select 1", moment * 100);
+    assert!(soon.await?.is_ok_and(|rows| rows.len() == 1));
+    // And of neither is a limit left.
+    let limit = session.value(&lab.ctx, "show statement_timeout").await?;
+    assert_eq!(limit.as_deref(), Some("0"));
+    Ok(session.run(&lab.ctx, "rollback").await?)
+}
+
+pub async fn a_question_shows_something_of_the_rows_also_by_a_function_and_never_by_none(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let service = lab.fresh(None).await?;
+    service.create(&lab.ctx).await?;
+    let seed = "create table t as select generate_series(1, 3) as n;
+                create function counted() returns bigint language plpgsql stable as $$ begin return (select count(*) from public.t); end $$;
+                create function nothing() returns int language plpgsql stable as $$ begin return 1; end $$";
+    lab.sql(service.database(), seed).await?;
+    let void = async |asks: &[&str]| -> Result<Vec<bool>, Failed> {
+        let questions = asks.iter().map(|ask| Smoke {
+            name: (*ask).to_owned(),
+            ask: (*ask).to_owned(),
+            expect: Expect::AtLeast(1.0),
+        });
+        let questions: Vec<Smoke> = questions.collect();
+        let facts = service.smoke(&lab.ctx, &questions).await?;
+        assert!(facts.iter().all(|fact| fact.holds), "{facts:?}");
+        Ok(facts.iter().map(|fact| fact.void.is_some()).collect())
+    };
+    let (rows, by_function) = ("select count(*) from public.t", "select public.counted()");
+    let (catalogue, nothing) = (
+        "select count(*) from pg_catalog.pg_class",
+        "select public.nothing()",
+    );
+    // Asked at once: the server tells what it counted for the one only when it has counted for the other.
+    assert_eq!(void(&[rows, nothing]).await?, [false, true]);
+    assert_eq!(
+        void(&[by_function, nothing, by_function]).await?,
+        [false, true, false]
+    );
+    assert_eq!(void(&[catalogue, nothing]).await?, [true, true]);
+    assert_eq!(void(&[catalogue, by_function]).await?, [false, false]);
     Ok(())
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use crate::http::connect;
+use crate::mounts::Mounted;
 use crate::multipart::{MIB, complete, create, part};
 use crate::server::{ACCESS_KEY, Embedded, SECRET_KEY, bytes, get, put, refused, server_on};
 
@@ -382,4 +383,57 @@ async fn check(dir: &Path, bucket: &str, ledger: &Ledger) {
         assert!(body == body_of(number), "{key}: torn");
     }
     store.stop().await;
+}
+
+pub async fn a_disk_that_was_full_for_a_moment_leaves_the_bucket_as_it_was() {
+    let dir = TempDir::new().expect("directory");
+    let [large, small] = ["large", "small"].map(|name| dir.path().join(name));
+    let store = start(&large);
+    let (_, bucket) = server_on(store.port()).bucket().await;
+    store.stop().await;
+    // The bucket stays where there is room, and its index comes to lie on a small disk.
+    std::fs::create_dir(&small).expect("directory");
+    let disk = Mounted::new(&small, "size=4m,mode=777").expect("a small disk");
+    std::fs::create_dir(small.join("buckets")).expect("directory");
+    let place = Path::new("buckets").join(&bucket);
+    std::os::unix::fs::symlink(large.join(&place), small.join(&place)).expect("linked");
+    let store = start(&small);
+    let client = server_on(store.port()).client();
+    let filler = small.join("filler");
+    let key = |n: usize| format!("{n:06}-{}", "x".repeat(900));
+    let put = async |n: usize| {
+        let body = ByteStream::from_static(b"body");
+        let put = client.put_object().bucket(&bucket).key(key(n)).body(body);
+        put.send().await.is_ok()
+    };
+    assert!(put(0).await);
+    let fill = std::fs::write(&filler, vec![0; 8 << 20]);
+    assert!(fill.is_err(), "the disk is full");
+    let mut kept = 1;
+    while put(kept).await {
+        kept += 1;
+        assert!(kept < 20_000, "the disk was never full");
+    }
+    std::fs::remove_file(&filler).expect("removed");
+    assert!(put(kept).await, "there is room again");
+    for n in [0, kept / 2, kept] {
+        assert_eq!(get(&client, &bucket, &key(n)).await, b"body");
+    }
+    let mut pages = client
+        .list_objects_v2()
+        .bucket(&bucket)
+        .into_paginator()
+        .send();
+    let mut listed = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.expect("a page");
+        listed.extend(
+            page.contents()
+                .iter()
+                .filter_map(|it| it.key().map(str::to_owned)),
+        );
+    }
+    assert_eq!(listed, (0..=kept).map(key).collect::<Vec<_>>());
+    store.stop().await;
+    drop(disk);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use age::secrecy::ExposeSecret as _;
 
 use super::lab::Lab;
-use super::runs::{checks, failed_by, last, verify};
+use super::runs::{checks, failed_by, last, plainly, verify};
 use crate::place::{Outcome, Place, all, copy, exits, says};
 
 /// What encrypts, and opens.
@@ -235,6 +235,15 @@ pub fn what_is_encrypted_and_was_cut_is_refused_before_any_server_starts() -> Ou
     )?;
     failed_by(&place, &output, "readable")?;
     says(&output, &["was cut, or is damaged"])?;
+    // That another key of several does not open it is not what is wrong with it.
+    Key::new().write(&place, "other.txt");
+    let keys = ["other.txt", "key.txt"].map(|name| std::fs::read_to_string(place.path(name)));
+    let [other, own] = keys;
+    place.write("both.txt", &(other? + &own?));
+    let sealed = place.path("dump.rdb.age");
+    let output = verify(&place, &sealed, &["--identity", "both.txt"])?;
+    failed_by(&place, &output, "readable")?;
+    says(&output, &["was cut, or is damaged"])?;
     for (name, file) in [
         ("directory", "toc.dat.age"),
         ("base", "global/pg_control.age"),
@@ -310,4 +319,29 @@ pub fn a_script_that_runs_commands_is_not_run() -> Outcome {
         true => Err("it was run".into()),
         false => Ok(()),
     }
+}
+
+/// What this machine has no room for, or its user no right to, says nothing of a backup.
+pub fn a_disk_that_is_full_is_not_taken_for_damage() -> Outcome {
+    let (place, key) = (Place::new(), Key::new());
+    key.write(&place, "key.txt");
+    let noise: Vec<u8> = (0..6_u64 << 20)
+        .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+        .collect();
+    std::fs::write(place.path("noise"), noise)?;
+    let tar = std::process::Command::new("tar")
+        .args(["-c", "-C"])
+        .arg(place.path(""))
+        .arg("noise")
+        .output()?;
+    std::fs::write(place.path("files.tar.age"), key.seal(&tar.stdout))?;
+    place.write("files.toml", "[[smoke]]\nask = \"count\"\nexpect = 1\n");
+    let arguments = ["--identity", "key.txt", "--ask", "files.toml"];
+    let artifact = place.path("files.tar.age");
+    exits(&plainly(&place, &artifact, &arguments)?, 0)?;
+    let disk = crate::mounts::small_disk("4m", &place.path("tmp"))?;
+    let verifying = super::runs::command(&place, &artifact, &arguments);
+    let output = crate::mounts::around(&verifying, &[disk], "")?.output()?;
+    exits(&output, 3)?;
+    says(&output, &["No space left on device", "make room there"])
 }

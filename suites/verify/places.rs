@@ -31,6 +31,10 @@ pub fn of_a_folder_the_newest_whole_one_by_its_content_is_taken() -> Outcome {
     write("e-sealed.dump.age", &sealed)?;
     write("f.sql", b"-- MySQL dump 10.13  Distrib 8.0.36\n")?;
     write("g.dump.gpg", b"\x8c\x0d\x04\x09\x03\x02")?;
+    // Damaged at its first bytes, or a page that came instead of it; and what is no backup, though it is named after one.
+    write("h-header.dump", &whole[..40])?;
+    write("i-page.dump", b"<html><body>502 Bad Gateway</body></html>")?;
+    write("b-new.dump.sha256", b"0123456789abcdef  b-new.dump")?;
     // Written last, and the oldest.
     write("a-old.dump", &in_year(&whole, 2021))?;
     let output = verify(&place, &place.path("backups"), &["--create-roles"])?;
@@ -45,10 +49,15 @@ pub fn of_a_folder_the_newest_whole_one_by_its_content_is_taken() -> Outcome {
             "f.sql was left",
             "mysqldump",
             "g.dump.gpg was left",
+            "h-header.dump was left",
+            "i-page.dump was left",
+            "its beginning may be damaged",
         ],
     )?;
-    if text(&output.stdout).contains("readme.txt") {
-        return Err("what is no backup was told as one".into());
+    for name in ["readme.txt", "sha256"] {
+        if text(&output.stdout).contains(name) {
+            return Err(format!("{name} is no backup and was told as one").into());
+        }
     }
     let title = last(&place)?["drills"][0]["title"]
         .as_str()
@@ -120,6 +129,94 @@ pub fn of_nightly_folders_with_several_databases_the_newest_of_the_one_that_is_n
     let output = verify(&place, &backups, &["--create-roles", "--lineage", "sales"])?;
     exits(&output, 2)?;
     says(&output, &["stock (2025-"])
+}
+
+pub fn another_lineage_than_the_one_that_is_named_is_not_taken_for_it() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let shop = lab.bytes("shop.dump");
+    std::fs::create_dir(place.path("backups"))?;
+    std::fs::write(
+        place.path("backups/crm.dump"),
+        renamed(&shop, "shop", "crm"),
+    )?;
+    let backups = place.path("backups");
+    let output = verify(&place, &backups, &["--create-roles", "--lineage", "shop"])?;
+    exits(&output, 2)?;
+    says(
+        &output,
+        &[
+            "holds backups of crm alone, and none of shop",
+            "--lineage crm",
+        ],
+    )?;
+    let output = verify(&place, &backups, &["--create-roles", "--lineage", "crm"])?;
+    exits(&output, 0)?;
+    // A file that is named itself is called what it is told.
+    let file = backups.join("crm.dump");
+    let output = verify(&place, &file, &["--create-roles", "--lineage", "shop"])?;
+    exits(&output, 0)?;
+    // And so is what does not name itself.
+    std::fs::create_dir(place.path("plain"))?;
+    std::fs::copy(lab.path("shop.sql"), place.path("plain/x.sql"))?;
+    let plain = place.path("plain");
+    let output = verify(&place, &plain, &["--create-roles", "--lineage", "shop"])?;
+    exits(&output, 0)
+}
+
+pub fn one_backup_under_names_that_rotate_is_one() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let backups = place.path("backups");
+    std::fs::create_dir(&backups)?;
+    let keys = "[[smoke]]\nask = \"DBSIZE\"\nexpect = 300\n";
+    place.write("keys.toml", keys);
+    for name in [
+        "dump-mon.rdb",
+        "dump-Tue.rdb",
+        "dump-2026-Nov-27.rdb",
+        "dump-3f2a9c1b.rdb",
+    ] {
+        std::fs::copy(lab.path("dump.rdb"), backups.join(name))?;
+    }
+    let output = plainly(&place, &backups, &["--ask", "keys.toml"])?;
+    exits(&output, 0)?;
+    // Of another thing it is another one.
+    std::fs::copy(lab.path("dump.rdb"), backups.join("sessions-mon.rdb"))?;
+    let output = plainly(&place, &backups, &["--ask", "keys.toml"])?;
+    exits(&output, 2)?;
+    says(&output, &["holds backups of several things"])
+}
+
+pub fn what_is_given_by_itself_was_not_left_and_what_was_left_says_what_to_do() -> Outcome {
+    let (lab, place) = (Lab::get()?, Place::new());
+    let backups = place.path("backups");
+    std::fs::create_dir(&backups)?;
+    for name in ["shop.dump", "globals.sql"] {
+        std::fs::copy(lab.path(name), backups.join(name))?;
+    }
+    let output = verify(&place, &backups, &["--create-roles"])?;
+    exits(&output, 0)?;
+    says(
+        &output,
+        &["globals.sql was left", "give the roles with --globals FILE"],
+    )?;
+    let output = verify(&place, &backups, &["--globals", "backups/globals.sql"])?;
+    exits(&output, 0)?;
+    if text(&output.stdout).contains("was left") {
+        return Err(format!("it was given: {}", text(&output.stdout)).into());
+    }
+    Ok(())
+}
+
+pub fn of_artifacts_that_lie_too_deep_the_folder_is_named() -> Outcome {
+    let place = Place::new();
+    let deep = place.path("backups/1/2/3/4/5");
+    std::fs::create_dir_all(&deep)?;
+    std::fs::copy(Lab::get()?.path("shop.dump"), deep.join("shop.dump"))?;
+    let output = verify(&place, &place.path("backups"), &["--create-roles"])?;
+    exits(&output, 3)?;
+    says(&output, &["backups/1/2/3/4/5", "5 folders deep"])?;
+    let output = verify(&place, &place.path("backups/1"), &["--create-roles"])?;
+    exits(&output, 0)
 }
 
 /// A bucket with these objects.
@@ -269,7 +366,13 @@ pub fn of_those_that_are_not_taken_only_the_beginning_is_fetched() -> Outcome {
         .collect();
     bucket(
         "verify-ranges",
-        &[&objects[..], &[("empty.dump", Vec::new())]].concat(),
+        &[
+            &objects[..],
+            &[("empty.dump", Vec::new())],
+            // Of WAL not even that: its name tells what it is.
+            &[("wal/000000010000000000000002", vec![1; 1 << 10])],
+        ]
+        .concat(),
     )?;
     let (port, asked) = listened()?;
     place.write("ask.toml", ASK);
@@ -291,9 +394,10 @@ pub fn of_those_that_are_not_taken_only_the_beginning_is_fetched() -> Outcome {
     let asked = text(&asked.lock().expect("not poisoned")).to_lowercase();
     let ranges = asked.matches("range: bytes=0-262143\r\n").count();
     let objects = asked.matches("get /verify-ranges/shop-").count();
+    let wal = asked.matches("get /verify-ranges/wal/").count();
     // The dump is small: its beginning is all of it.
-    match (ranges, objects) {
-        (5, 5) => Ok(()),
+    match (ranges, objects, wal) {
+        (5, 5, 0) => Ok(()),
         other => Err(format!("{other:?} ranges and objects: {asked}").into()),
     }
 }

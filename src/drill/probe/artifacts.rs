@@ -100,7 +100,7 @@ async fn look(
         }
         Ok((None, broken)) => {
             let first = broken.into_iter().next();
-            looked.stored.error = first.map(|(_, error)| error.to_string());
+            looked.stored.error = first.map(|(_, error)| error.in_a_sentence());
         }
         Err(error) => looked.stored.error = Some(stop_or_note(error)?),
     }

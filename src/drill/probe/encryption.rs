@@ -120,24 +120,35 @@ async fn by_itself(
     fact.declared &= cipher.any(|cipher| cipher != "none");
     let service = world.service(&backup.component)?;
     let tool = pipeline(backup, world.component(&backup.component)?, world.fault)?;
-    let reads = async |keys: Option<Keys>| {
+    // Where it could not be tried, that is noted, and nothing is known.
+    let reads = async |what: &str, keys: Option<Keys>, fact: &mut EncryptionFact| {
         let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
-        let read = tool.read_through(ctx, &reader, service.as_ref()).await?;
-        Ok::<_, Error>(read.error.is_none())
+        match tool.read_through(ctx, &reader, service.as_ref()).await {
+            Ok(read) => Ok::<_, Error>(Some(read.error.is_none())),
+            Err(error) => {
+                let words = stop_or_note(error)?;
+                fact.unobserved
+                    .push(format!("{what} was not tried: {words}"));
+                Ok(None)
+            }
+        }
     };
-    let opened = reads(world.keys_left(ctx, backup)).await?;
+    let opened = reads("the key", world.keys_left(ctx, backup), fact).await?;
     let wrong = Keys::generate(ctx);
     for (what, keys) in [
         ("a wrong key", keys.with_identity_of(Some(&wrong))),
         ("no key", keys.with_identity_of(None)),
     ] {
-        fact.attempts.push(AttemptFact {
-            what: format!("{what}, in {}", repository.name()),
-            failed: !reads(Some(keys)).await?,
-            left_output: false,
-        });
+        let what = format!("{what}, in {}", repository.name());
+        if let Some(opened) = reads(&what, Some(keys), fact).await? {
+            fact.attempts.push(AttemptFact {
+                what,
+                failed: !opened,
+                left_output: false,
+            });
+        }
     }
-    Ok(opened)
+    Ok(opened != Some(false))
 }
 
 /// Looks for what was begun in a repository and never became whole. What is just being stored (pgBackRest archives

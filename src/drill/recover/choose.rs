@@ -61,7 +61,7 @@ pub(super) async fn candidates<'a>(
     let mut left = Vec::new();
     let mut failure = None;
     for backup in recovery.candidates.iter().copied() {
-        match held(recovery, &ctx, backup, &mut left).await {
+        match copies(recovery, &ctx, backup, &mut left).await {
             Ok(readers) => all.extend(
                 readers
                     .into_iter()
@@ -82,19 +82,10 @@ pub(super) async fn candidates<'a>(
     }
 }
 
-/// The newest committed artifact of a backup, in the farthest repository that has one.
-pub(super) async fn newest(
-    recovery: &Recovery<'_, '_>,
-    ctx: &Context,
-    backup: &Backup,
-) -> Result<ArtifactReader> {
-    let mut all = held(recovery, ctx, backup, &mut Vec::new()).await?;
-    Ok(all.swap_remove(0))
-}
-
 /// What a backup's repositories hold of it, the farthest first: where the newest is to be taken, that of each; where any
-/// may be, all that the farthest has which answers. Never nothing: that is the error of the farthest.
-async fn held(
+/// may be, all that the farthest has which answers. `left` are those farther ones that did not. Never nothing: that is the error
+/// of the farthest.
+pub(super) async fn copies(
     recovery: &Recovery<'_, '_>,
     ctx: &Context,
     backup: &Backup,
@@ -119,6 +110,8 @@ async fn held(
             }
             Ok(manifests) => readers.extend(manifests.into_iter().map(read)),
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            // A nearer one is asked in case that the farther one fails later.
+            Err(_) if !readers.is_empty() => {}
             Err(error) => {
                 left.push(SkippedFact {
                     backup: backup.name.clone(),

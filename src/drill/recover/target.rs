@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::Recovery;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::service::Service;
 use crate::service::postgres::PostgresService;
+use crate::service::s3::S3Client;
 use crate::suite::{Backup, ComponentKind, Engine, Fault, Mode};
 
 /// Where a recovery restores to.
@@ -23,8 +24,10 @@ enum TargetKind {
     Server,
     /// A database beside the struck one, whose name it takes.
     Beside { database: String },
-    /// In the place of the struck one, which is gone.
+    /// A database in the place of the struck one, which is gone.
     InPlace,
+    /// A bucket in the place of the struck one, which is gone.
+    Bucket { bucket: String },
 }
 
 /// A name under which the database is restored before it takes the place of the lost one.
@@ -77,7 +80,15 @@ pub(super) async fn provision(
             let service = PostgresService::new(source.server(), name, None);
             (Arc::new(service), kind)
         }
-        ComponentKind::Bucket { .. } | ComponentKind::Redis { .. } => (source, TargetKind::InPlace),
+        ComponentKind::Bucket { bucket, .. } => {
+            let bucket = bucket.clone();
+            (source, TargetKind::Bucket { bucket })
+        }
+        ComponentKind::Redis { .. } => {
+            return Err(Error::defect(
+                "a Redis is recovered onto a server of its own",
+            ));
+        }
     };
     service.create(ctx).await?;
     Ok(Target { service, kind })
@@ -92,6 +103,10 @@ impl Target {
             TargetKind::Beside { .. } | TargetKind::InPlace => {
                 let restored = PostgresService::new(server, self.service.database(), None);
                 restored.drop_database(ctx).await
+            }
+            TargetKind::Bucket { bucket } => {
+                let client = S3Client::new(&server.endpoint());
+                client.empty_bucket(ctx, bucket).await.map(drop)
             }
         }
     }

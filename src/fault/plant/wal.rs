@@ -272,11 +272,16 @@ async fn archive_by(ctx: &Context, server: &dyn Running, command: &str) -> Resul
 /// C5: the network is cut while everything is fetched, when the base backup is there and the first archived segment is not.
 /// It is whole again afterwards, as what a recovery left is looked at.
 pub async fn in_the_way<T>(
+    fault: Option<Fault>,
     link: Option<&Link>,
     fetch: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let Some(link) = link.filter(|link| !link.is_spent()) else {
-        return fetch.await;
+    let link = match (fault, link) {
+        (Some(Fault::C5), Some(link)) if !link.is_spent() => link,
+        (Some(Fault::C5), None) => {
+            return Err(Error::defect("no repository is reached over a network"));
+        }
+        _ => return fetch.await,
     };
     link.cut_before("/wal/");
     let fetched = fetch.await;

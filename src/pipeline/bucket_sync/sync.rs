@@ -73,7 +73,7 @@ pub(super) async fn run(
     artifact: &ArtifactWriter,
     previous: Option<Previous>,
 ) -> Result<String> {
-    let contents = lying(ctx, artifact, previous).await?;
+    let (contents, unknown) = lying(ctx, artifact, previous).await?;
     let (feeder, index) = channel(64);
     let run = Arc::new(Run {
         ctx: ctx.clone(),
@@ -121,29 +121,30 @@ pub(super) async fn run(
     };
     artifact.describe(index::NAME, index::OBJECTS, objects.to_string());
     still_there(ctx, artifact).await?;
-    Ok(format!("{objects} objects, {new} new contents"))
+    let why = unknown.map_or(String::new(), |why| {
+        format!("; all is stored anew, as what the backup before has cannot be told: {why}")
+    });
+    Ok(format!("{objects} objects, {new} new contents{why}"))
 }
 
-/// What the previous run stored and every repository still has; and all content whose name is in use.
+const NOTING: &str = "note what is stored already";
+
+/// What the previous run stored and every repository still has; and all content whose name is in use. Where its list cannot be
+/// read, nothing of it is known, and why: what is wrong with one backup must not end all that come after it.
 async fn lying(
     ctx: &Context,
     artifact: &ArtifactWriter,
     previous: Option<Previous>,
-) -> Result<Shelf<Lying>> {
-    const NOTING: &str = "note what is stored already";
-    let contents = Shelf::<Lying>::new(&ctx.dir).doing(NOTING)?;
-    if let Some((manifest, repository)) = previous {
-        let mut each = contents::each(ctx, repository.as_ref(), &manifest);
-        while let Some(content) = each.try_next().await? {
-            let lying = Lying {
-                known: Some((content.name.clone(), content.named()?)),
-                ..Lying::default()
-            };
-            contents
-                .insert(own_name(&content.name), &lying)
-                .doing(NOTING)?;
+) -> Result<(Shelf<Lying>, Option<String>)> {
+    let listed = listed(ctx, previous).await;
+    ctx.go_on()?;
+    let (contents, unknown) = match listed {
+        Ok(contents) => (contents, None),
+        Err(error) => {
+            let nothing = Shelf::new(&ctx.dir).doing(NOTING)?;
+            (nothing, Some(error.in_a_sentence()))
         }
-    }
+    };
     let prefix = artifact.blobs().prefix();
     for repository in artifact.repositories() {
         let mut all = repository.walk(ctx, &prefix);
@@ -160,6 +161,26 @@ async fn lying(
             contents.insert(content, &lying).doing(NOTING)?;
         }
     }
+    Ok((contents, unknown))
+}
+
+/// What the previous run says that it stored.
+async fn listed(ctx: &Context, previous: Option<Previous>) -> Result<Shelf<Lying>> {
+    let contents = Shelf::<Lying>::new(&ctx.dir).doing(NOTING)?;
+    let Some((manifest, repository)) = previous else {
+        return Ok(contents);
+    };
+    let mut each = contents::each(ctx, repository.as_ref(), &manifest);
+    while let Some(content) = each.try_next().await? {
+        let lying = Lying {
+            known: Some((content.name.clone(), content.named()?)),
+            ..Lying::default()
+        };
+        contents
+            .insert(own_name(&content.name), &lying)
+            .doing(NOTING)?;
+    }
+    drop(each);
     Ok(contents)
 }
 

@@ -37,28 +37,36 @@ pub struct Began {
     /// What it is a backup of, as [`Given::lineage`]; of a base backup only that it is one of a cluster, where its
     /// beginning does not say of which.
     pub lineage: String,
+    /// Its content says so, and not its name.
+    pub named: bool,
 }
 
-/// What an artifact is, by its beginning; nothing where it only goes with another, or is no backup.
-pub async fn began(
-    ctx: &Context,
-    shape: &Shape,
-    shown: String,
-    options: &Options,
-) -> Result<Option<Began>> {
+/// What lies in a folder, by its beginning.
+pub enum Seen {
+    /// An artifact.
+    Artifact(Began),
+    /// What only goes with one, as WAL does.
+    Part,
+    /// No backup that redrill knows: none at all, or one that is damaged at its very beginning.
+    Unknown,
+}
+
+/// What lies there, by its beginning.
+pub async fn began(ctx: &Context, shape: &Shape, shown: String, options: &Options) -> Result<Seen> {
     let exam = Exam {
         ctx,
         shown,
         options,
     };
-    let of_toc = |mut head: &[u8]| match Header::read(&mut head) {
-        Ok(header) => (in_zone(&header, options.zone), slug(&header.database)),
-        Err(_) => (None, slug("")),
+    let of_toc = |mut head: &[u8]| {
+        let header = Header::read(&mut head).doing("read its header")?;
+        let at = in_zone(&header, options.zone);
+        Ok::<_, Error>((at, slug(&header.database), true))
     };
     let of_rdb = |head: Vec<u8>, path: &Path| {
         let known = rdb::Head::read(&mut head.as_slice()).ok();
         let at = known.and_then(|it| it.saved_at);
-        (at, slug(&exam.by_name(Engine::Redis, path)))
+        (at, slug(&exam.by_name(Engine::Redis, path)), false)
     };
     let head = |path: PathBuf| async move {
         let head = open::inner_head(ctx, &path, &options.identities).await?;
@@ -68,8 +76,8 @@ pub async fn began(
         }
     };
     let cluster = || "cluster".to_owned();
-    let (at, lineage) = match shape {
-        Shape::DumpDirectory(dir) => of_toc(&head(member(dir, "toc.dat")).await?),
+    let (at, lineage, named) = match shape {
+        Shape::DumpDirectory(dir) => of_toc(&head(member(dir, "toc.dat")).await?)?,
         Shape::BaseDirectory(dir) => {
             let mut found = Found::default();
             let label = head(member(dir, "backup_label")).await?;
@@ -77,42 +85,43 @@ pub async fn began(
             found
                 .file("backup_label", size, &mut label.as_slice())
                 .doing("read its label")?;
-            (found.label(options.zone).1, cluster())
+            (found.label(options.zone).1, cluster(), false)
         }
         Shape::AppendOnly(dir) => match redis::based_on(ctx, dir, &options.identities).await? {
             Some(base) => of_rdb(head(base).await?, dir),
             None => of_rdb(Vec::new(), dir),
         },
         // Which one of its backups is taken shows once it is read to its end.
-        Shape::PgBackRest(_) => (None, cluster()),
+        Shape::PgBackRest(_) => (None, cluster(), false),
         Shape::BaseTars { base, .. } => (
             base_began(&head(base.clone()).await?, options.zone),
             cluster(),
+            false,
         ),
         Shape::File(path) => {
             let head = head(path.clone()).await?;
-            let Some(kind) = kind::known(&head, &path.display().to_string())? else {
-                return Ok(None);
+            let Some(kind) = kind::known(&head, &exam.shown)? else {
+                return Ok(Seen::Unknown);
             };
             match kind {
-                Kind::PgCustom => of_toc(&head),
-                Kind::PgTar => of_toc(head.get(512..).unwrap_or_default()),
+                Kind::PgCustom => of_toc(&head)?,
+                Kind::PgTar => of_toc(head.get(512..).unwrap_or_default())?,
                 Kind::PgPlain => {
                     let read = Script::read(&mut head.as_slice(), options.zone);
                     let at = read.doing("read its beginning")?.began;
-                    (at, slug(&exam.by_name(Engine::Postgres, path)))
+                    (at, slug(&exam.by_name(Engine::Postgres, path)), false)
                 }
-                Kind::BaseTar => (base_began(&head, options.zone), cluster()),
+                Kind::BaseTar => (base_began(&head, options.zone), cluster(), false),
                 Kind::Rdb => of_rdb(head, path),
                 Kind::FilesTar => {
                     let newest = members(&mut head.as_slice(), |_, _| Ok(())).1;
-                    (newest, slug(&exam.by_name(Engine::Bucket, path)))
+                    (newest, slug(&exam.by_name(Engine::Bucket, path)), false)
                 }
-                Kind::WalTar => return Ok(None),
+                Kind::WalTar => return Ok(Seen::Part),
             }
         }
     };
-    Ok(Some(Began { at, lineage }))
+    Ok(Seen::Artifact(Began { at, lineage, named }))
 }
 
 fn base_began(head: &[u8], zone: Zone) -> Option<DateTime<Utc>> {
@@ -211,7 +220,7 @@ impl Packs {
     }
 }
 
-/// Reads an artifact to its end.
+/// Reads an artifact to its end. Where this machine could not, that is an error, and no damage of it.
 pub async fn examine(
     ctx: &Context,
     shape: &Shape,
@@ -223,6 +232,18 @@ pub async fn examine(
         shown,
         options,
     };
+    let given = read(&exam, shape).await?;
+    if let Some(words) = &given.read.error {
+        let error = Error::failed(words).doing(format!("read {}", given.shown));
+        let error = error.blaming_this_machine();
+        if error.kind() != crate::error::Kind::Failed {
+            return Err(error);
+        }
+    }
+    Ok(given)
+}
+
+async fn read(exam: &Exam<'_>, shape: &Shape) -> Result<Given> {
     let (dir, kind) = match shape {
         Shape::File(path) => return exam.file(path).await,
         Shape::PgBackRest(root) => return exam.pgbackrest(root).await,

@@ -31,7 +31,7 @@ use crate::suite::{Engine, Method, Zone};
 pub use open::Identities;
 pub use statements::Needs;
 
-use examine::Began;
+use examine::{Began, Seen};
 use place::Source;
 use shape::Shape;
 
@@ -55,7 +55,7 @@ pub struct Options {
     pub stanza: Option<String>,
     /// What such a repository is encrypted with; a secret of the run.
     pub passphrase: Option<String>,
-    /// What it is a backup of, where a folder has those of several things: any of these words.
+    /// What it is a backup of, where it lies in a folder: any of these words.
     pub of: Vec<String>,
     /// Where copies go: a directory of the run.
     pub dir: PathBuf,
@@ -169,6 +169,11 @@ impl File {
 /// Finds the artifact that is meant, and reads it to its end. What is no artifact, or cannot be opened, is an error; one
 /// that is damaged is found all the same, and says so ([`Given::read`]).
 pub async fn find(ctx: &Context, source: &Source, options: &Options) -> Result<Given> {
+    let found = find_there(ctx, source, options).await;
+    found.map_err(Error::blaming_this_machine)
+}
+
+async fn find_there(ctx: &Context, source: &Source, options: &Options) -> Result<Given> {
     let root = &source.root;
     if let Some(shape) = shape::of(root)? {
         source.whole(ctx, root).await?;
@@ -190,30 +195,58 @@ struct Candidate {
 /// The newest whole artifact of a folder, and of the folders in it.
 async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Given> {
     let found = shape::within(&source.root)?;
-    let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
+    let (mut candidates, mut refusals, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for (path, shape) in found.all {
-        let began = match &shape {
-            Ok(shape) => examine::began(ctx, shape, source.shown(&path), options).await,
-            Err(_) => Ok(None),
+        if is_globals(&path, options) {
+            continue;
+        }
+        let began = match shape {
+            Ok(shape) => {
+                let began = examine::began(ctx, &shape, source.shown(&path), options).await;
+                began.map(|seen| (shape, seen))
+            }
+            Err(error) => Err(error),
         };
-        match (shape, began) {
-            (Ok(shape), Ok(Some(began))) => candidates.push(Candidate { path, shape, began }),
-            // It goes with another one, as WAL does, or is no backup.
-            (Ok(_), Ok(None)) => {}
-            (_, Err(error)) if error.kind() == Kind::Interrupted => return Err(error),
-            (Err(error), _) | (_, Err(error)) => refusals.push((path, error)),
+        match began {
+            Ok((shape, Seen::Artifact(began))) => candidates.push(Candidate { path, shape, began }),
+            Ok((_, Seen::Part)) => {}
+            Ok((_, Seen::Unknown)) => unknown.push(path),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => refusals.push((path, error)),
         }
     }
+    let unknown = unknown.into_iter().filter(|path| {
+        let mut beside = candidates.iter().map(|it| it.path.as_path());
+        ends_as_a_backup(path) || beside.any(|it| is_named_as(path, it))
+    });
+    let unknown = unknown.map(|path| {
+        let words =
+            "it does not begin as any backup that redrill knows: its beginning may be damaged";
+        (path, Error::failed(words))
+    });
+    let unknown: Vec<(PathBuf, Error)> = unknown.collect();
+    let deeper = found.deeper.map(|path| {
+        let words = format!(
+            "it lies {} folders deep, and was not looked into",
+            shape::DEPTH
+        );
+        (source.shown(&path), words)
+    });
     let mut candidates = of_one_lineage(source, candidates, options)?;
     let Some(count) = (!candidates.is_empty()).then_some(candidates.len()) else {
-        // What holds nothing says more than what is of another kind.
+        // What holds nothing says more than what is of another kind, and that more than what is of none.
         refusals.sort_by_key(|(_, error)| error.kind() != Kind::Failed);
-        return Err(match refusals.into_iter().next() {
-            Some((_, error)) => error.doing(format!(
-                "choose an artifact of {}",
-                source.shown(&source.root)
-            )),
-            None => Error::unavailable(format!("{} holds no artifact", source.shown(&source.root)))
+        let here = source.shown(&source.root);
+        let first = refusals.into_iter().chain(unknown).next();
+        return Err(match (first, deeper) {
+            (Some((path, error)), _) => error
+                .doing(format!("read {}", source.shown(&path)))
+                .doing(format!("choose an artifact of {here}")),
+            (None, Some((path, words))) => Error::unavailable(format!(
+                "{here} holds no artifact that was looked at: of {path}, {words}"
+            ))
+            .hint("name the folder that the backups are written to"),
+            (None, None) => Error::unavailable(format!("{here} holds no artifact"))
                 .hint("name the file, or the folder that the backups are written to"),
         });
     };
@@ -225,19 +258,13 @@ async fn newest(ctx: &Context, source: &Source, options: &Options) -> Result<Giv
         .hint("name the artifact; pg_dump writes the time into custom, directory and tar dumps, and into plain ones with --verbose"));
     }
     candidates.sort_by(|a, b| (b.began.at, &b.path).cmp(&(a.began.at, &a.path)));
-    // Whatever is empty, of a kind that is refused, or opened by another key has no time: it may be the newest, and is told
-    // beside the one that is taken.
-    let mut left: Vec<(String, String)> = refusals
-        .into_iter()
-        .map(|(path, error)| (source.shown(&path), error.message()))
+    // Whatever is empty, of a kind that is refused, opened by another key or known by its name alone has no time: it may be the
+    // newest, and is told beside the one that is taken.
+    let untold = refusals.into_iter().chain(unknown);
+    let mut left: Vec<(String, String)> = untold
+        .map(|(path, error)| (source.shown(&path), error.in_a_sentence()))
         .collect();
-    left.extend(found.deeper.map(|path| {
-        let words = format!(
-            "it lies {} folders deep, and was not looked into",
-            shape::DEPTH
-        );
-        (source.shown(&path), words)
-    }));
+    left.extend(deeper);
     let mut first = None;
     for candidate in candidates {
         source.whole(ctx, &candidate.path).await?;
@@ -267,12 +294,24 @@ fn of_one_lineage(
         let lineage = candidate.began.lineage.clone();
         lineages.entry(lineage).or_default().push(candidate);
     }
-    if lineages.len() <= 1 {
-        return Ok(lineages.into_values().next().unwrap_or_default());
-    }
     let mut meant = options.of.iter().map(|name| slug(name));
     if let Some(meant) = meant.find_map(|name| lineages.remove(&name)) {
         return Ok(meant);
+    }
+    let here = source.shown(&source.root);
+    if lineages.len() <= 1 {
+        let (only, all) = lineages.pop_first().unwrap_or_default();
+        // What its content does not name may be called anything.
+        let named = all.iter().any(|it| it.began.named);
+        return match (options.of.first(), named) {
+            (Some(name), true) => Err(Error::usage(format!(
+                "{here} holds backups of {only} alone, and none of {name}"
+            ))
+            .hint(format!(
+                "see why those of {name} are not written there, or say --lineage {only}"
+            ))),
+            _ => Ok(all),
+        };
     }
     let mut named: Vec<String> = lineages
         .iter()
@@ -289,8 +328,7 @@ fn of_one_lineage(
         named.push(format!("and {} more", lineages.len() - NAMED));
     }
     Err(Error::usage(format!(
-        "{} holds backups of several things: {}",
-        source.shown(&source.root),
+        "{here} holds backups of several things: {}",
         named.join("; ")
     ))
     .hint("say which one is meant, by the word before its time: --lineage NAME"))
@@ -306,22 +344,89 @@ fn bare(path: &Path) -> String {
     name.strip_suffix(".age").unwrap_or(&name).to_owned()
 }
 
-/// A word for what a file is a backup of: its name without endings, dates and numbers.
+/// Endings of backups, and of what packs them.
+const ENDINGS: [&str; 16] = [
+    "age", "backup", "bak", "custom", "dmp", "dump", "gz", "lz4", "pgdump", "psql", "rdb", "sql",
+    "tar", "tgz", "zip", "zst",
+];
+
+fn ends_as_a_backup(path: &Path) -> bool {
+    let ending = path
+        .extension()
+        .map(|it| it.to_string_lossy().to_lowercase());
+    ending.is_some_and(|it| ENDINGS.contains(&it.as_str()))
+}
+
+/// Whether a file is named as another one is, but for what rotates.
+fn is_named_as(path: &Path, other: &Path) -> bool {
+    path.extension() == other.extension() && stem(path) == stem(other)
+}
+
+/// The file of roles that is given by itself is nothing that was left.
+fn is_globals(path: &Path, options: &Options) -> bool {
+    let globals = options
+        .globals
+        .as_ref()
+        .and_then(|it| it.canonicalize().ok());
+    globals.is_some_and(|globals| path.canonicalize().is_ok_and(|path| path == globals))
+}
+
+/// Words of a file's name that say when it was written: names of months and days, and of what is between them.
+const WHEN: [&str; 39] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "jan",
+    "feb",
+    "mar",
+    "apr",
+    "jun",
+    "jul",
+    "aug",
+    "sep",
+    "oct",
+    "nov",
+    "dec",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "mon",
+    "tue",
+    "wed",
+    "thu",
+    "fri",
+    "sat",
+    "sun",
+    "utc",
+    "gmt",
+];
+
+/// A word for what a file is a backup of: its name without endings, and without what rotates: dates, numbers, ids in hex.
 fn stem(path: &Path) -> String {
-    let name = bare(path);
+    let name = bare(path).to_ascii_lowercase();
     let first = name.split('.').next().unwrap_or_default();
-    let letters = |c: char| {
-        if c.is_ascii_alphabetic() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
+    let words = first.split(|c: char| !c.is_ascii_alphanumeric());
+    let id = |word: &&str| {
+        let hex = word.chars().all(|c| c.is_ascii_hexdigit());
+        word.len() >= 4 && hex && word.contains(|c: char| c.is_ascii_digit())
     };
-    let dashed: String = first.chars().map(letters).collect();
+    let words = words.filter(|word| !id(word));
+    let words = words.flat_map(|word| word.split(|c: char| c.is_ascii_digit()));
     // A lone t or z is of a time such as 20261121T030000Z.
-    let words = dashed
-        .split('-')
-        .filter(|word| !["", "t", "z", "utc"].contains(word));
+    let words = words.filter(|word| !["", "t", "z"].contains(word) && !WHEN.contains(word));
     words.collect::<Vec<_>>().join("-")
 }
 
@@ -373,6 +478,24 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_as_a_backup_or_is_named_as_one_beside_it_may_be_one_and_its_checksum_is_none() {
+        let (shop, other) = (Path::new("d/shop-1.pgd"), Path::new("d/shop-2.pgd"));
+        assert!(is_named_as(shop, other) && !ends_as_a_backup(shop));
+        assert!(!is_named_as(Path::new("d/shop-1.pgd.sha256"), other));
+        assert!(!is_named_as(Path::new("d/stock-1.pgd"), other));
+        for (name, may_be) in [
+            ("shop.dump", true),
+            ("SHOP.SQL", true),
+            ("shop.sql.gz", true),
+            ("shop.dump.sha256", false),
+            ("README.md", false),
+            ("backup.log", false),
+        ] {
+            assert_eq!(ends_as_a_backup(Path::new(name)), may_be, "{name}");
+        }
+    }
+
+    #[test]
     fn artifacts_of_one_lineage_have_one_name_whatever_their_dates() {
         for name in [
             "shop-2026-11-21.sql.gz",
@@ -380,6 +503,20 @@ mod tests {
             "shop.20261120.sql.zst.age",
         ] {
             assert_eq!(stem(Path::new(name)), "shop", "{name}");
+        }
+        for (name, word) in [
+            ("dump-mon.rdb", "dump"),
+            ("dump-Tuesday.rdb", "dump"),
+            ("shop-2026-Nov-27.sql", "shop"),
+            ("shop-3f2a9c1b.sql.gz", "shop"),
+            ("shop-550e8400-e29b-41d4-a716-446655440000.sql", "shop"),
+            ("sat.sql.gz", ""),
+            // And what is none of it stays.
+            ("stock.sql", "stock"),
+            ("shop-facade.sql", "shop-facade"),
+            ("marketing.sql", "marketing"),
+        ] {
+            assert_eq!(stem(Path::new(name)), word, "{name}");
         }
         assert_eq!(slug("Shop db/äx"), "Shop-db--x");
         assert_eq!(slug("??"), "artifact");

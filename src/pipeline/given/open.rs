@@ -137,6 +137,10 @@ fn usable<'i>(identities: &'i Identities, path: &Path) -> Result<&'i [Identity]>
     }
 }
 
+fn is_other_key(error: &Error) -> bool {
+    error.message().contains(WRONG_KEY)
+}
+
 fn other_key(path: &Path) -> Error {
     Error::usage(format!(
         "{} is encrypted to another recipient than the identity's",
@@ -161,7 +165,7 @@ pub async fn plain(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".age").unwrap_or(&name).to_owned();
     let target = dir.join(format!("{}-{name}", ctx.next_number()));
-    let mut failure = None;
+    let mut failure: Option<Error> = None;
     for identity in usable(identities, path)? {
         let file = tokio::fs::File::open(path).await.doing("open it")?;
         let bytes = file.metadata().await.doing("look at it")?.len();
@@ -170,8 +174,12 @@ pub async fn plain(
         let opened = opened(sealed, head.starts_with(ARMOR), identity);
         match save(ctx, opened, &target).await {
             Ok(_) => return Ok(target),
-            Err(error) => failure.get_or_insert(error),
-        };
+            // That one of several keys is another one says nothing of the file.
+            Err(error) => {
+                let known = failure.filter(|known| !is_other_key(known) || is_other_key(&error));
+                failure = Some(known.unwrap_or(error));
+            }
+        }
         ctx.go_on()?;
     }
     Err(failure.unwrap_or_else(|| other_key(path)))

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::kind::HEAD;
 use super::open::save;
-use super::shape::MOST;
+use super::shape::{MOST, wal};
 use crate::context::{Context, Secrets};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::http::agent;
@@ -205,13 +205,17 @@ fn unreached(error: Error) -> Error {
 
 impl Remote {
     async fn bring(&self, ctx: &Context, at: &Path, listed: &Listed) -> Result<()> {
-        if listed.bytes <= HEAD as u64 {
+        let begun = at.exists();
+        if listed.bytes <= HEAD as u64 && begun {
             // Its beginning is all there is of it.
             return Ok(());
         }
         let found = self.client.get(ctx, &self.bucket, &listed.key).await?;
         let object = found.ok_or_else(|| Error::failed(format!("{} is gone", listed.key)))?;
-        std::fs::remove_file(at).doing_with(|| format!("replace {}", at.display()))?;
+        match begun {
+            true => std::fs::remove_file(at).doing_with(|| format!("replace {}", at.display()))?,
+            false => folder_of(at)?,
+        }
         let saved = save(ctx, object.body, at).await;
         saved
             .map(drop)
@@ -277,10 +281,14 @@ async fn beginnings(
     };
     // One repository of pgBackRest is one artifact, however many files it has.
     let is_info = |(name, _): &(PathBuf, Listed)| name.ends_with("backup.info");
-    if named.len() > MOST && !named.iter().any(is_info) {
+    let is_wal = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        folder.is_some() && wal(&name).is_some()
+    };
+    let to_choose_from = named.iter().filter(|(name, _)| !is_wal(name)).count();
+    if to_choose_from > MOST && !named.iter().any(is_info) {
         return Err(Error::usage(format!(
-            "{} objects are too many to choose from",
-            named.len()
+            "{to_choose_from} objects are too many to choose from"
         ))
         .hint("name the folder of one kind of backup, or the artifact itself"));
     }
@@ -296,7 +304,12 @@ async fn beginnings(
             .map(|(name, object)| (at(&name), object))
             .collect(),
     };
-    futures::stream::iter(&remote.objects)
+    if folder.is_some() {
+        std::fs::create_dir_all(&root).doing_with(|| format!("create {}", root.display()))?;
+    }
+    // What WAL is shows in its name; it is brought with what it goes with.
+    let wanted = remote.objects.iter().filter(|(at, _)| !is_wal(at));
+    futures::stream::iter(wanted)
         .map(|(at, object)| begin(ctx, &remote, at, object))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
@@ -304,10 +317,16 @@ async fn beginnings(
     Ok((root, remote))
 }
 
+/// Makes the folder that a copy goes to.
+fn folder_of(at: &Path) -> Result<()> {
+    let Some(folder) = at.parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).doing_with(|| format!("create {}", folder.display()))
+}
+
 async fn begin(ctx: &Context, remote: &Remote, at: &Path, listed: &Listed) -> Result<()> {
-    if let Some(folder) = at.parent() {
-        std::fs::create_dir_all(folder).doing_with(|| format!("create {}", folder.display()))?;
-    }
+    folder_of(at)?;
     let (bucket, key) = (&remote.bucket, &listed.key);
     // There is no first byte of nothing to ask for.
     let head = match listed.bytes {

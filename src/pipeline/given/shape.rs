@@ -145,7 +145,8 @@ pub fn within(root: &Path) -> Result<Within> {
                 continue;
             }
         };
-        seen += names.len();
+        // Of WAL there may be very much, and there is nothing to choose of it.
+        seen += names.iter().filter(|(name, _)| wal(name).is_none()).count();
         if seen > MOST {
             return Err(Error::usage(format!(
                 "{} holds more than {MOST} files and folders, too many to choose from",
@@ -245,6 +246,13 @@ mod tests {
         let expected = ["2026/11/27/shop.dump", "a.dump", "host/directory"];
         assert_eq!(all, expected.map(PathBuf::from));
         assert_eq!(found.deeper, None);
+        for segment in 0..=MOST {
+            let name = format!("wal/{:024X}", (1_u128 << 64) + segment as u128);
+            std::fs::create_dir_all(dir.path().join("wal")).expect("created");
+            std::fs::File::create(dir.path().join(name)).expect("created");
+        }
+        let found = within(dir.path()).expect("an archive of WAL is nothing to choose from");
+        assert_eq!(found.all.len(), 3);
         write("1/2/3/4/5/shop.dump");
         let found = within(dir.path()).expect("looked at");
         assert_eq!(found.all.len(), 3);

@@ -11,7 +11,8 @@
 //!
 //! An object becomes visible, is replaced and vanishes by one record in its bucket's log, so a kill at any moment
 //! leaves the old object or the new one. Nothing is synced to the disk: a loss of power is not covered.
-//! The index is rebuilt at start from the log, on the disk too: there may be very many objects. Everything here blocks.
+//! The index is rebuilt from the log, on the disk too, as there may be very many objects: at the start, and when the disk
+//! refused it something, as it takes nothing more then. Everything here blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -249,16 +250,27 @@ impl Bucket {
 
     /// A page of the objects.
     pub fn page(&self, query: &Query<'_>) -> S3Result<Page<Entry>> {
-        page(&read(&self.contents).objects, query).map_err(disk)
+        self.looked_up(|objects| page(objects, query))
     }
 
     /// Whether a condition holds for what is there now: what cannot be written is refused before it is sent.
     pub fn check(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
-        read(&self.contents).check(key, condition)
+        if condition.is_none() {
+            return Ok(());
+        }
+        let existing = self.looked_up(|objects| objects.get(key))?;
+        condition.check(existing.as_ref())
+    }
+
+    /// What the index says, which is made anew once where it says nothing.
+    fn looked_up<T>(&self, look: impl Fn(&Shelf<Entry>) -> io::Result<T>) -> S3Result<T> {
+        let found = look(&read(&self.contents).objects);
+        found.or_else(|_| self.writable()?.indexed(self, look))
     }
 
     /// Opens an object for reading.
     pub fn open(&self, key: &str) -> S3Result<Opened> {
+        self.looked_up(|objects| objects.get(key).map(drop))?;
         let contents = read(&self.contents);
         let Some(entry) = contents.objects.get(key).map_err(disk)? else {
             return Err(s3_error!(NoSuchKey, "the specified key does not exist"));
@@ -275,7 +287,8 @@ impl Bucket {
     /// Makes a body visible under its key, if the condition holds for what is there at that moment.
     pub fn commit(&self, body: Kept, meta: Meta, condition: &WriteCondition) -> S3Result<()> {
         let mut contents = self.writable()?;
-        contents.check(&meta.key, condition)?;
+        let existing = contents.indexed(self, |objects| objects.get(&meta.key))?;
+        condition.check(existing.as_ref())?;
         let (key, entry) = (meta.key.clone(), meta.entry());
         let place = match body {
             Kept::Small(bytes) => {
@@ -295,23 +308,23 @@ impl Bucket {
             }
         };
         let place = place.map_err(disk)?;
-        let old = contents.objects.insert(&key, &Entry { place, ..entry });
-        self.discard(&mut contents, old.map_err(disk)?)
+        let entry = Entry { place, ..entry };
+        contents.indexed(self, |objects| objects.insert(&key, &entry))?;
+        self.discard(&mut contents, existing)
     }
 
     /// Deletes an object, if the condition holds; one that is not there is deleted already.
     pub fn delete(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
         check_key(key)?;
         let mut contents = self.writable()?;
-        let existing = contents.objects.get(key).map_err(disk)?;
+        let existing = contents.indexed(self, |objects| objects.get(key))?;
         condition.check(existing.as_ref())?;
         if existing.is_some() {
             let said = Said::Deleted(key.to_owned());
             contents.log.append(b"", &said).map_err(disk)?;
-            let old = contents.objects.remove(key).map_err(disk)?;
-            self.discard(&mut contents, old)?;
+            contents.indexed(self, |objects| objects.remove(key))?;
         }
-        Ok(())
+        self.discard(&mut contents, existing)
     }
 
     /// Gives up the space of what is no longer there.
@@ -367,12 +380,17 @@ impl Contents {
         })
     }
 
-    fn check(&self, key: &str, condition: &WriteCondition) -> S3Result<()> {
-        if condition.is_none() {
-            return Ok(());
+    /// Works on the index; where that is refused, on one that is made anew of the log, once.
+    fn indexed<T>(
+        &mut self,
+        bucket: &Bucket,
+        work: impl Fn(&Shelf<Entry>) -> io::Result<T>,
+    ) -> S3Result<T> {
+        if let Ok(done) = work(&self.objects) {
+            return Ok(done);
         }
-        let existing = self.objects.get(key).map_err(disk)?;
-        condition.check(existing.as_ref())
+        *self = Self::load(&bucket.dir, &bucket.tmp).map_err(disk)?;
+        work(&self.objects).map_err(disk)
     }
 
     /// Writes the log anew where much of it is dead.

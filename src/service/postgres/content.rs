@@ -83,14 +83,7 @@ impl Reading {
                 )),
             }));
         }
-        if session
-            .value(
-                ctx,
-                "select 1 from pg_catalog.pg_largeobject_metadata limit 1",
-            )
-            .await?
-            .is_some()
-        {
+        if large_objects(ctx, session).await? > 0 {
             jobs.push(Job {
                 part: LARGE_OBJECTS.to_owned(),
                 sql: hashed(LARGE_OBJECT_TEXTS),
@@ -269,19 +262,44 @@ select concat(m.oid, '=', coalesce(max(l.pageno::bigint * (current_setting('bloc
 from pg_catalog.pg_largeobject_metadata m left join pg_catalog.pg_largeobject l on l.loid = m.oid
 group by m.oid";
 
-/// The rows of every table that is compared, counted and not looked at.
+async fn large_objects(ctx: &Context, session: &Session) -> Result<u64> {
+    number(
+        ctx,
+        session,
+        "select count(*) from pg_catalog.pg_largeobject_metadata",
+    )
+    .await
+}
+
+/// The size of the database, in bytes.
+pub async fn bytes(ctx: &Context, session: &Session) -> Result<u64> {
+    number(
+        ctx,
+        session,
+        "select pg_catalog.pg_database_size(current_database())",
+    )
+    .await
+}
+
+async fn number(ctx: &Context, session: &Session, sql: &str) -> Result<u64> {
+    let value = session.value(ctx, sql).await?;
+    let number = value.and_then(|value| value.parse().ok());
+    number.ok_or_else(|| Error::defect(format!("no number answers {sql}")))
+}
+
+/// The rows of every table that is compared, and the large objects where there are any, counted and not looked at.
 pub async fn counts(ctx: &Context, session: &Session) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for row in session.rows(ctx, TABLES).await? {
         let Some(Some(table)) = row.into_iter().next() else {
             return Err(Error::defect("the list of tables has an unexpected shape"));
         };
-        let count = session
-            .value(ctx, &format!("select count(*) from only {table}"))
-            .await?;
-        let count = count.and_then(|count| count.parse().ok());
-        let count = count.ok_or_else(|| Error::defect("a count has an unexpected shape"))?;
+        let count = number(ctx, session, &format!("select count(*) from only {table}")).await?;
         counts.insert(table, count);
+    }
+    let large_objects = large_objects(ctx, session).await?;
+    if large_objects > 0 {
+        counts.insert(LARGE_OBJECTS.to_owned(), large_objects);
     }
     Ok(counts)
 }

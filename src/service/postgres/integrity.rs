@@ -5,16 +5,17 @@
 //! amcheck (`heapallindexed`), and a unique B-tree that is sound is searched for keys that it holds twice; an index of another
 //! kind is asked for what its own table holds ([`questions`]). Both extensions come with the server, and are put into a
 //! transaction that is rolled back. A database that lets nobody in, as template0, is opened for the while. What the server
-//! refuses is noted; what could not be looked at is noted apart, as it is not known to be sound. Not here: what the rows hold
-//! (see [`super::content`]).
+//! refuses because of what it finds on the disk is damage; what it could not be asked, or not in time, is noted apart, as it
+//! is not known to be sound. Not here: what the rows hold (see [`super::content`]).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::evidence::IntegrityFact;
+use crate::error::{Error, Kind, Result};
+use crate::evidence::{IntegrityFact, Unable};
 use crate::service::Running;
-use crate::service::postgres::session::{Row, Session, identifier, literal};
+use crate::service::postgres::session::{Complaint, Row, Session, TOO_LONG, identifier, literal};
 
 mod questions;
 
@@ -27,7 +28,7 @@ select c.oid, c.oid::regclass::text, c.relkind, coalesce(a.amname, ''), coalesce
     then format('select count(*) from (select from only %s where (%s)%s group by %s having count(*) > 1) twice', i.indrelid::regclass,
       coalesce(pg_get_expr(i.indpred, i.indrelid, true), 'true'),
       case when to_jsonb(i) ->> 'indnullsnotdistinct' = 'true' then '' else k.known end, k.keys)
-    else '' end end
+    else '' end end, pg_relation_size(c.oid) + coalesce(pg_relation_size(i.indrelid), 0)
 from pg_class c left join pg_am a on a.oid = c.relam left join pg_index i on i.indexrelid = c.oid
 left join lateral (
   select string_agg(key || case when l.oid is null then '' else format(' collate %I.%I', s.nspname, l.collname) end, ', ' order by n) as keys,
@@ -72,14 +73,21 @@ pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFac
         let closed = open == "f";
         if closed && let Err(complaint) = session.ask(ctx, &let_in(true)).await? {
             let why = format!("it lets nobody in: {}", complaint.words);
-            fact.unable.insert(database.clone(), why);
+            let name = format!("database {database}");
+            fact.unable.insert(name, Unable::Closed(why));
             continue;
         }
         let looked_at = one(ctx, server, database, &mut fact).await;
         if closed {
             session.run(ctx, &let_in(false)).await?;
         }
-        looked_at?;
+        match looked_at {
+            Err(error) if error.kind() == Kind::TimedOut => {
+                let why = Unable::Unanswered(error.message());
+                fact.unable.insert(format!("database {database}"), why);
+            }
+            looked_at => looked_at?,
+        }
         fact.databases += 1;
     }
     Ok(fact)
@@ -91,8 +99,45 @@ struct Relation {
     kind: String,
     method: String,
     valid: bool,
+    /// Bytes that are read to look at it.
+    bytes: u64,
     /// Of a unique index, what counts the keys that are there more than once.
     duplicates: Option<String>,
+}
+
+/// How long any relation may be looked at, and for each of these bytes a second more: a disk that reads no faster is no disk.
+const LEAST: Duration = Duration::from_secs(600);
+const A_SECOND: u64 = 8 << 20;
+
+impl Relation {
+    fn patience(&self) -> Duration {
+        LEAST + Duration::from_secs(self.bytes / A_SECOND)
+    }
+
+    /// Notes what the server said instead of an answer: damage, where it tells of what is on the disk (classes XX and 58), and
+    /// else that this one is not known to be sound.
+    fn refused(&self, name: &str, complaint: Complaint, fact: &mut IntegrityFact) {
+        let Complaint { state, words } = complaint;
+        if state.starts_with("XX") || state.starts_with("58") {
+            fact.damaged.insert(name.to_owned(), words);
+            return;
+        }
+        let why = match state.as_str() {
+            TOO_LONG => format!(
+                "the server was not done with it within {}",
+                humantime::format_duration(self.patience())
+            ),
+            _ => format!("the server cannot be asked: {words}"),
+        };
+        match self.kind.as_str() {
+            "i" => {
+                fact.unchecked.insert(name.to_owned(), why);
+            }
+            _ => {
+                fact.unable.insert(name.to_owned(), Unable::Unanswered(why));
+            }
+        }
+    }
 }
 
 async fn one(
@@ -126,10 +171,11 @@ async fn one(
                  where pg_relation_size({}::oid::regclass, f) > 0",
                 relation.oid, relation.oid
             );
-            match session.attempt(ctx, &read).await? {
+            let read = session.attempt_within(ctx, &read, relation.patience());
+            match read.await? {
                 Ok(rows) => fact.pages += number(&rows),
                 Err(complaint) => {
-                    fact.damaged.insert(name.clone(), complaint.words);
+                    relation.refused(&name, complaint, fact);
                     continue;
                 }
             }
@@ -160,13 +206,14 @@ async fn place(
             .err()
             .map_or_else(String::new, |complaint| complaint.words);
         let why = format!("{extension} cannot be had: {why}");
-        fact.unable.insert(database.to_owned(), why);
+        let name = format!("database {database}");
+        fact.unable.insert(name, Unable::Lacks(why));
     }
     Ok(schema)
 }
 
 fn relation(row: &Row) -> Option<Relation> {
-    let [oid, name, kind, method, valid, duplicates] = row.as_slice() else {
+    let [oid, name, kind, method, valid, duplicates, bytes] = row.as_slice() else {
         return None;
     };
     Some(Relation {
@@ -175,6 +222,7 @@ fn relation(row: &Row) -> Option<Relation> {
         kind: kind.clone()?,
         method: method.clone()?,
         valid: valid.as_deref() == Some("t"),
+        bytes: bytes.as_ref()?.parse().ok()?,
         duplicates: duplicates.clone(),
     })
 }
@@ -209,7 +257,8 @@ async fn check(
         }
         _ => return Ok(()),
     };
-    match session.attempt(ctx, &sql).await? {
+    let asked = session.attempt_within(ctx, &sql, relation.patience());
+    match asked.await? {
         Ok(rows) => {
             let said = rows
                 .into_iter()
@@ -227,9 +276,7 @@ async fn check(
                 None => {}
             }
         }
-        Err(complaint) => {
-            fact.damaged.insert(name.to_owned(), complaint.words);
-        }
+        Err(complaint) => relation.refused(name, complaint, fact),
     }
     Ok(())
 }
@@ -251,7 +298,8 @@ async fn look_for_duplicates(
         fact.unchecked.insert(name.to_owned(), why.to_owned());
         return Ok(());
     }
-    match session.attempt(ctx, sql).await? {
+    let asked = session.attempt_within(ctx, sql, relation.patience());
+    match asked.await? {
         Ok(rows) => match number(&rows) {
             0 => {}
             keys => {
@@ -259,9 +307,7 @@ async fn look_for_duplicates(
                 fact.damaged.insert(name.to_owned(), words);
             }
         },
-        Err(complaint) => {
-            fact.damaged.insert(name.to_owned(), complaint.words);
-        }
+        Err(complaint) => relation.refused(name, complaint, fact),
     }
     Ok(())
 }

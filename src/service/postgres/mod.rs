@@ -348,12 +348,7 @@ commit"
             found.nonce = content::mark(ctx, &first, "nonce").await?;
             found.canary = content::mark(ctx, &first, "canary").await?;
             found.identity = first.value(ctx, IDENTITY).await?.unwrap_or_default();
-            let bytes = first
-                .value(ctx, "select pg_database_size(current_database())")
-                .await?;
-            found.bytes = bytes
-                .and_then(|bytes| bytes.parse().ok())
-                .unwrap_or_default();
+            found.bytes = content::bytes(ctx, &first).await?;
             self.read_on(ctx, &reading, first).await?;
             Ok(found)
         };
@@ -391,6 +386,7 @@ commit"
                 }
             }
         }
+        smoke::together(&mut facts);
         Ok(facts)
     }
 

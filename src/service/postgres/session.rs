@@ -45,6 +45,9 @@ set jit = off";
 /// What a server of this run says is read by redrill too. Only a superuser may set its language.
 const MESSAGES: &str = "set lc_messages = 'C'";
 
+/// The SQLSTATE of what the server was not done with in time.
+pub const TOO_LONG: &str = "57014";
+
 /// A row as text, `None` for NULL.
 pub type Row = Vec<Option<String>>;
 
@@ -142,6 +145,15 @@ impl Session {
         ctx: &Context,
         sql: &str,
     ) -> Result<std::result::Result<Vec<Row>, Complaint>> {
+        self.asked(ctx, sql, STATEMENT_DEADLINE).await
+    }
+
+    async fn asked(
+        &self,
+        ctx: &Context,
+        sql: &str,
+        deadline: Duration,
+    ) -> Result<std::result::Result<Vec<Row>, Complaint>> {
         let asking = async {
             match self.client.simple_query(sql).await {
                 Ok(messages) => Ok(Ok(messages.iter().filter_map(row).collect())),
@@ -155,7 +167,7 @@ impl Session {
                 },
             }
         };
-        let answer = bounded(ctx, STATEMENT_DEADLINE, asking).await;
+        let answer = bounded(ctx, deadline, asking).await;
         if matches!(&answer, Err(error) if matches!(error.kind(), Kind::TimedOut | Kind::Interrupted))
         {
             // The server would go on with it although nobody listens any more.
@@ -188,6 +200,27 @@ impl Session {
         let answer = self.ask(ctx, sql).await?;
         let after = match &answer {
             Ok(_) => "release savepoint attempt",
+            Err(_) => "rollback to savepoint attempt",
+        };
+        self.run(ctx, after).await?;
+        Ok(answer)
+    }
+
+    /// The same, for as long as the server is told to work on it: then it complains with [`TOO_LONG`].
+    pub async fn attempt_within(
+        &self,
+        ctx: &Context,
+        sql: &str,
+        patience: Duration,
+    ) -> Result<std::result::Result<Vec<Row>, Complaint>> {
+        // None at all would be no limit.
+        let limit = patience.as_millis().clamp(1, i32::MAX as u128);
+        let begin = format!("savepoint attempt; set local statement_timeout = {limit}");
+        self.run(ctx, &begin).await?;
+        // Only a server that does not even keep its own time is given up.
+        let answer = self.asked(ctx, sql, patience + STATEMENT_DEADLINE).await?;
+        let after = match &answer {
+            Ok(_) => "set local statement_timeout = 0; release savepoint attempt",
             Err(_) => "rollback to savepoint attempt",
         };
         self.run(ctx, after).await?;

@@ -416,14 +416,18 @@ fn can_be_planted(fault: Fault, value: &Value<'_>, scenario: Option<&Scenario>, 
     if pairs.len() < scenario.recover.len() || pairs.is_empty() {
         return;
     }
-    if !pairs
+    let fits = pairs
         .iter()
-        .any(|(backup, component)| fit::plants(fault, backup, component))
-    {
-        let message = format!(
-            "`{fault}` cannot be planted in scenario `{}`",
-            scenario.name
-        );
-        value.wrong(message, format!("it needs {}", fit::needs(fault)));
-    }
+        .any(|(backup, component)| fit::plants(fault, backup, component));
+    let needs = match fault {
+        // What is late is late for something.
+        Fault::J5 if fits && scenario.rto.is_none() => "an `rto` in the scenario",
+        _ if fits => return,
+        _ => fit::needs(fault),
+    };
+    let message = format!(
+        "`{fault}` cannot be planted in scenario `{}`",
+        scenario.name
+    );
+    value.wrong(message, format!("it needs {needs}"));
 }

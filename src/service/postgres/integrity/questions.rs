@@ -4,13 +4,18 @@
 //! Of every key column, each value is looked for through the index, and must be found as often as it is in the table; of a BRIN
 //! index that keeps minima and maxima, those of every range of pages, which are all that matters. What an index answers by
 //! going through all of its entries is counted as well. A table of very many values is looked through for a while only, what
-//! lies last in it first; that is said, unless the entries were counted one by one.
+//! lies last in it first; that is said, unless the entries were counted one by one. What the server complains of in a question,
+//! and is not what it found on the disk, leaves the index unchecked.
+
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::evidence::IntegrityFact;
-use crate::service::postgres::session::{Complaint, Row, Session};
+use crate::service::postgres::session::{Complaint, Row, Session, TOO_LONG};
 
 use super::{Relation, number};
 
@@ -25,9 +30,10 @@ const LAST_PAGES: u64 = 8;
 const LATE: u64 = 256;
 
 /// The key columns of an index: what is indexed; an operator of the index by which a value is found when asked for itself;
-/// the argument that is made of a value (`a`); whether it keeps minima and maxima; conditions by which it goes through all its
-/// entries, separated by line breaks; whether these are single rows. Then: its table, which rows of it, its own name, the
-/// table's oid, pages of a range, rows and pages of the table.
+/// the argument that is made of a value (`a`; of a very long document, of its first thousand words, as the server parses no
+/// question of any length); whether it keeps minima and maxima; conditions by which it goes through all its entries, as JSON;
+/// whether these are single rows. Then: its table, which rows of it, its own name, the table's oid, pages of a range, rows and
+/// pages of the table.
 const COLUMNS: &str = r"
 select k.key, coalesce(case f.opfname when 'tsvector_ops' then 'operator(pg_catalog.@@)' end,
     (select format('operator(%I.%s)', s.nspname, o.oprname)
@@ -36,17 +42,17 @@ select k.key, coalesce(case f.opfname when 'tsvector_ops' then 'operator(pg_cata
         and o.oprname::text = any (k.reflexive)
       order by array_position(k.reflexive, o.oprname::text) limit 1)),
   case f.opfname when 'tsvector_ops'
-    then $x$(select string_agg('''' || replace(replace(l, '\', '\\'), '''', '''''') || '''', ' & ')::tsquery from unnest(tsvector_to_array(a)) l)$x$
+    then $x$(select string_agg('''' || replace(replace(l, '\', '\\'), '''', '''''') || '''', ' & ') from unnest((tsvector_to_array(a))[:1000]) l)$x$
     else 'a' end,
   c.opcname like '%\_minmax\_ops' and to_regprocedure(format('pg_catalog.min(%s)', format_type(c.opcintype, null))) is not null,
-  case when m.amname = 'brin' then ''
+  to_json(case when m.amname = 'brin' then '{}'
     when pg_index_column_has_property(i.indexrelid, n, 'search_nulls')
-      then case n when 1 then format(E'%1$s is not null\n%1$s is null', k.key) else '' end
-    when m.amname <> 'gin' then ''
-    when f.opfname = 'array_ops' then k.key || $x$ operator(pg_catalog.@>) '{}'$x$
-    when f.opfname in ('jsonb_ops', 'jsonb_path_ops') then k.key || $x$ operator(pg_catalog.@>) '{}'::jsonb$x$
-    when f.opfname = 'tsvector_ops' then k.key || $x$ operator(pg_catalog.@@) '!redrill'::tsquery$x$
-    else '' end,
+      then case n when 1 then array[k.key || ' is not null', k.key || ' is null'] else '{}' end
+    when m.amname <> 'gin' then '{}'
+    when f.opfname = 'array_ops' then array[k.key || $x$ operator(pg_catalog.@>) '{}'$x$]
+    when f.opfname in ('jsonb_ops', 'jsonb_path_ops') then array[k.key || $x$ operator(pg_catalog.@>) '{}'::jsonb$x$]
+    when f.opfname = 'tsvector_ops' then array[k.key || $x$ operator(pg_catalog.@@) '!redrill'::tsquery$x$]
+    else '{}' end),
   pg_index_column_has_property(i.indexrelid, n, 'search_nulls') and m.amname <> 'brin',
   i.indrelid::regclass::text, coalesce(pg_get_expr(i.indpred, i.indrelid, true), 'true'), r.relname, i.indrelid,
   coalesce((select substr(o, 17) from unnest(r.reloptions) o where o like 'pages_per_range=%'), '128'),
@@ -100,7 +106,7 @@ fn column(row: &Row) -> Option<Column> {
         operator: operator.clone(),
         argument: argument.clone()?,
         ranges: ranges.as_deref() == Some("t"),
-        everything: everything.as_ref()?.lines().map(str::to_owned).collect(),
+        everything: serde_json::from_str(everything.as_ref()?).ok()?,
         by_row: by_row.as_deref() == Some("t"),
         table: table.clone()?,
         rows: rows.clone()?,
@@ -140,7 +146,7 @@ pub(super) async fn ask(
         let column = column(&row)
             .ok_or_else(|| Error::defect("the columns of an index have an unexpected shape"))?;
         session.run(ctx, "savepoint questions").await?;
-        let answer = column.ask(ctx, session, &relation.oid).await;
+        let answer = column.ask(ctx, session, relation).await;
         session
             .run(
                 ctx,
@@ -150,7 +156,7 @@ pub(super) async fn ask(
         let answer = match answer? {
             Ok(answer) => answer,
             Err(complaint) => {
-                fact.damaged.insert(name.to_owned(), complaint.words);
+                relation.refused(name, complaint, fact);
                 return Ok(());
             }
         };
@@ -199,37 +205,53 @@ fn forced(index_scan: &str, table_scan: &str) -> String {
     )
 }
 
+/// Whether a plan reads an index of this name.
+fn goes_by(plan: &Value, index: &str) -> bool {
+    match plan {
+        Value::Object(node) => {
+            node.get("Index Name").and_then(Value::as_str) == Some(index)
+                || node.values().any(|it| goes_by(it, index))
+        }
+        Value::Array(nodes) => nodes.iter().any(|it| goes_by(it, index)),
+        _ => false,
+    }
+}
+
 impl Column {
-    async fn ask(&self, ctx: &Context, session: &Session, index: &str) -> Answered<Answer> {
-        let mut answer = Answer::default();
+    async fn ask(&self, ctx: &Context, session: &Session, relation: &Relation) -> Answered<Answer> {
+        let (mut answer, patience) = (Answer::default(), relation.patience());
         session.run(ctx, &forced("off", "on")).await?;
         let mut in_table = Vec::new();
         for condition in &self.everything {
-            in_table.push(number(&answered!(session.ask(ctx, &self.count(condition)))));
+            in_table.push(number(&answered!(session.attempt_within(
+                ctx,
+                &self.count(condition),
+                patience
+            ))));
         }
         let mut values = 0;
         let question = self.question();
         if let Some((_, collect)) = &question {
-            answered!(session.ask(ctx, collect));
+            answered!(session.attempt_within(ctx, collect, patience));
             let count = "select count(*) from pg_temp.redrill_values";
             values = number(&answered!(session.ask(ctx, count)));
         }
         // The planner must have no other index to take; nothing of this outlives the savepoint.
         let alone = format!(
             "set local allow_system_table_mods = on; \
-             update pg_catalog.pg_index set indisvalid = false where indrelid = {} and indexrelid <> {index}",
-            self.table_oid
+             update pg_catalog.pg_index set indisvalid = false where indrelid = {} and indexrelid <> {}",
+            self.table_oid, relation.oid
         );
         answered!(session.ask(ctx, &alone));
         session.run(ctx, &forced("on", "off")).await?;
         let mut counted = false;
         for (condition, there) in self.everything.iter().zip(in_table) {
             let count = self.count(condition);
-            if !self.is_used(ctx, session, &count).await? {
+            if !answered!(self.is_used(ctx, session, &count)) {
                 continue;
             }
             (answer.asked, counted) = (true, true);
-            let found = number(&answered!(session.ask(ctx, &count)));
+            let found = number(&answered!(session.attempt_within(ctx, &count, patience)));
             if found != there {
                 answer.differs = Some(format!("it finds {found} rows where the table has {there}"));
                 return Ok(Ok(answer));
@@ -242,14 +264,22 @@ impl Column {
         let watch = Stopwatch::start();
         while done < values && (done == 0 || watch.seconds() < BUDGET) {
             let ask = format!(
-                "select count(*) filter (where {missed}) from pg_temp.redrill_values v where i > {done} and i <= {}",
+                "select count(*) filter (where {missed}) from pg_temp.redrill_values redrill_v where i > {done} and i <= {}",
                 done + step
             );
-            if done == 0 && !self.is_used(ctx, session, &ask).await? {
+            if done == 0 && !answered!(self.is_used(ctx, session, &ask)) {
                 return Ok(Ok(answer));
             }
             answer.asked = true;
-            let wrong = number(&answered!(session.ask(ctx, &ask)));
+            let left = match done {
+                0 => patience,
+                _ => Duration::from_secs_f64((BUDGET - watch.seconds()).max(0.0)),
+            };
+            let wrong = match session.attempt_within(ctx, &ask, left).await? {
+                Ok(rows) => number(&rows),
+                Err(complaint) if done > 0 && complaint.state == TOO_LONG => break,
+                Err(complaint) => return Ok(Err(complaint)),
+            };
             let asked = step.min(values - done);
             if wrong > 0 {
                 answer.differs = Some(format!(
@@ -276,10 +306,13 @@ impl Column {
         format!("select count(*) from only {table} where ({rows}) and {condition}")
     }
 
-    async fn is_used(&self, ctx: &Context, session: &Session, sql: &str) -> Result<bool> {
-        let plan = session.rows(ctx, &format!("explain {sql}")).await?;
-        let plan: String = plan.into_iter().flatten().flatten().collect();
-        Ok(plan.contains(&self.index))
+    /// Whether the server goes by this index, and no other way.
+    async fn is_used(&self, ctx: &Context, session: &Session, sql: &str) -> Answered<bool> {
+        let explain = format!("explain (format json) {sql}");
+        let plan = answered!(session.ask(ctx, &explain));
+        let plan: Vec<String> = plan.into_iter().flatten().flatten().collect();
+        let plan: Option<Value> = serde_json::from_str(&plan.join("\n")).ok();
+        Ok(Ok(plan.is_some_and(|plan| goes_by(&plan, &self.index))))
     }
 
     /// How much of the table is drawn from, in percent.
@@ -290,13 +323,18 @@ impl Column {
         100.0 * DRAWN as f64 / self.estimated as f64
     }
 
-    /// The condition under which a value (`v`) is not found as it should be, and the statement that collects the values.
+    /// The condition under which a value (`redrill_v`) is not found as it should be, and the statement that collects the values.
     fn question(&self) -> Option<(String, String)> {
         let Self {
             key, table, rows, ..
         } = self;
         let operator = self.operator.as_ref()?;
-        let found = format!("from only {table} where ({rows}) and {key} {operator} v.a");
+        // A query of text search is kept as a text: of its own type, no long one goes into a table.
+        let value = match self.argument.as_str() {
+            "a" => "redrill_v.a",
+            _ => "redrill_v.a::pg_catalog.tsquery",
+        };
+        let found = format!("from only {table} where ({rows}) and {key} {operator} {value}");
         if self.ranges {
             let (pages, per_range) = (self.pages, self.pages_per_range);
             let within = |r: &str| {
@@ -305,14 +343,14 @@ impl Column {
                 )
             };
             let collect = format!(
-                "create temp table redrill_values on commit drop as select row_number() over (order by r desc) as i, r, a \
-                 from generate_series(0, {pages} - 1, {per_range}) r cross join lateral (select min({key}) as low, max({key}) as high \
+                "create temp table redrill_values on commit drop as select row_number() over (order by redrill_r desc) as i, redrill_r as r, a \
+                 from generate_series(0, {pages} - 1, {per_range}) redrill_r cross join lateral (select min({key}) as low, max({key}) as high \
                  from only {table} where ({rows}) and {}) e cross join lateral (values (low), (high)) v (a) where a is not null; \
                  analyze redrill_values",
-                within("r")
+                within("redrill_r")
             );
             return Some((
-                format!("not exists (select {found} and {})", within("v.r")),
+                format!("not exists (select {found} and {})", within("redrill_v.r")),
                 collect,
             ));
         }
@@ -335,7 +373,7 @@ impl Column {
              where a is not null; \
              analyze redrill_values"
         );
-        let missed = format!("n <> (select count(*) {found} and ({key})::text = v.k)");
+        let missed = format!("n <> (select count(*) {found} and ({key})::text = redrill_v.k)");
         Some((missed, collect))
     }
 }
