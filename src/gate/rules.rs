@@ -268,11 +268,20 @@ impl Bench<'_> {
             }
         };
         if figures.contains(&Figure::Measured) {
-            for (component, objective) in &scenario.rpo {
+            let window = |component: &String| {
                 let mut measured = drill.rpo.iter().flat_map(|rpo| &rpo.components);
-                let window = measured.find(|it| it.component == *component);
-                let window = window.map(|it| it.window_seconds);
-                over(format!("RPO of {component}"), window, *objective, &again);
+                let found = measured.find(|it| it.component == *component);
+                found.map(|it| it.window_seconds)
+            };
+            for (component, objective) in &scenario.rpo {
+                let what = format!("RPO of {component}");
+                over(what, window(component), *objective, &again);
+            }
+            // What was measured is counted over all drills of the scenario.
+            let typical = scenario.rpo_typical.iter();
+            for (component, objective) in typical.filter(|(it, _)| window(it).is_none()) {
+                let what = format!("typical RPO of {component}");
+                over(what, None, *objective, &again);
             }
             if let Some(objective) = scenario.rto {
                 let total = drill.rto.as_ref().map(|rto| rto.total_seconds);

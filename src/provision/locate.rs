@@ -95,9 +95,11 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The first number of a version.
+/// The first number of a version; before PostgreSQL 10, the first two.
 pub fn major(version: &str) -> &str {
-    version.split('.').next().unwrap_or(version)
+    let dots = if version.starts_with("9.") { 2 } else { 1 };
+    let end = version.match_indices('.').nth(dots - 1);
+    end.map_or(version, |(end, _)| &version[..end])
 }
 
 /// The user a server runs as: itself unless this is root, which Postgres refuses to run as; then the user that
@@ -118,4 +120,23 @@ pub fn account(preferred: &str) -> Result<Option<Account>> {
         "neither the user {preferred} nor nobody exists; servers must not run as root"
     ))
     .hint("create one of these users, or run redrill as an ordinary user"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_10_a_major_version_of_postgres_has_two_numbers() {
+        for (version, expected) in [
+            ("9.6.24", "9.6"),
+            ("9.6", "9.6"),
+            ("9", "9"),
+            ("15.18", "15"),
+            ("15", "15"),
+            ("95.1.2", "95"),
+        ] {
+            assert_eq!(major(version), expected, "{version}");
+        }
+    }
 }

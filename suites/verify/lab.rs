@@ -195,10 +195,11 @@ impl Lab {
         }
         let cases: [(&str, &[&str]); 4] = [
             ("base-tar", &["-Ft", "-z", "-X", "stream"]),
-            ("base-tar-without-wal", &["-Ft", "-z", "-X", "none"]),
             ("base", &["-Fp", "-X", "stream"]),
+            ("base-tar-without-wal", &["-Ft", "-z", "-X", "none"]),
             ("base-without-wal", &["-Fp", "-X", "none"]),
         ];
+        std::fs::create_dir(self.path("wal")).expect("a directory");
         for (name, arguments) in cases {
             let into = server.staging().join(name);
             let take = server
@@ -207,8 +208,13 @@ impl Lab {
                 .arg(&into);
             take.args(arguments.iter().copied()).run(ctx).await?.ok()?;
             self.keep(&into, name);
+            self.wal(ctx, server).await?;
         }
-        // What the last one needs is still in the server's own directory, beside segments that it keeps for later.
+        Ok(())
+    }
+
+    /// Copies what the last base backup needs: it is still in the server's own directory, beside segments kept for later.
+    async fn wal(&self, ctx: &Context, server: &dyn Running) -> redrill::error::Result<()> {
         let psql = server
             .tool("psql")
             .args(["-X", "-At", "--dbname=postgres", "-c"]);
@@ -216,7 +222,6 @@ impl Lab {
         let current = current.run(ctx).await?.ok()?.stdout;
         let current = String::from_utf8_lossy(&current).trim().to_owned();
         let wal = server.data_dir().join("pg_wal");
-        std::fs::create_dir(self.path("wal")).expect("a directory");
         for entry in std::fs::read_dir(wal).expect("is there").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.len() == 24 && name <= current {

@@ -96,7 +96,7 @@ pub fn the_version_that_made_an_artifact_is_the_version_that_it_is_restored_on()
     }
     // Of one that is not here the error says so, and nothing is restored on another.
     let major = made_by.split('.').next().unwrap_or_default();
-    for version in ["99.1", "9.6.24"] {
+    for (version, wanted) in [("99.1", "99)"), ("9.6.24", "9.6)")] {
         let text = script.replace(
             &format!("-- Dumped from database version {made_by}"),
             &format!("-- Dumped from database version {version}"),
@@ -104,8 +104,6 @@ pub fn the_version_that_made_an_artifact_is_the_version_that_it_is_restored_on()
         place.write("other.sql", &text);
         let output = verify(&place, &place.path("other.sql"), &["--create-roles"])?;
         exits(&output, 3)?;
-        let wanted = version.split(".1").next().unwrap_or_default();
-        let wanted = wanted.trim_end_matches(".24");
         let words = format!("no PostgreSQL server (version {wanted}");
         says(&output, &[&words, "hint:"])?;
         if last(&place)?["services"]["versions"]
@@ -121,13 +119,13 @@ pub fn the_version_that_made_an_artifact_is_the_version_that_it_is_restored_on()
 pub fn an_extension_that_the_server_has_is_created_by_the_restore() -> Outcome {
     let (lab, place) = (Lab::get()?, Place::new());
     place.write(
-        "ask.toml",
+        "shelf.toml",
         "[[smoke]]\nask = \"select extname from pg_extension where extname = 'pg_trgm'\"\nexpect = \"pg_trgm\"\n\
          [[smoke]]\nask = \"select count(*) from public.orders where note like '%order 99%'\"\nexpect = 11\n",
     );
-    let ask = place.path("ask.toml");
+    let ask = place.path("shelf.toml");
     let more = ["--ask", ask.to_str().unwrap_or_default()];
-    exits(&verify(&place, &lab.path("shelf.dump"), &more)?, 0)
+    exits(&plainly(&place, &lab.path("shelf.dump"), &more)?, 0)
 }
 
 pub fn a_snapshot_of_redis_is_verified() -> Outcome {

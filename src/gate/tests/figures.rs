@@ -42,6 +42,18 @@ fn an_objective_that_was_not_measured_closes() {
 }
 
 #[test]
+fn a_typical_loss_that_was_not_measured_closes() {
+    let mut scene = Scene::good();
+    let (text, _) = SUITE.split_once("[[test]]").expect("a test");
+    let text = text.replace("rpo = \"1h\"", "rpo_typical = \"1h\"");
+    scene.suite = parse(&text, Path::new("deltacrown.toml")).expect("a suite");
+    scene.record.suites[0].sha256 = scene.suite.sha256.clone();
+    assert!(scene.decide().open, "{:#?}", scene.decide());
+    scene.record.drills[0].rpo = None;
+    scene.is_closed("objective-missed", &["typical RPO of db is not known"]);
+}
+
+#[test]
 fn what_a_drill_at_the_worst_moment_loses_counts_where_the_policy_says_worst() {
     let mut scene = Scene::good();
     let worst = "at = [\"58m after postgres\", \"worst\"]";

@@ -552,8 +552,12 @@ fn dump_method(format: DumpFormat, compress: Compression, globals: bool) -> Meth
     })
 }
 
+/// The version of a server that takes it in: the first number, before 10 the first two.
 fn major(version: &str) -> Option<String> {
-    parts(version).map(|(major, _)| major.to_string())
+    parts(version).map(|(major, minor)| match major {
+        ..10 => format!("{major}.{minor}"),
+        _ => major.to_string(),
+    })
 }
 
 fn broken(mut given: Given, error: &io::Error) -> Given {
