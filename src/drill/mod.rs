@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use self::runner::Samples;
 use crate::check::caught::{Caught, owed_with_a_fault};
 use crate::check::{self, Terms, figures};
 use crate::clock::{Stopwatch, VirtualClock};
 use crate::context::{Context, Phase, RunId};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Observer};
-use crate::evidence::{Evidence, FailureFact, WrittenFact};
+use crate::evidence::{Evidence, FailureFact, Sample, WrittenFact};
 use crate::fault::plant;
 use crate::outcome::{DrillResult, Outcome, Verdict};
 use crate::plan::{Drill, DrillKind, Timeline};
@@ -67,8 +66,8 @@ pub struct Part<'a> {
     pub suite: &'a Suite,
     /// The drill.
     pub drill: &'a Drill,
-    /// What the suite's calibration has measured, once it has; none of a calibration itself.
-    pub samples: Option<&'a Samples>,
+    /// What the suite's calibration has measured.
+    pub samples: Vec<Sample>,
     /// Where services come from.
     pub provisioner: &'a dyn Provisioner,
     /// The artifact that somebody gives, where one is verified.
@@ -107,6 +106,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         run: ctx.run.to_string(),
         drill: drill.id.clone(),
         nonce: nonce.clone(),
+        samples,
         ..Evidence::default()
     };
     let mut world = World::new(suite, drill, fault, provisioner, floor);
@@ -149,11 +149,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
     evidence.services = world.service_facts();
     evidence.teardown = world.tear_down(&ctx.for_teardown(), keep).await;
     evidence.steps = ctx.steps();
-    let seconds = watch.seconds();
-    if let Some(samples) = samples {
-        evidence.samples = samples.of(suite).await;
-    }
-    result_of(&terms, evidence, seconds)
+    result_of(&terms, evidence, watch.seconds())
 }
 
 /// A drill of a run that could not begin, and why: nothing of it is established.

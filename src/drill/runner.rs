@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Part;
@@ -67,18 +66,23 @@ pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> R
         home.keep()?;
     }
     let secrets = run.secrets.clone();
-    let (calibrations, mut others): (Vec<&Drill>, Vec<&Drill>) =
-        run.drills.iter().partition(|drill| calibrates(drill));
+    let samples = Samples::default();
+    let (calibrations, mut others): (Vec<&Drill>, Vec<&Drill>) = run
+        .drills
+        .iter()
+        .partition(|drill| matches!(drill.kind, DrillKind::Calibration { .. }));
     if run.jobs > 1 {
         // The widest first: a long one that is begun last would end alone.
         others.sort_by_key(|drill| Reverse(drill.components.len()));
     }
-    let samples = Samples::of_so_many(calibrations.len());
+    for drill in calibrations {
+        let result = one(run, home.path(), &secrets, drill, &samples).await?;
+        sink(result);
+    }
     {
         let (path, samples, secrets) = (home.path(), &samples, &secrets);
-        let mut results = futures::stream::iter(calibrations.into_iter().chain(others))
+        let mut results = futures::stream::iter(others)
             .map(|drill| async move {
-                let _ended = calibrates(drill).then(|| Ended(samples));
                 if run.cancel.is_cancelled() {
                     return Ok(None);
                 }
@@ -104,51 +108,22 @@ fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
         .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))
 }
 
-fn calibrates(drill: &Drill) -> bool {
-    matches!(drill.kind, DrillKind::Calibration { .. })
-}
-
 /// What the calibration of each suite has measured, for the others to project from.
-pub struct Samples {
-    measured: Mutex<BTreeMap<String, Vec<Sample>>>,
-    /// Calibrations that have not ended.
-    left: watch::Sender<usize>,
-}
-
-/// A calibration, until it has ended in whatever way.
-struct Ended<'a>(&'a Samples);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0
-            .left
-            .send_modify(|left| *left = left.saturating_sub(1));
-    }
-}
+#[derive(Default)]
+struct Samples(Mutex<BTreeMap<String, Vec<Sample>>>);
 
 impl Samples {
-    fn of_so_many(calibrations: usize) -> Self {
-        Self {
-            measured: Mutex::default(),
-            left: watch::Sender::new(calibrations),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Sample>>> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was measured in a suite, once every calibration has ended. Calibrations begin first, so that this ends.
-    pub async fn of(&self, suite: &Suite) -> Vec<Sample> {
-        let mut left = self.left.subscribe();
-        // Its sender is this one's own, and stays as long.
-        drop(left.wait_for(|left| *left == 0).await);
+    fn of(&self, suite: &Suite) -> Vec<Sample> {
         self.lock().get(&suite.name).cloned().unwrap_or_default()
     }
 
     fn learn(&self, suite: &Suite, result: &DrillResult) {
         let drill = &result.drill;
-        if calibrates(drill) {
+        if matches!(drill.kind, DrillKind::Calibration { .. }) {
             let terms = Terms { suite, drill };
             let measured = figures::samples_of(&result.evidence, &terms);
             self.lock().insert(suite.name.clone(), measured);
@@ -182,7 +157,7 @@ async fn one(
         Part {
             suite,
             drill,
-            samples: (!calibrates(drill)).then_some(samples),
+            samples: samples.of(suite),
             provisioner: run.provisioner,
             task: run.task,
             floor: &run.floor,
@@ -203,24 +178,4 @@ async fn one(
             .collect(),
     });
     Ok(result)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_drill_is_judged_once_every_calibration_has_ended_in_whatever_way() {
-        let suite = crate::suite::load(Path::new("suites/deltacrown.toml")).expect("is a suite");
-        let samples = Samples::of_so_many(2);
-        let first = Ended(&samples);
-        drop(Ended(&samples));
-        let mut judged = std::pin::pin!(samples.of(&suite));
-        assert!(futures::poll!(&mut judged).is_pending(), "one is at work");
-        drop(first);
-        assert!(judged.await.is_empty(), "and measured nothing");
-        assert!(Samples::of_so_many(0).of(&suite).await.is_empty());
-    }
 }
