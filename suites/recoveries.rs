@@ -153,6 +153,32 @@ pick = \"newest-good\"
     Ok(())
 }
 
+/// A backup of the production size takes longer than the one that is drilled, and its data are exposed for as long.
+fn the_worst_moment_lies_as_late_as_the_next_backup_takes_at_the_production_size()
+-> Result<(), Failed> {
+    let seed = "create table numbers as select n, md5(n::text) as word
+from generate_series(1, (600000 * :scale)::integer) as n;";
+    let suite = "[component.db]
+kind = \"postgres\"
+seed = \"seed.sql\"
+production_size = \"SIZE\"
+[backup.dump]
+schedule = \"0 * * * *\"
+[scenario.s]
+strike = { fault = \"server-lost\" }
+at = \"worst\"
+rpo = \"1h\"
+rto = \"1d\"
+";
+    for (size, least, most) in [("10 MB", 3_600.0, 3_660.0), ("10 GB", 3_660.0, 7_200.0)] {
+        let (_, drill) = drill_of(&suite.replace("SIZE", size), seed)?;
+        let window = drill["rpo"]["window_seconds"].as_f64();
+        let window = window.ok_or_else(|| Failed::from(format!("{drill:#}")))?;
+        assert!((least..most).contains(&window), "{size}: {window}");
+    }
+    Ok(())
+}
+
 /// The whole server is lost.
 const LOST: &str = r#"
 [backup.dump]
@@ -388,6 +414,7 @@ fn main() -> ExitCode {
         a_bucket_whose_newest_copies_are_no_good_is_emptied_before_the_next_is_tried,
         a_repository_out_of_reach_is_left_for_a_nearer_one_and_that_is_said,
         a_redis_that_defines_nothing_drills_green,
+        the_worst_moment_lies_as_late_as_the_next_backup_takes_at_the_production_size,
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

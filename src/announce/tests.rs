@@ -319,17 +319,7 @@ fn the_files_of_another_number_of_shards_are_removed_and_no_others() {
 fn a_typical_loss_beyond_its_objective_is_no_pass_in_figures_and_the_run_after_it_is_a_recovery() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut missed = sample::green();
-    missed.rpo = vec![crate::record::format::RpoSpread {
-        suite: "deltacrown".to_owned(),
-        scenario: "database-corruption".to_owned(),
-        component: "db".to_owned(),
-        drills: 5,
-        unmeasured: 0,
-        most_seconds: 3480.0,
-        objective_seconds: Some(3600.0),
-        median_seconds: 2000.0,
-        typical_objective_seconds: Some(1800.0),
-    }];
+    missed.rpo = vec![sample::spread(2000.0)];
     // The counts follow from what is there.
     missed.add("none", missed.drills[0].checks[0].clone());
     assert!(missed.drills.iter().all(|it| it.verdict == Verdict::Passed));

@@ -138,7 +138,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
     if let Err((phase, error)) = worked {
         evidence.failures.push(FailureFact {
             phase,
-            message: error.to_string(),
+            message: error.in_a_sentence(),
             unavailable: matches!(
                 error.kind(),
                 Kind::Unavailable | Kind::TimedOut | Kind::Interrupted
@@ -159,7 +159,7 @@ pub fn not_begun(suite: &Suite, drill: &Drill, run: &RunId, why: &Error) -> Dril
         drill: drill.id.clone(),
         failures: vec![FailureFact {
             phase: Phase::Prepare,
-            message: why.to_string(),
+            message: why.in_a_sentence(),
             unavailable: true,
         }],
         ..Evidence::default()

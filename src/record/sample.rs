@@ -18,6 +18,7 @@ use crate::outcome::{
     DrillResult, Finding, Outcome, RpoFigure, RtoFigure, ThroughputFigure, Verdict,
 };
 use crate::plan::{Drill, DrillKind, Timeline};
+use crate::record::format::RpoSpread;
 use crate::suite::{Catch, Check, Fault, Policy, Scenario, Strike, StrikeTime, Suite, Test, Trend};
 
 pub const SEED: u64 = 20_250_112;
@@ -487,4 +488,19 @@ pub fn caught(fault: Fault, named: Check, failed: &[Check]) -> DrillResult {
         result.verdict = Verdict::Failed;
     }
     result
+}
+
+/// What five drills of one scenario lost, with so many seconds in the median.
+pub fn spread(median_seconds: f64) -> RpoSpread {
+    RpoSpread {
+        suite: "deltacrown".to_owned(),
+        scenario: "database-corruption".to_owned(),
+        component: "db".to_owned(),
+        drills: 5,
+        unmeasured: 0,
+        most_seconds: 3480.0,
+        objective_seconds: Some(3600.0),
+        median_seconds,
+        typical_objective_seconds: Some(1800.0),
+    }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::history::{self, Entry};
-use crate::record::format::{Finding, RpoSpread};
+use crate::record::format::Finding;
 use crate::record::{DrillKind, Record, Severity, Verdict, sample};
 
 use super::terminal::{self, Screen};
@@ -237,17 +237,7 @@ fn a_fault_that_is_planted_in_two_scenarios_has_two_rows_of_its_own() {
 #[test]
 fn the_page_of_all_runs_says_of_each_what_its_record_does() {
     let mut over_all = sample::green();
-    over_all.rpo = vec![RpoSpread {
-        suite: "deltacrown".to_owned(),
-        scenario: "database-corruption".to_owned(),
-        component: "db".to_owned(),
-        drills: 5,
-        unmeasured: 0,
-        most_seconds: 3480.0,
-        objective_seconds: Some(3600.0),
-        median_seconds: 2000.0,
-        typical_objective_seconds: Some(1800.0),
-    }];
+    over_all.rpo = vec![sample::spread(2000.0)];
     // The counts follow from what is there.
     over_all.add("none", over_all.drills[0].checks[0].clone());
     for (record, word) in [

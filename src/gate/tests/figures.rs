@@ -94,19 +94,8 @@ fn a_projection_that_is_missing_closes_where_the_production_size_is_said() {
 #[test]
 fn a_typical_loss_beyond_its_objective_closes() {
     let mut scene = Scene::good();
-    let spread = |median_seconds| crate::record::format::RpoSpread {
-        suite: "deltacrown".to_owned(),
-        scenario: "database-corruption".to_owned(),
-        component: "db".to_owned(),
-        drills: 5,
-        unmeasured: 0,
-        most_seconds: 3480.0,
-        objective_seconds: Some(3600.0),
-        median_seconds,
-        typical_objective_seconds: Some(1800.0),
-    };
     for (median, open) in [(1700.0, true), (2000.0, false)] {
-        scene.record.rpo = vec![spread(median)];
+        scene.record.rpo = vec![sample::spread(median)];
         // Nothing is added, and the counts follow from what is there.
         let check = scene.record.drills[0].checks[0].clone();
         scene.record.add("none", check);
