@@ -7,6 +7,7 @@
 //! user names to read an artifact from ([`Account`]).
 //! Not here: what is stored (see [`crate::repository`] and [`crate::service::bucket`]).
 
+mod plain;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -157,15 +158,7 @@ impl S3Client {
         config.set_endpoint_url(address.clone());
         // By TLS, the SDK's own client.
         if address.as_ref().is_some_and(|it| it.starts_with("http://")) {
-            let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
-                |settings, components| {
-                    let mut connector = aws_smithy_http_client::Connector::builder();
-                    connector.set_connector_settings(settings.cloned());
-                    connector.set_sleep_impl(components.and_then(|known| known.sleep_impl()));
-                    connector.enable_tcp_nodelay(true).build_http()
-                },
-            );
-            config.set_http_client(Some(http));
+            plain::reach(&mut config);
         }
         Self {
             client: Client::from_conf(config.build()),
