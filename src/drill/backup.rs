@@ -3,6 +3,7 @@
 use chrono::Utc;
 use sha2::{Digest, Sha256};
 
+use super::floor::Place;
 use super::world::{World, pipeline};
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
@@ -21,6 +22,28 @@ pub(super) enum Look {
     Whole,
     /// Nothing: this artifact will be superseded.
     Skip,
+}
+
+/// When a backup is at work: what only looks at the source goes on beside other drills, and what is timed alone.
+pub(super) struct Turn {
+    /// The place that is held until then.
+    pub working: Place,
+    /// Its duration is a figure.
+    pub timed: bool,
+}
+
+impl Turn {
+    /// Gives the place up for the one that the backup itself is taken in. Without a turn, the caller has taken one.
+    async fn begin(turn: Option<Self>, ctx: &Context, world: &World<'_>) -> Result<Option<Place>> {
+        let Some(Self { working, timed }) = turn else {
+            return Ok(None);
+        };
+        if !timed {
+            return Ok(Some(working));
+        }
+        drop(working);
+        world.timed(ctx).await.map(Some)
+    }
 }
 
 /// Where the content of an artifact comes from.
@@ -47,6 +70,7 @@ pub(super) async fn take(
     content: Content<'_>,
     high_water: u64,
     look: Look,
+    turn: Option<Turn>,
 ) -> Result<BackupFact> {
     let ctx = ctx.within(Phase::Backup, &backup.component);
     let at = ctx.clock.now();
@@ -76,6 +100,7 @@ pub(super) async fn take(
             Err(error) => fact.error = Some(stop_or_note(error)?),
         }
     }
+    let _working = Turn::begin(turn, &ctx, world).await?;
     fact.window.0 = Utc::now();
     let watch = Stopwatch::start();
     match write(&ctx, world, backup, &content, &fact).await {
@@ -95,6 +120,7 @@ pub(super) async fn archive(
     backup: &Backup,
     high_water: u64,
     look: Look,
+    turn: Option<Turn>,
 ) -> Result<ArchiveFact> {
     let ctx = ctx.within(Phase::Backup, &backup.component);
     let source = world.service(&backup.component)?;
@@ -113,6 +139,7 @@ pub(super) async fn archive(
         }
     }
     let pipeline = pipeline(backup, world.component(&backup.component)?, world.fault)?;
+    let _working = Turn::begin(turn, &ctx, world).await?;
     let watch = Stopwatch::start();
     let destination = world.destination(backup);
     if let Err(error) = pipeline.archive(&ctx, source.as_ref(), &destination).await {

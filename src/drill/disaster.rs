@@ -241,6 +241,7 @@ async fn guard(
             backup::Content::Source(source.as_ref()),
             0,
             backup::Look::Skip,
+            None,
         )
         .await?;
         evidence.guards.push(fact);

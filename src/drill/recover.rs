@@ -343,7 +343,8 @@ impl Recovery<'_, '_> {
         let last = numbers.rfind(|entry| entry.component == backup.component);
         let high_water = last.map_or(0, |entry| entry.number);
         let watch = Stopwatch::start();
-        let archived = backup::archive(self.ctx, self.world, backup, high_water, Look::Skip).await;
+        let archived =
+            backup::archive(self.ctx, self.world, backup, high_water, Look::Skip, None).await;
         *fact.phases.entry(Phase::Fetch).or_default() += watch.seconds();
         archived.map(Some)
     }
@@ -359,7 +360,16 @@ impl Recovery<'_, '_> {
         };
         let source = self.world.service(&self.component.name)?;
         let content = backup::Content::Source(source.as_ref());
-        let taken = backup::take(self.ctx, self.world, &emergency, content, 0, Look::Skip).await?;
+        let taken = backup::take(
+            self.ctx,
+            self.world,
+            &emergency,
+            content,
+            0,
+            Look::Skip,
+            None,
+        )
+        .await?;
         taken.artifact.ok_or_else(|| {
             let why = taken.error.or(taken.refused).unwrap_or_default();
             Error::refused(format!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::Teller;
-use super::backup::{self, Content, Look};
+use super::backup::{self, Content, Look, Turn};
 use super::disaster;
 use super::world::{World, pipeline};
 use crate::check::Terms;
@@ -54,10 +54,9 @@ pub(super) async fn play(
             Happening::Archive(name) => last_archiving.get(name) == Some(at),
             Happening::Write(_) | Happening::Prune(_) | Happening::Damage => false,
         } && world.drill.timeline.strike.is_some();
-        let _working = if timed {
-            world.timed(ctx).await?
-        } else {
-            world.share(ctx).await?
+        let turn = Turn {
+            working: world.share(ctx).await?,
+            timed,
         };
         match happening {
             Happening::Write(component) => {
@@ -82,6 +81,7 @@ pub(super) async fn play(
                     look,
                     last,
                     &evidence.backups,
+                    turn,
                 )
                 .await?;
                 evidence.backups.push(fact);
@@ -103,7 +103,8 @@ pub(super) async fn play(
                 let last = last_archiving.get(name) == Some(at);
                 let compared = last && world.drill.timeline.strike.is_some();
                 let look = if compared { Look::Whole } else { Look::Skip };
-                let fact = backup::archive(ctx, world, backup, high_water, look).await?;
+                let fact =
+                    backup::archive(ctx, world, backup, high_water, look, Some(turn)).await?;
                 evidence.archives.push(fact);
             }
             Happening::Damage => {
@@ -233,6 +234,7 @@ async fn another_cluster(
 }
 
 /// One backup run, from the source that the plan, or a planted fault, gives it.
+#[expect(clippy::too_many_arguments, reason = "what a run depends on")]
 async fn run(
     ctx: &Context,
     world: &World<'_>,
@@ -241,6 +243,7 @@ async fn run(
     look: Look,
     last: bool,
     taken: &[BackupFact],
+    turn: Turn,
 ) -> Result<BackupFact> {
     let source = world.service(&backup.component)?;
     if last && world.fault == Some(Fault::A8) {
@@ -252,8 +255,10 @@ async fn run(
             Content::Source(wrong.as_ref()),
             high_water,
             Look::Skip,
+            Some(turn),
         )
         .await?;
+        let _working = world.share(ctx).await?;
         fact.source = Some(
             source
                 .observe(&ctx.within(Phase::Observe, &backup.component))
@@ -267,12 +272,15 @@ async fn run(
         let earlier = id.ok_or_else(|| Error::defect("there is no older dump to store again"))?;
         let earlier = reader_of(ctx, world, backup, earlier).await?;
         let content = Content::Again(source.as_ref(), &earlier);
-        return backup::take(ctx, world, backup, content, high_water, look).await;
+        return backup::take(ctx, world, backup, content, high_water, look, Some(turn)).await;
     }
     if last && world.fault == Some(Fault::B20) {
         let another = another_cluster(ctx, world, backup, source.as_ref()).await?;
         let content = Content::Source(another.as_ref());
-        let mut fact = backup::take(ctx, world, backup, content, high_water, Look::Skip).await?;
+        let look = Look::Skip;
+        let mut fact =
+            backup::take(ctx, world, backup, content, high_water, look, Some(turn)).await?;
+        let _working = world.share(ctx).await?;
         let ctx = ctx.within(Phase::Observe, &backup.component);
         let known = source.observe(&ctx).await?;
         if another.observe(&ctx).await?.parts != known.parts {
@@ -290,8 +298,8 @@ async fn run(
     }
     if let Some(earlier) = earlier(ctx, world, backup, taken).await? {
         let content = Content::Again(source.as_ref(), &earlier);
-        return backup::take(ctx, world, backup, content, high_water, look).await;
+        return backup::take(ctx, world, backup, content, high_water, look, Some(turn)).await;
     }
     let content = Content::Source(source.as_ref());
-    backup::take(ctx, world, backup, content, high_water, look).await
+    backup::take(ctx, world, backup, content, high_water, look, Some(turn)).await
 }
