@@ -15,6 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
 use crate::drill::floor::Floor;
 use crate::drill::runner::{self, Run};
+use crate::drill::stock::Stock;
 use crate::error::{Doing, Result};
 use crate::event::Collected;
 use crate::origin::Origin;
@@ -73,6 +74,10 @@ pub fn run(arguments: &Arguments) -> Result<Conclusion> {
         trials.extend(over_all(&stage));
     }
     let conclusion = libtest_mimic::run(arguments, trials);
+    // The trials are gone, and with them everybody else who had it.
+    if let Some(stage) = Arc::into_inner(stage) {
+        stage.runtime.block_on(stage.stock.clear())?;
+    }
     Ok(conclusion)
 }
 
@@ -179,6 +184,8 @@ struct Stage {
     turns: Arc<Semaphore>,
     /// What is timed runs alone.
     floor: Floor,
+    /// What several begin with is seeded once.
+    stock: Stock,
     /// Those that any kind of services does for, and those of which only the local ones do.
     services: [OnceLock<std::result::Result<choose::Chosen, String>>; 2],
     runtime: Runtime,
@@ -195,6 +202,7 @@ impl Stage {
         };
         Ok(Self {
             results: drills.iter().map(|_| OnceLock::new()).collect(),
+            stock: Stock::of(&suites, &drills),
             suites,
             drills,
             turns: Arc::new(Semaphore::new(runner::usual_jobs().into())),
@@ -279,6 +287,7 @@ impl Stage {
                 folder,
                 jobs: 1,
                 floor: self.floor.clone(),
+                stock: &self.stock,
                 keep: false,
                 observer: &observer,
                 cancel: self.cancel.clone(),

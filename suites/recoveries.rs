@@ -6,6 +6,14 @@ use std::process::{Command, ExitCode};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 
+#[path = "recoveries/copies.rs"]
+mod copies;
+
+use copies::{
+    a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
+    drills_that_begin_with_the_same_data_seed_it_once,
+};
+
 const DB: &str = r#"
 [component.db]
 kind = "postgres"
@@ -33,6 +41,13 @@ fn drill(scenario: &str) -> Result<(Option<i32>, Value), Failed> {
 
 /// Drills the suite of one drill, or the last one of several.
 fn drill_of(text: &str, seed: &str) -> Result<(Option<i32>, Value), Failed> {
+    let (code, record) = run_of(text, seed)?;
+    let last = record["drills"].as_array().and_then(|all| all.last());
+    Ok((code, last.cloned().unwrap_or_default()))
+}
+
+/// Runs a suite, and gives back the exit code and the record. Nothing of the run is left but its report.
+fn run_of(text: &str, seed: &str) -> Result<(Option<i32>, Value), Failed> {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::Builder::new().prefix("rdrec").tempdir()?;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
@@ -52,9 +67,11 @@ fn drill_of(text: &str, seed: &str) -> Result<(Option<i32>, Value), Failed> {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     };
     let record = std::fs::read(record)?;
-    let record: Value = serde_json::from_slice(&record)?;
-    let last = record["drills"].as_array().and_then(|all| all.last());
-    Ok((output.status.code(), last.cloned().unwrap_or_default()))
+    let left = std::fs::read_dir(dir.path())?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .find(|name| name.starts_with("redrill-"));
+    assert_eq!(left, None, "left behind");
+    Ok((output.status.code(), serde_json::from_slice(&record)?))
 }
 
 /// The messages of the findings of one kind.
@@ -416,6 +433,8 @@ fn main() -> ExitCode {
         a_redis_that_defines_nothing_drills_green,
         the_worst_moment_lies_as_late_as_the_next_backup_takes_at_the_production_size,
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
+        a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
+        drills_that_begin_with_the_same_data_seed_it_once,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
 use crate::drill::runner::{self, Run};
 use crate::drill::verify::Task;
-use crate::drill::{self, floor::Floor};
+use crate::drill::{self, floor::Floor, stock::Stock};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::history::{self, History};
@@ -207,6 +207,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
     let ran = match chosen {
         Err(why) => Err(why),
         Ok(chosen) => {
+            let stock = Stock::of(order.suites, order.drills);
             let run = Run {
                 id: id.clone(),
                 suites: order.suites,
@@ -217,11 +218,13 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
                 folder: folder.clone(),
                 jobs: usize::from(order.jobs),
                 floor: Floor::default(),
+                stock: &stock,
                 keep: setting.keep,
                 observer: &progress,
                 cancel: cancel.clone(),
             };
-            runner::run(&run, &mut |result| book.take(&result)).await
+            let ran = runner::run(&run, &mut |result| book.take(&result)).await;
+            ran.and(stock.clear().await)
         }
     };
     let interrupted = cancel.is_cancelled();

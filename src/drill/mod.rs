@@ -28,12 +28,14 @@ mod probe;
 mod recover;
 mod release;
 pub mod runner;
+pub mod stock;
 mod timeline;
 pub mod verify;
 mod witness;
 mod world;
 
 use floor::Floor;
+use stock::Stock;
 use world::World;
 
 /// Tells observers about one drill.
@@ -74,6 +76,8 @@ pub struct Part<'a> {
     pub task: Option<&'a verify::Task<'a>>,
     /// The drills beside it.
     pub floor: &'a Floor,
+    /// The sources that they share.
+    pub stock: &'a Stock,
     /// Keep the drill's directory.
     pub keep: bool,
     /// Who is told.
@@ -89,14 +93,11 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         provisioner,
         task,
         floor,
+        stock,
         keep,
         observer,
     } = part;
     let watch = Stopwatch::start();
-    let fault = match &drill.kind {
-        DrillKind::Detection { fault, .. } => *fault,
-        _ => None,
-    };
     let clock = Arc::new(VirtualClock::at(start_of(&drill.timeline)));
     let ctx = ctx.clone().with_clock(clock.clone());
     let nonce = format!("{}-{}", ctx.run, drill.id);
@@ -109,7 +110,7 @@ pub async fn run(ctx: &Context, part: Part<'_>) -> DrillResult {
         samples,
         ..Evidence::default()
     };
-    let mut world = World::new(suite, drill, fault, provisioner, floor);
+    let mut world = World::new(suite, drill, provisioner, floor, stock);
     world.task = task;
     let teller = Teller {
         drill: &drill.id,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Part;
 use super::floor::Floor;
+use super::stock::Stock;
 use super::verify::Task;
 use crate::check::{Terms, figures};
 use crate::context::{Context, RunId, Secrets};
@@ -42,6 +43,8 @@ pub struct Run<'a> {
     pub jobs: usize,
     /// Where they meet, and other runs of this process with them.
     pub floor: Floor,
+    /// The sources that these drills share, and those of other runs of this process with them.
+    pub stock: &'a Stock,
     /// Keep the run's directory.
     pub keep: bool,
     /// Who is told.
@@ -161,6 +164,7 @@ async fn one(
             provisioner: run.provisioner,
             task: run.task,
             floor: &run.floor,
+            stock: run.stock,
             keep: run.keep,
             observer: run.observer,
         },

@@ -1,12 +1,14 @@
 //! The system under test of one drill: its servers, services, repositories and keys, and their removal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::canary::Canaries;
 use super::floor::{Floor, Place};
+use super::stock::{Filling, Stock};
 use super::verify::Task;
+use crate::check::Terms;
 use crate::clock::Stopwatch;
 use crate::context::{Context, Phase};
 use crate::error::{Doing, Error, Result};
@@ -29,7 +31,7 @@ use crate::service::bucket::BucketService;
 use crate::service::postgres::PostgresService;
 use crate::service::redis::RedisService;
 use crate::service::s3::S3Client;
-use crate::service::{Running, Service};
+use crate::service::{Held, Running, Service};
 use crate::suite::brought::OWN_TABLES;
 use crate::suite::{
     Backup, Component, ComponentKind, Engine, Fault, Method, RepositoryKind, Suite,
@@ -46,6 +48,7 @@ pub(super) struct World<'a> {
     pub task: Option<&'a Task<'a>>,
     provisioner: &'a dyn Provisioner,
     floor: &'a Floor,
+    stock: &'a Stock,
     services: Mutex<BTreeMap<String, Arc<dyn Service>>>,
     repositories: BTreeMap<String, Arc<dyn Repository>>,
     /// The network to the S3 repositories, where it is to be cut.
@@ -63,19 +66,20 @@ impl<'a> World<'a> {
     pub fn new(
         suite: &'a Suite,
         drill: &'a Drill,
-        fault: Option<Fault>,
         provisioner: &'a dyn Provisioner,
         floor: &'a Floor,
+        stock: &'a Stock,
     ) -> Self {
         Self {
             suite,
             drill,
-            fault,
+            fault: drill.fault(),
             keys: None,
             canaries: Canaries::default(),
             task: None,
             provisioner,
             floor,
+            stock,
             services: Mutex::default(),
             repositories: BTreeMap::new(),
             link: None,
@@ -118,26 +122,13 @@ impl<'a> World<'a> {
         let this = &*self;
         let components = wanted.into_iter().map(|component| async move {
             let ctx = ctx.within(Phase::Prepare, &component.name);
-            let mut pipelines = Vec::new();
-            for backup in backups.iter().filter(|b| b.component == component.name) {
-                pipelines.push((pipeline(backup, component, this.fault)?, *backup));
-            }
-            let settings = pipelines.iter().flat_map(|(p, _)| p.source_settings());
-            let settings = settings.collect();
-            let service = this
-                .start(&ctx, component, "source", None, &settings)
-                .await?;
-            service.create(&ctx).await?;
-            // A retention rehearsal takes hundreds of backups, and only their number and age matter.
-            if !matches!(this.drill.kind, DrillKind::Retention { .. }) {
-                let seeded = service.seed(&ctx, this.drill.scale, this.drill.seed).await;
-                seeded.doing_with(|| format!("seed {}", component.name))?;
-            }
+            let service = this.source(&ctx, component).await?;
             service
                 .plant(&ctx, nonce, canary)
                 .await
                 .doing_with(|| format!("plant the nonce in {}", component.name))?;
-            for (pipeline, backup) in pipelines {
+            for backup in backups.iter().filter(|b| b.component == component.name) {
+                let pipeline = pipeline(backup, component, this.fault)?;
                 let destination = this.destination(backup);
                 pipeline
                     .prepare(&ctx, service.as_ref(), &destination)
@@ -153,6 +144,45 @@ impl<'a> World<'a> {
             Ok::<(), Error>(())
         });
         futures::future::try_join_all(components).await.map(drop)
+    }
+
+    /// The source of a component, filled; with a copy of what it was filled with once, where other drills begin with the
+    /// same.
+    async fn source(&self, ctx: &Context, component: &Component) -> Result<Arc<dyn Service>> {
+        let terms = Terms {
+            suite: self.suite,
+            drill: self.drill,
+        };
+        let settings = &source_settings(&terms, component)?;
+        let filling = Filling::of(self.drill, component, settings.clone());
+        let filled = async |role: &str| {
+            let service = self.start(ctx, component, role, None, settings).await?;
+            service.create(ctx).await?;
+            if filling.is_some() {
+                let seeded = service.seed(ctx, self.drill.scale, self.drill.seed).await;
+                seeded.doing_with(|| format!("seed {}", component.name))?;
+            }
+            Ok::<_, Error>(service)
+        };
+        let held = match filling.as_ref().filter(|_| self.provisioner.copies()) {
+            Some(filling) => {
+                let fill = async |place: PathBuf| {
+                    let service = filled("seeded").await?;
+                    let server = service.server();
+                    drop(service);
+                    let kept = server.keep(ctx, &place).await;
+                    kept.doing_with(|| format!("keep what {} was seeded with", component.name))
+                };
+                self.stock.held(filling, fill).await?
+            }
+            None => None,
+        };
+        let Some(held) = held else {
+            return filled("source").await;
+        };
+        let wanted = wanted(component, "source", None, settings);
+        let server = self.launch(ctx, &wanted, &component.name, Some(&held));
+        Ok(service_on(component, server.await?))
     }
 
     /// Takes a repository in, under its name.
@@ -194,7 +224,7 @@ impl<'a> World<'a> {
                                 version: None,
                                 settings: BTreeMap::new(),
                             };
-                            let started = self.launch(ctx, &wanted, &spec.name).await?;
+                            let started = self.launch(ctx, &wanted, &spec.name, None).await?;
                             server.insert(started).clone()
                         }
                     };
@@ -221,11 +251,23 @@ impl<'a> World<'a> {
         Ok((open, link))
     }
 
-    async fn launch(&self, ctx: &Context, wanted: &Wanted, name: &str) -> Result<Arc<dyn Running>> {
+    async fn launch(
+        &self,
+        ctx: &Context,
+        wanted: &Wanted,
+        name: &str,
+        held: Option<&Held>,
+    ) -> Result<Arc<dyn Running>> {
         let watch = Stopwatch::start();
-        let server = self.provisioner.start(ctx, wanted).await?;
+        let (server, on) = match held {
+            Some(held) => {
+                let started = self.provisioner.start_on(ctx, wanted, held).await?;
+                (started, " on a copy of the seeded data")
+            }
+            None => (self.provisioner.start(ctx, wanted).await?, ""),
+        };
         let what = format!(
-            "start {} {} as {}, until it answers ({})",
+            "start {} {} as {}{on}, until it answers ({})",
             product(wanted.engine),
             server.version(),
             wanted.name,
@@ -256,19 +298,8 @@ impl<'a> World<'a> {
         version: Option<String>,
         extra_settings: &BTreeMap<String, String>,
     ) -> Result<Arc<dyn Service>> {
-        let settings = match &component.kind {
-            ComponentKind::Postgres { settings, .. } | ComponentKind::Redis { settings, .. } => {
-                settings.clone()
-            }
-            ComponentKind::Bucket { .. } => BTreeMap::new(),
-        };
-        let wanted = Wanted {
-            name: format!("{}-{role}", component.name),
-            engine: component.engine(),
-            version: version.or(component.version.clone()),
-            settings: settings.into_iter().chain(extra_settings.clone()).collect(),
-        };
-        let server = self.launch(ctx, &wanted, &component.name).await?;
+        let wanted = wanted(component, role, version, extra_settings);
+        let server = self.launch(ctx, &wanted, &component.name, None).await?;
         Ok(service_on(component, server))
     }
 
@@ -388,6 +419,41 @@ impl<'a> World<'a> {
         });
         facts
     }
+}
+
+/// The server that a component wants, of its own version unless another is asked for.
+fn wanted(
+    component: &Component,
+    role: &str,
+    version: Option<String>,
+    extra_settings: &BTreeMap<String, String>,
+) -> Wanted {
+    let settings = match &component.kind {
+        ComponentKind::Postgres { settings, .. } | ComponentKind::Redis { settings, .. } => {
+            settings.clone()
+        }
+        ComponentKind::Bucket { .. } => BTreeMap::new(),
+    };
+    Wanted {
+        name: format!("{}-{role}", component.name),
+        engine: component.engine(),
+        version: version.or(component.version.clone()),
+        settings: settings.into_iter().chain(extra_settings.clone()).collect(),
+    }
+}
+
+/// What the backups of a drill want set on the source of a component.
+pub(super) fn source_settings(
+    terms: &Terms<'_>,
+    component: &Component,
+) -> Result<BTreeMap<String, String>> {
+    let mut settings = BTreeMap::new();
+    let backups = terms.backups().into_iter();
+    for backup in backups.filter(|backup| backup.component == component.name) {
+        let pipeline = pipeline(backup, component, terms.drill.fault())?;
+        settings.extend(pipeline.source_settings());
+    }
+    Ok(settings)
 }
 
 /// The service that a component is, on a server.

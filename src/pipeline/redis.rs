@@ -18,12 +18,13 @@ use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::context::Context;
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Doing, Error, Result};
 use crate::evidence::ReadFact;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter};
 use crate::pipeline::{Fetched, Pipeline, Taken};
 use crate::service::redis::catalogue;
-use crate::service::redis::client::{Client, Info, cmd, complaint};
+use crate::service::redis::client::{Client, cmd, complaint};
+use crate::service::redis::persistence::idle;
 use crate::service::{Reading, Running, Service, Stop, write_file};
 use crate::suite::RestoreOptions;
 
@@ -39,8 +40,6 @@ pub const APPENDONLY: &str = "appendonly";
 
 /// How long a save or a rewrite of the append-only file may take.
 const DEADLINE: Duration = Duration::from_secs(3600);
-/// How often the server is asked how far it is.
-const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Backups by `BGSAVE`.
 #[derive(Debug, Clone, Copy)]
@@ -242,53 +241,6 @@ async fn save(ctx: &Context, client: &mut Client, deadline: Duration) -> Result<
 }
 
 const SAVE_HINT: &str = "read the log of redis-server: a full disk, a directory it may not write to, and no memory to fork are the usual reasons";
-
-/// Waits until no child process of the server works (it has one at a time), and returns what it says then.
-async fn idle(ctx: &Context, client: &mut Client, deadline: Duration) -> Result<Info> {
-    until(ctx, client, deadline, "its background work", |info| {
-        [
-            "rdb_bgsave_in_progress",
-            "aof_rewrite_in_progress",
-            "aof_rewrite_scheduled",
-            "module_fork_in_progress",
-        ]
-        .into_iter()
-        .all(|field| !info.flag(field))
-    })
-    .await
-}
-
-/// Asks `INFO persistence` until it is as wanted.
-async fn until(
-    ctx: &Context,
-    client: &mut Client,
-    deadline: Duration,
-    what: &str,
-    wanted: impl Fn(&Info) -> bool,
-) -> Result<Info> {
-    let asking = async {
-        loop {
-            ctx.go_on()?;
-            let info = client.info("persistence").await?;
-            if wanted(&info) {
-                return Ok(info);
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
-    };
-    tokio::time::timeout(deadline, asking)
-        .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(
-                Kind::TimedOut,
-                format!(
-                    "redis did not end {what} within {}",
-                    humantime::format_duration(deadline)
-                ),
-            )
-            .hint("read the log of redis-server, and see whether its disk is fast enough"))
-        })
-}
 
 /// Where the server keeps its snapshot.
 async fn rdb_path(client: &mut Client) -> Result<PathBuf> {

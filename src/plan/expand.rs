@@ -79,12 +79,14 @@ pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The seed of one drill: the first eight bytes of SHA-256 over the run's seed and the drill's id, so that a
-/// drill repeats alone just as it ran among others. It fits SQL's `bigint`, where seed scripts use it.
-pub fn drill_seed(run_seed: u64, id: &str) -> u64 {
+/// The seed of what is left to chance in something: the first eight bytes of SHA-256 over the run's seed and its name, so
+/// that a drill repeats alone just as it ran among others. It fits SQL's `bigint`, where seed scripts use it.
+///
+/// Data are made with that of the suite: all its drills begin with the same. Moments are drawn with that of the drill.
+pub fn seed_of(run_seed: u64, name: &str) -> u64 {
     let digest = Sha256::new()
         .chain_update(run_seed.to_le_bytes())
-        .chain_update(id)
+        .chain_update(name)
         .finalize();
     digest
         .iter()
@@ -125,14 +127,12 @@ impl Maker<'_> {
             | DrillKind::Retention { .. }
             | DrillKind::Verify { .. } => {}
         }
-        let timeline = timeline::struck(self.suite, scenario, at, &twice, self.seed(&ids[0]))?;
+        let own = format!("{}/{}", self.suite.name, ids[0]);
+        let seed = seed_of(self.options.seed, &own);
+        let timeline = timeline::struck(self.suite, scenario, at, &twice, seed)?;
         let components = self.components(&scenario.strikes, &scenario.recover);
         let scale = self.options.scale;
         Ok(self.finished(ids, title, kind, components, scale, timeline))
-    }
-
-    fn seed(&self, id: &str) -> u64 {
-        drill_seed(self.options.seed, &format!("{}/{id}", self.suite.name))
     }
 
     fn finished(
@@ -155,7 +155,7 @@ impl Maker<'_> {
             suite: self.suite.name.clone(),
             kind,
             components,
-            seed: self.seed(&id),
+            seed: seed_of(self.options.seed, &self.suite.name),
             id: format!("{}/{id}", self.suite.name),
             scale,
             timeline,

@@ -12,7 +12,7 @@ mod expand;
 mod select;
 mod timeline;
 
-pub use expand::{Options, drill_seed, expand};
+pub use expand::{Options, expand, seed_of};
 pub use select::{Shard, keep, select};
 pub use timeline::period;
 
@@ -63,7 +63,7 @@ pub struct Drill {
     pub kind: DrillKind,
     /// The components to start, by name.
     pub components: Vec<String>,
-    /// The seed of everything that is left to chance in it.
+    /// The seed of its data, the same in all drills of a suite.
     pub seed: u64,
     /// How much data, 1.0 being the suite's normal size.
     pub scale: f64,
@@ -71,6 +71,16 @@ pub struct Drill {
     pub timeline: Timeline,
     /// The suite's named tests that are judged in this drill.
     pub tests: Vec<Test>,
+}
+
+impl Drill {
+    /// What is planted in it.
+    pub fn fault(&self) -> Option<Fault> {
+        match &self.kind {
+            DrillKind::Detection { fault, .. } => *fault,
+            _ => None,
+        }
+    }
 }
 
 /// What is drilled.

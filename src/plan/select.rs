@@ -1,6 +1,6 @@
 //! Which drills of a plan are run: those that a glob pattern names.
 
-use super::{Drill, DrillKind, Plan, drill_seed};
+use super::{Drill, DrillKind, Plan, seed_of};
 use crate::error::{Error, Result};
 use crate::suite::pattern::Patterns;
 
@@ -87,7 +87,7 @@ impl Shard {
 
     /// Whether what has this name belongs to it: a scenario with its suite, else a drill.
     pub fn has_name(self, name: &str) -> bool {
-        drill_seed(0, name) % u64::from(self.of) + 1 == u64::from(self.number)
+        seed_of(0, name) % u64::from(self.of) + 1 == u64::from(self.number)
     }
 }
 

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::context::Context;
-use crate::error::Result;
-use crate::service::Running;
+use crate::error::{Error, Result};
+use crate::service::{Held, Running};
 use crate::suite::Engine;
 
 /// What is wanted of a server.
@@ -62,6 +62,23 @@ pub trait Provisioner: Send + Sync {
     fn mode(&self) -> &'static str;
     /// Starts an empty server.
     async fn start(&self, ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>>;
+    /// Whether what a server holds can be kept ([`Running::keep`]) and copied.
+    fn copies(&self) -> bool {
+        false
+    }
+    /// Starts a server with a copy of what another one held, which had the same version and settings.
+    async fn start_on(
+        &self,
+        _ctx: &Context,
+        wanted: &Wanted,
+        _held: &Held,
+    ) -> Result<Arc<dyn Running>> {
+        Err(Error::refused(format!(
+            "{} cannot begin with a copy in {}",
+            wanted.name,
+            self.mode()
+        )))
+    }
 }
 
 /// Settings that every Redis of redrill starts with: no snapshot of its own accord (a backup is asked for), and no

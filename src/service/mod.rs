@@ -55,6 +55,23 @@ pub struct Tls {
     pub certificate: String,
 }
 
+/// What a server held when it was ended, kept for others to begin with. Its `Debug` shows no secret.
+#[derive(Clone)]
+pub struct Held {
+    /// Its data directory as it was left.
+    pub data: PathBuf,
+    /// The password that is part of the data; empty where an engine keeps it elsewhere.
+    pub password: String,
+    /// Users that are not part of the data: lines of Redis's `ACL LIST`.
+    pub users: Vec<String>,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.data.display())
+    }
+}
+
 /// How a server is ended before it is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -101,6 +118,15 @@ pub trait Running: Send + Sync {
             "{} cannot be started on {}",
             self.engine(),
             prepared.display()
+        )))
+    }
+    /// Ends the server for good and moves what it holds to `place`, which is not there yet and on the same file system. Only
+    /// what [`Provisioner::copies`](crate::provision::Provisioner::copies) can be kept.
+    async fn keep(&self, _ctx: &Context, _place: &Path) -> Result<Held> {
+        Err(Error::refused(format!(
+            "what {} of kind {} holds cannot be kept",
+            self.engine(),
+            self.mode()
         )))
     }
     /// The same server over TLS, for clients that insist on it.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Flags, SCENARIO, SUITE};
 use crate::pipeline::given::{GIVEN, Given};
-use crate::plan::{Asked, Drill, DrillKind, Timeline, drill_seed};
+use crate::plan::{Asked, Drill, DrillKind, Timeline, seed_of};
 use crate::process::quoted;
 use crate::suite::{
     Ask, Backup, Component, ComponentKind, Encryption, Engine, Keep, Policy, RestoreOptions,
@@ -118,7 +118,7 @@ pub(super) fn drill(suite: &Suite, given: &Given, id: String, asked: Asked) -> D
         },
         // What is not whole is never restored, and needs no server.
         components: components.filter(|_| whole).collect(),
-        seed: drill_seed(1, &id),
+        seed: seed_of(1, &id),
         id,
         scale: 1.0,
         timeline: Timeline::default(),

@@ -11,8 +11,9 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::Fetched;
 use crate::pipeline::artifact::ArtifactWriter;
-use crate::pipeline::redis::{idle, store, until};
+use crate::pipeline::redis::store;
 use crate::service::redis::client::{Client, cmd};
+use crate::service::redis::persistence::{idle, rewritten};
 use crate::service::{Running, Stop};
 
 /// What the names of the directory's files begin with in the artifact.
@@ -180,25 +181,7 @@ printf 'appendonly yes\naof-load-truncated no\n' >> "$4"
 /// makes it last where the server has a configuration file.
 pub async fn turn_on(ctx: &Context, client: &mut Client, deadline: Duration) -> Result<()> {
     client.set("appendonly", "yes").await?;
-    let info = until(
-        ctx,
-        client,
-        deadline,
-        "writing its append-only file",
-        |info| {
-            info.flag("aof_enabled")
-                && !info.flag("aof_rewrite_in_progress")
-                && !info.flag("aof_rewrite_scheduled")
-        },
-    )
-    .await?;
-    let status = info.text("aof_last_bgrewrite_status");
-    if status != "ok" {
-        return Err(Error::failed(format!(
-            "redis could not write its append-only file (aof_last_bgrewrite_status:{status})"
-        ))
-        .hint("read the log of redis-server: a full disk is the usual reason"));
-    }
+    rewritten(ctx, client, deadline).await?;
     if !client.info("server").await?.text("config_file").is_empty() {
         client
             .call(cmd("CONFIG").arg("REWRITE"))

@@ -1,6 +1,6 @@
 //! The embedded S3 server as a running service: in this process, on its own port and directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -12,10 +12,11 @@ use crate::error::{Doing, Error, Result};
 use crate::process::Command;
 use crate::provision::object_store::ObjectStore;
 use crate::provision::{Wanted, fresh_secret, ready};
-use crate::service::{Endpoint, Running, Stop, Tls, s3};
+use crate::service::{Endpoint, Held, Running, Stop, Tls, s3};
 use crate::suite::Engine;
 
 use super::tls::TlsFront;
+use super::{copy, keep};
 
 const ACCESS_KEY: &str = "redrill";
 
@@ -27,8 +28,12 @@ struct Embedded {
     front: Mutex<Option<TlsFront>>,
 }
 
-/// Starts an empty store.
-pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
+/// Starts an empty store, or one with a copy of what another held.
+pub(super) async fn start(
+    ctx: &Context,
+    wanted: &Wanted,
+    held: Option<&Held>,
+) -> Result<Arc<dyn Running>> {
     if let Some(version) = &wanted.version {
         return Err(
             Error::unavailable(format!("the embedded S3 store has no version {version}"))
@@ -36,6 +41,9 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
         );
     }
     let dir = ctx.subdir(&format!("{}-{}", wanted.name, ctx.next_number()))?;
+    if let Some(held) = held {
+        copy(ctx, held, &dir, None).await?;
+    }
     let secret = fresh_secret(ctx, &format!("secret key of {}", wanted.name));
     let server = Embedded {
         dir,
@@ -119,6 +127,12 @@ impl Running for Embedded {
         let started = TlsFront::start(self.port.clone()).await;
         let started = started.doing("answer over TLS too")?;
         Ok(front.insert(started).tls.clone())
+    }
+
+    async fn keep(&self, _ctx: &Context, place: &Path) -> Result<Held> {
+        self.front.lock().await.take();
+        self.end().await;
+        keep(&self.dir, place)
     }
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {

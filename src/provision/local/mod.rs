@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use super::{Provisioner, Wanted};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::process::Account;
-use crate::service::Running;
+use crate::process::{Account, Command};
+use crate::service::{Held, Running};
 use crate::suite::Engine;
 
 mod embedded;
@@ -29,13 +29,56 @@ impl Provisioner for Local {
     }
 
     async fn start(&self, ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
-        let server: Result<Arc<dyn Running>> = match wanted.engine {
-            Engine::Postgres => postgres::start(ctx, wanted).await,
-            Engine::Redis => redis::start(ctx, wanted).await,
-            Engine::Bucket => embedded::start(ctx, wanted).await,
-        };
-        server.doing_with(|| format!("start {} for {}", wanted.engine, wanted.name))
+        start(ctx, wanted, None).await
     }
+
+    fn copies(&self) -> bool {
+        true
+    }
+
+    async fn start_on(
+        &self,
+        ctx: &Context,
+        wanted: &Wanted,
+        held: &Held,
+    ) -> Result<Arc<dyn Running>> {
+        start(ctx, wanted, Some(held)).await
+    }
+}
+
+/// Starts an empty server, or one with a copy of what another held.
+async fn start(ctx: &Context, wanted: &Wanted, held: Option<&Held>) -> Result<Arc<dyn Running>> {
+    let server: Result<Arc<dyn Running>> = match wanted.engine {
+        Engine::Postgres => postgres::start(ctx, wanted, held).await,
+        Engine::Redis => redis::start(ctx, wanted, held).await,
+        Engine::Bucket => embedded::start(ctx, wanted, held).await,
+    };
+    server.doing_with(|| format!("start {} for {}", wanted.engine, wanted.name))
+}
+
+/// Copies what a server held into the data directory of another, as the user that it belongs to; where the file system can
+/// share blocks, it does.
+async fn copy(ctx: &Context, held: &Held, data: &Path, account: Option<Account>) -> Result<()> {
+    let copied = Command::new("cp")
+        .args(["-a", "--reflink=auto", "--"])
+        .arg(held.data.join("."))
+        .arg(data)
+        .dir("/")
+        .account(account)
+        .run(ctx)
+        .await?;
+    copied.ok().map(drop)
+}
+
+/// Moves a data directory to where it is kept.
+fn keep(data: &Path, place: &Path) -> Result<Held> {
+    std::fs::rename(data, place)
+        .doing_with(|| format!("move {} to {}", data.display(), place.display()))?;
+    Ok(Held {
+        data: place.to_owned(),
+        password: String::new(),
+        users: Vec::new(),
+    })
 }
 
 /// A server's own place: `data` and `staging` belong to the user it runs as.

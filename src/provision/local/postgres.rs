@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
-use super::{Home, check_version};
+use super::{Home, check_version, copy, keep};
 use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::Result;
 use crate::process::{Command, Daemon};
 use crate::provision::port::HeldPort;
 use crate::provision::{Wanted, fresh_secret, locate, ready};
-use crate::service::{Endpoint, Running, Stop, postgres};
+use crate::service::{Endpoint, Held, Running, Stop, postgres};
 use crate::suite::Engine;
 
 /// How long a clean shutdown may take.
@@ -35,8 +35,12 @@ struct LocalPostgres {
     daemon: Mutex<Option<Daemon>>,
 }
 
-/// Makes a cluster and starts it.
-pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
+/// Makes a cluster, or copies one that was kept, and starts it.
+pub(super) async fn start(
+    ctx: &Context,
+    wanted: &Wanted,
+    held: Option<&Held>,
+) -> Result<Arc<dyn Running>> {
     let bin = locate::postgres_bin(wanted.version.as_deref())?;
     let home = Home::make(ctx, wanted, locate::account("postgres")?)?;
     let asked = Command::new(bin.join("postgres"))
@@ -52,7 +56,39 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
         .unwrap_or_default()
         .to_owned();
     check_version(&version, wanted)?;
-    let password = fresh_secret(ctx, &format!("password of {}", wanted.name));
+    let password = match held {
+        None => make_cluster(ctx, wanted, &bin, &home).await?,
+        Some(held) => {
+            copy(ctx, held, &home.data(), home.account).await?;
+            // It is in the data.
+            ctx.secrets
+                .register(&password_of(wanted), held.password.as_str());
+            held.password.clone()
+        }
+    };
+    let server = LocalPostgres {
+        home,
+        bin,
+        version,
+        port: HeldPort::take()?,
+        password,
+        settings: wanted
+            .server_settings()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
+        daemon: Mutex::new(None),
+    };
+    server.launch(ctx).await?;
+    Ok(Arc::new(server))
+}
+
+fn password_of(wanted: &Wanted) -> String {
+    format!("password of {}", wanted.name)
+}
+
+/// Makes an empty cluster; returns its superuser's password.
+async fn make_cluster(ctx: &Context, wanted: &Wanted, bin: &Path, home: &Home) -> Result<String> {
+    let password = fresh_secret(ctx, &password_of(wanted));
     let password_file = home.private_file("conf", "password", &password)?;
     let made = Command::new(bin.join("initdb"))
         .arg(format!("--pgdata={}", home.data().display()))
@@ -73,20 +109,7 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
         .await;
     let _ = std::fs::remove_file(&password_file);
     made?.ok()?;
-    let server = LocalPostgres {
-        home,
-        bin,
-        version,
-        port: HeldPort::take()?,
-        password,
-        settings: wanted
-            .server_settings()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
-        daemon: Mutex::new(None),
-    };
-    server.launch(ctx).await?;
-    Ok(Arc::new(server))
+    Ok(password)
 }
 
 impl LocalPostgres {
@@ -216,6 +239,14 @@ impl Running for LocalPostgres {
         self.end(Stop::Kill).await;
         self.home.replace_data(prepared)?;
         self.launch(ctx).await
+    }
+
+    async fn keep(&self, _ctx: &Context, place: &Path) -> Result<Held> {
+        self.end(Stop::Clean).await;
+        Ok(Held {
+            password: self.password.clone(),
+            ..keep(&self.home.data(), place)?
+        })
     }
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {

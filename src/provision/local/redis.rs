@@ -1,7 +1,7 @@
 //! A local Redis: `redis-server` with a password, no snapshots of its own accord, and no append-only file unless the
 //! component asks for one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +9,20 @@ use async_trait::async_trait;
 use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
-use super::{Home, check_version};
+use super::{Home, check_version, copy, keep};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::process::{Command, Daemon};
 use crate::provision::port::HeldPort;
 use crate::provision::{Wanted, fresh_secret, locate, ready};
-use crate::service::{Endpoint, Running, Stop, redis};
+use crate::service::redis::catalogue::{restore_user, users};
+use crate::service::redis::client::{Client, cmd};
+use crate::service::redis::persistence::rewritten;
+use crate::service::{Endpoint, Held, Running, Stop, redis};
 use crate::suite::Engine;
 
+/// The file of a snapshot.
+const SNAPSHOT: &str = "dump.rdb";
 const SHUTDOWN: Duration = Duration::from_secs(60);
 
 struct LocalRedis {
@@ -26,11 +31,17 @@ struct LocalRedis {
     port: HeldPort,
     password: String,
     config: PathBuf,
+    /// Whether it writes an append-only file.
+    appends: bool,
     daemon: Mutex<Option<Daemon>>,
 }
 
-/// Starts an empty server.
-pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Running>> {
+/// Starts an empty server, or one with a copy of what another held.
+pub(super) async fn start(
+    ctx: &Context,
+    wanted: &Wanted,
+    held: Option<&Held>,
+) -> Result<Arc<dyn Running>> {
     let program = locate::program("redis-server", "redis-server")?;
     let home = Home::make(ctx, wanted, locate::account("redis")?)?;
     let asked = Command::new(&program)
@@ -62,15 +73,25 @@ pub(super) async fn start(ctx: &Context, wanted: &Wanted) -> Result<Arc<dyn Runn
             .map(|(name, value)| format!("{name} {value}")),
     );
     let config = home.private_file("conf", "redis.conf", &(lines.join("\n") + "\n"))?;
+    if let Some(held) = held {
+        copy(ctx, held, &home.data(), home.account).await?;
+    }
     let server = LocalRedis {
         home,
         version,
         port,
         password,
         config,
+        appends: wanted
+            .settings
+            .get("appendonly")
+            .is_some_and(|it| it == "yes"),
         daemon: Mutex::new(None),
     };
     server.launch(ctx).await?;
+    if let Some(held) = held {
+        server.complete(ctx, held).await?;
+    }
     Ok(Arc::new(server))
 }
 
@@ -97,6 +118,19 @@ impl LocalRedis {
         }
         *self.daemon.lock().await = Some(daemon);
         Ok(())
+    }
+
+    /// Makes it what a server is that was filled itself: with its users, and without a snapshot that nobody asked for.
+    async fn complete(&self, ctx: &Context, held: &Held) -> Result<()> {
+        let mut client = Client::connect(ctx, &self.endpoint()).await?;
+        for line in &held.users {
+            restore_user(&mut client, line).await?;
+        }
+        if self.appends {
+            return Ok(());
+        }
+        let snapshot = self.home.data().join(SNAPSHOT);
+        std::fs::remove_file(&snapshot).doing_with(|| format!("remove {}", snapshot.display()))
     }
 
     async fn end(&self, stop: Stop) {
@@ -154,6 +188,24 @@ impl Running for LocalRedis {
     async fn restart(&self, ctx: &Context, stop: Stop) -> Result<()> {
         self.end(stop).await;
         self.launch(ctx).await
+    }
+
+    async fn keep(&self, ctx: &Context, place: &Path) -> Result<Held> {
+        let mut client = Client::connect(ctx, &self.endpoint()).await?;
+        let users = users(&mut client).await?;
+        if self.appends {
+            // Replayed, a log of commands does not give back every detail of a stream; a rewritten one begins with a snapshot.
+            client.call(&cmd("BGREWRITEAOF")).await?;
+            rewritten(ctx, &mut client, ready::deadline()).await?;
+        } else {
+            client.call(&cmd("SAVE")).await?;
+        }
+        drop(client);
+        self.end(Stop::Clean).await;
+        Ok(Held {
+            users,
+            ..keep(&self.home.data(), place)?
+        })
     }
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod live;
 pub mod observe;
 mod odd;
+pub mod persistence;
 mod seed;
 mod smoke;
 mod stream;
