@@ -11,6 +11,7 @@ mod copies;
 
 use copies::{
     a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
+    a_server_with_a_tablespace_is_not_kept_and_goes_on,
     drills_that_begin_with_the_same_data_seed_it_once,
 };
 
@@ -434,6 +435,7 @@ fn main() -> ExitCode {
         the_worst_moment_lies_as_late_as_the_next_backup_takes_at_the_production_size,
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
         a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
+        a_server_with_a_tablespace_is_not_kept_and_goes_on,
         drills_that_begin_with_the_same_data_seed_it_once,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -58,7 +58,7 @@ impl Filling {
 pub struct Stock {
     /// How many drills want each.
     wanted: HashMap<Filling, usize>,
-    kept: Mutex<HashMap<Filling, Arc<OnceCell<Held>>>>,
+    kept: Mutex<HashMap<Filling, Arc<OnceCell<Option<Held>>>>>,
     /// Where they lie: a place of its own, as it outlives the drill that filled them.
     home: OnceCell<RunHome>,
     number: AtomicU32,
@@ -89,11 +89,11 @@ impl Stock {
     }
 
     /// The filled source, made by `fill` at the place it is given when it is first asked for; whoever asks meanwhile waits.
-    /// `None` where nobody else would begin with it.
+    /// `None` where it cannot be kept, or nobody else would begin with it.
     pub(super) async fn held(
         &self,
         filling: &Filling,
-        fill: impl AsyncFnOnce(PathBuf) -> Result<Held>,
+        fill: impl AsyncFnOnce(PathBuf) -> Result<Option<Held>>,
     ) -> Result<Option<Held>> {
         if self.wanted.get(filling).is_none_or(|drills| *drills < 2) {
             return Ok(None);
@@ -109,7 +109,7 @@ impl Stock {
             let name = format!("{}-{number}", filling.component);
             fill(home.path().join(name)).await
         });
-        held.await.cloned().map(Some)
+        held.await.cloned()
     }
 
     /// Removes what is kept.
@@ -176,11 +176,11 @@ backups = ["b"]
         let fill = async |place: PathBuf| {
             std::fs::create_dir(&place).expect("a place");
             let password = "p".to_owned();
-            Ok(Held {
+            Ok(Some(Held {
                 data: place,
                 password,
                 users: Vec::new(),
-            })
+            }))
         };
         let first = stock.held(&filling, fill).await.expect("held");
         let never = async |_| Err(Error::defect("it is filled again"));

@@ -155,8 +155,8 @@ impl<'a> World<'a> {
         };
         let settings = &source_settings(&terms, component)?;
         let filling = Filling::of(self.drill, component, settings.clone());
-        let filled = async |role: &str| {
-            let service = self.start(ctx, component, role, None, settings).await?;
+        let filled = async || {
+            let service = self.start(ctx, component, "source", None, settings).await?;
             service.create(ctx).await?;
             if filling.is_some() {
                 let seeded = service.seed(ctx, self.drill.scale, self.drill.seed).await;
@@ -164,25 +164,39 @@ impl<'a> World<'a> {
             }
             Ok::<_, Error>(service)
         };
-        let held = match filling.as_ref().filter(|_| self.provisioner.copies()) {
-            Some(filling) => {
-                let fill = async |place: PathBuf| {
-                    let service = filled("seeded").await?;
-                    let server = service.server();
-                    drop(service);
-                    let kept = server.keep(ctx, &place).await;
-                    kept.doing_with(|| format!("keep what {} was seeded with", component.name))
-                };
-                self.stock.held(filling, fill).await?
+        let Some(filling) = filling.as_ref().filter(|_| self.provisioner.copies()) else {
+            return filled().await;
+        };
+        let mut own = None;
+        let fill = async |place: PathBuf| {
+            let service = filled().await?;
+            let server = service.server();
+            let kept = server.keep(ctx, &place).await;
+            let kept =
+                kept.doing_with(|| format!("keep what {} was seeded with", component.name))?;
+            match &kept {
+                Some(_) => self.dismiss(ctx, &server).await?,
+                None => own = Some(service),
             }
-            None => None,
+            Ok(kept)
         };
-        let Some(held) = held else {
-            return filled("source").await;
-        };
-        let wanted = wanted(component, "source", None, settings);
-        let server = self.launch(ctx, &wanted, &component.name, Some(&held));
-        Ok(service_on(component, server.await?))
+        let held = self.stock.held(filling, fill).await?;
+        match (own, held) {
+            (Some(service), _) => Ok(service),
+            (None, None) => filled().await,
+            (None, Some(held)) => {
+                let wanted = wanted(component, "source", None, settings);
+                let server = self.launch(ctx, &wanted, &component.name, Some(&held));
+                Ok(service_on(component, server.await?))
+            }
+        }
+    }
+
+    /// Removes a server that is of no more use, before the others.
+    async fn dismiss(&self, ctx: &Context, server: &Arc<dyn Running>) -> Result<()> {
+        server.remove(ctx).await?;
+        lock(&self.started).retain(|(_, it)| !Arc::ptr_eq(it, server));
+        Ok(())
     }
 
     /// Takes a repository in, under its name.

@@ -120,9 +120,10 @@ pub trait Running: Send + Sync {
             prepared.display()
         )))
     }
-    /// Ends the server for good and moves what it holds to `place`, which is not there yet and on the same file system. Only
-    /// what [`Provisioner::copies`](crate::provision::Provisioner::copies) can be kept.
-    async fn keep(&self, _ctx: &Context, _place: &Path) -> Result<Held> {
+    /// Ends the server for good and moves what it holds to `place`, which is not there yet and on the same file system; of
+    /// those that [`Provisioner::copies`](crate::provision::Provisioner::copies). Where it holds something outside of its data
+    /// directory (a tablespace), there is nothing to keep, and it goes on.
+    async fn keep(&self, _ctx: &Context, _place: &Path) -> Result<Option<Held>> {
         Err(Error::refused(format!(
             "what {} of kind {} holds cannot be kept",
             self.engine(),

@@ -78,6 +78,7 @@ pub fn a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another() 
             assert!(seeded.len() > 1, "{}: {seeded:?}", wanted.name);
             let place = dir.path().join(format!("kept-{}", wanted.name));
             let kept = source.server().keep(&ctx, &place).await?;
+            let kept = kept.ok_or_else(|| format!("{} is not kept", wanted.name))?;
             assert!(!format!("{kept:?}").contains("password"), "{kept:?}");
             source.server().remove(&ctx).await?;
             let one = service(Local.start_on(&ctx, &wanted, &kept).await?);
@@ -95,6 +96,36 @@ pub fn a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another() 
         }
         Ok(())
     })
+}
+
+/// A tablespace lies outside of the data directory: two servers would share it.
+pub fn a_server_with_a_tablespace_is_not_kept_and_goes_on() -> Result<(), Failed> {
+    let (code, record) = run_of(
+        "
+[component.db]
+kind = \"postgres\"
+seed = \"seed.sql\"
+[backup.dump]
+schedule = \"0 * * * *\"
+[scenario.s]
+strike = { fault = \"corrupt-heap-page\" }
+at = [\"20m after dump\", \"21m after dump\"]
+",
+        // Each server has a place of its own for it, beside its data.
+        "\\! mkdir -p \"$PWD/elsewhere\"
+\\set elsewhere `echo $PWD/elsewhere`
+create tablespace elsewhere location :'elsewhere';
+create table numbers tablespace elsewhere as select generate_series(1, 100) as n;",
+    )?;
+    assert_eq!(code, Some(0), "{record:#}");
+    let drills = record["drills"].as_array().cloned().unwrap_or_default();
+    assert_eq!(drills.len(), 2, "{record:#}");
+    for drill in drills {
+        let steps = drill["steps"].to_string();
+        assert!(steps.contains("initdb "), "{steps}");
+        assert!(!steps.contains("on a copy of the seeded data"), "{steps}");
+    }
+    Ok(())
 }
 
 /// Three drills of one suite, of which the third begins with other data.

@@ -129,10 +129,10 @@ impl Running for Embedded {
         Ok(front.insert(started).tls.clone())
     }
 
-    async fn keep(&self, _ctx: &Context, place: &Path) -> Result<Held> {
+    async fn keep(&self, _ctx: &Context, place: &Path) -> Result<Option<Held>> {
         self.front.lock().await.take();
         self.end().await;
-        keep(&self.dir, place)
+        keep(&self.dir, place).map(Some)
     }
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {

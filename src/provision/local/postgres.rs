@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::{Home, check_version, copy, keep};
 use crate::clock::Stopwatch;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::process::{Command, Daemon};
 use crate::provision::port::HeldPort;
 use crate::provision::{Wanted, fresh_secret, locate, ready};
@@ -62,7 +62,7 @@ pub(super) async fn start(
             copy(ctx, held, &home.data(), home.account).await?;
             // It is in the data.
             ctx.secrets
-                .register(&password_of(wanted), held.password.as_str());
+                .register(password_of(wanted), held.password.as_str());
             held.password.clone()
         }
     };
@@ -241,12 +241,18 @@ impl Running for LocalPostgres {
         self.launch(ctx).await
     }
 
-    async fn keep(&self, _ctx: &Context, place: &Path) -> Result<Held> {
+    async fn keep(&self, _ctx: &Context, place: &Path) -> Result<Option<Held>> {
+        let tablespaces = self.home.data().join("pg_tblspc");
+        let mut found = std::fs::read_dir(&tablespaces)
+            .doing_with(|| format!("look into {}", tablespaces.display()))?;
+        if found.next().is_some() {
+            return Ok(None);
+        }
         self.end(Stop::Clean).await;
-        Ok(Held {
+        Ok(Some(Held {
             password: self.password.clone(),
             ..keep(&self.home.data(), place)?
-        })
+        }))
     }
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {

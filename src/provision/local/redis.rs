@@ -190,7 +190,7 @@ impl Running for LocalRedis {
         self.launch(ctx).await
     }
 
-    async fn keep(&self, ctx: &Context, place: &Path) -> Result<Held> {
+    async fn keep(&self, ctx: &Context, place: &Path) -> Result<Option<Held>> {
         let mut client = Client::connect(ctx, &self.endpoint()).await?;
         let users = users(&mut client).await?;
         if self.appends {
@@ -202,10 +202,10 @@ impl Running for LocalRedis {
         }
         drop(client);
         self.end(Stop::Clean).await;
-        Ok(Held {
+        Ok(Some(Held {
             users,
             ..keep(&self.home.data(), place)?
-        })
+        }))
     }
 
     async fn lose(&self, _ctx: &Context) -> Result<()> {
