@@ -41,14 +41,16 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
         .get("pick")
         .and_then(|value| word(&value, "which artifact is taken", Pick::ALL, Pick::id))
         .unwrap_or_default();
-    let recover = match table.get("recover") {
+    let named = match table.get("recover") {
         Some(value) => recover(&value, &strikes, pick, known),
-        None => protecting(table, &strikes, known),
+        None => Some(protecting(table, &strikes, known)),
     };
-    let at = table.get("at").map(|value| times(&value, &recover, known));
+    // Nothing is held against what could not be read.
+    let recover = named.as_deref().unwrap_or_default();
+    let at = table.get("at").map(|value| times(&value, recover, known));
     let (restore, target) = table.get("restore").map_or_else(
         || (RestoreOptions::default(), Target::default()),
-        |value| restore(&value, &strikes, &recover, known),
+        |value| restore(&value, &strikes, recover, known),
     );
     let unnoticed = table.get("unnoticed").and_then(|value| {
         let runs = value.integer(1..=LONGEST_UNNOTICED)?;
@@ -70,7 +72,7 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
     let mode = table.get("mode").and_then(|value| {
         let mode = word(&value, "how it takes its place", Mode::ALL, Mode::id)?;
         if mode == Mode::Replace {
-            can_be_replaced(&value, &strikes, &recover, known);
+            can_be_replaced(&value, &strikes, recover, known);
         }
         Some(mode)
     });
@@ -78,7 +80,7 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
         table
             .get(key)
             .map_or_else(BTreeMap::new, |value: Value<'_>| {
-                objective(&value, &recover, known)
+                objective(&value, recover, known)
             })
     };
     let rpo = limits("rpo");
@@ -94,7 +96,7 @@ pub(super) fn scenario(name: &str, table: &Table<'_>, known: &Known<'_>) -> Opti
             .unwrap_or_else(|| vec![StrikeTime::Worst]),
         unnoticed: unnoticed.unwrap_or(0),
         restart: restart.unwrap_or(false),
-        recover,
+        recover: named?,
         pick,
         mode: mode.unwrap_or_default(),
         restore,
@@ -195,13 +197,13 @@ fn struck_with(value: &Value<'_>, component: Option<&str>, known: &Known<'_>) ->
 }
 
 /// The backups named to recover from, each of a component that is struck: one for each, or two that make a whole; any
-/// number of whole ones where the newest good one is picked.
+/// number of whole ones where the newest good one is picked. `None` when one of the names means nothing.
 fn recover(
     value: &Value<'_>,
     strikes: &[(String, Strike)],
     pick: Pick,
     known: &Known<'_>,
-) -> Vec<String> {
+) -> Option<Vec<String>> {
     let names = known.backups.refer_all(value);
     let items = value.one_or_more();
     let mut recovered: BTreeMap<&str, Vec<&Backup>> = BTreeMap::new();
@@ -236,7 +238,10 @@ fn recover(
     if items.is_empty() {
         value.expected("at least one backup");
     }
-    names
+    let mean_something = items
+        .iter()
+        .all(|item| names.iter().any(|name| item.as_text() == Some(name)));
+    mean_something.then_some(names)
 }
 
 /// Two backups of one component must be its definitions and its rows.
