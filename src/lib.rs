@@ -19,7 +19,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] [`http`] [`shelf`] | std, chrono; tokio in context and process only, redb in shelf |
+//! | ground | [`exit`] [`error`] [`clock`] [`context`] [`process`] [`origin`] [`http`] [`sha256`] [`shelf`] | std, chrono; tokio in context and process only, redb in shelf, AWS-LC in sha256 |
 //! | words and facts | [`suite`] [`plan`] [`evidence`] | ground |
 //! | world | [`service`] [`provision`] [`repository`] [`pipeline`] [`fault`] | the two above |
 //! | judgement | [`check`] [`outcome`] [`event`] | words and facts; no I/O, clock or async |
@@ -50,6 +50,7 @@ pub mod exit;
 pub mod http;
 pub mod origin;
 pub mod process;
+pub mod sha256;
 pub mod shelf;
 
 pub mod evidence;

@@ -13,11 +13,11 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Doing, Error, Result};
 use crate::exit::Exit;
 use crate::record::{Record, Verdict, write_atomically};
+use crate::sha256;
 
 /// The name of the envelope beside a record.
 pub const ENVELOPE: &str = "evidence.dsse.json";
@@ -120,7 +120,7 @@ pub fn verify(path: &Path, key: &Path) -> Result<Verified> {
     let statement: Value =
         serde_json::from_slice(&payload).map_err(|_| bad("its payload is not JSON"))?;
     let (record, bytes) = Record::read_with_bytes(path)?;
-    let digest = sha256(&bytes);
+    let digest = sha256::hex_of(&bytes);
     let subject = &statement["subject"][0]["digest"]["sha256"];
     if statement["_type"] != STATEMENT || statement["predicateType"] != PREDICATE {
         return Err(bad("it is no statement about a test result"));
@@ -175,7 +175,8 @@ fn statement(record: &Record, bytes: &[u8]) -> Value {
         .iter()
         .map(|suite| json!({ "name": suite.name, "digest": { "sha256": suite.sha256 } }))
         .collect();
-    let mut subject = vec![json!({ "name": "record.json", "digest": { "sha256": sha256(bytes) } })];
+    let mut subject =
+        vec![json!({ "name": "record.json", "digest": { "sha256": sha256::hex_of(bytes) } })];
     if let Some(commit) = &record.origin.commit {
         subject.push(json!({ "name": "commit", "digest": { "gitCommit": commit } }));
     }
@@ -213,11 +214,7 @@ fn pae(payload: &[u8]) -> Vec<u8> {
 }
 
 fn id(key: &VerifyingKey) -> String {
-    sha256(key.as_bytes())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+    sha256::hex_of(key.as_bytes())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "ground",
         &[
-            "exit", "error", "clock", "context", "process", "origin", "http", "shelf",
+            "exit", "error", "clock", "context", "process", "origin", "http", "sha256", "shelf",
         ],
         &[],
     ),
@@ -47,6 +47,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["provision/object_store", "report/serve"]),
     ("tokio_postgres", &["service/postgres/"]),
     ("age", &["pipeline/"]),
+    ("aws_lc_rs::digest", &["sha256"]),
+    ("md5", &["service/s3"]),
     ("testcontainers_modules", &["provision/containers"]),
     ("croner", &["suite/schedule"]),
     ("chrono_tz", &["suite/"]),

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
 use redrill::context::{Context, RunId};
 use redrill::error::Kind;
+use redrill::evidence::Digest;
 use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use redrill::pipeline::verify::inspect;
 use redrill::repository::manifest::Manifest;
@@ -19,6 +20,7 @@ use redrill::repository::{LocalRepository, Repository, S3Repository};
 use redrill::service::reading::channel;
 use redrill::service::s3::S3Client;
 use redrill::service::{Endpoint, Reading};
+use redrill::sha256;
 use redrill::suite::Keep;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -355,7 +357,8 @@ async fn committed(ctx: &Context, repository: &Repo, hour: i64, blobs: &[&str]) 
     filed.await.expect("stored");
     for blob in blobs {
         let content = body(blob.as_bytes().to_vec());
-        let stored = artifact.blobs().store(ctx, blob, content).await;
+        let sha256 = Digest::of(&sha256::of(blob));
+        let stored = artifact.blobs().store(ctx, blob, sha256, content).await;
         stored.expect("stored");
     }
     let draft = artifact.draft(ctx);

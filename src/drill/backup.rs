@@ -1,7 +1,6 @@
 //! One backup run: observe the source, take, commit or abandon, and note what happened.
 
 use chrono::Utc;
-use sha2::{Digest, Sha256};
 
 use super::floor::Place;
 use super::world::{World, pipeline};
@@ -13,6 +12,7 @@ use crate::pipeline::Taken;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Origin};
 use crate::repository::manifest::{Manifest, SCHEMA_VERSION};
 use crate::service::Service;
+use crate::sha256::Sha256;
 use crate::suite::{Backup, Encryption, Method};
 
 /// How closely the source is looked at before a backup.
@@ -285,5 +285,5 @@ fn fingerprint(observation: &Observation) -> Result<String> {
         } = object;
         hash.update(format!("{key}\0{bytes}\0{sha256}\0{headers}\n"));
     }
-    Ok(hex::encode(hash.finalize()))
+    Ok(hex::encode(hash.finish()))
 }

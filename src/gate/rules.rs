@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sha2::{Digest, Sha256};
 
 use super::reasons::{Reasons, again};
 use super::{Reason, Requirement};
@@ -17,6 +16,7 @@ use crate::record::format::{Detection, ServiceVersion};
 use crate::record::{DrillKind, DrillRecord, Record, Severity, Verdict, planted_by, silent};
 use crate::report::text;
 use crate::seal;
+use crate::sha256;
 use crate::suite::Check;
 use crate::suite::policy::{CommitRule, Figure};
 
@@ -70,7 +70,7 @@ impl Bench<'_> {
     /// The record behind an entry, and whether it is the very one.
     fn record(&self, entry: &Entry) -> Result<(Record, bool)> {
         let (record, bytes) = Record::read_with_bytes(&self.history.record_path(&entry.run)?)?;
-        let same = hex::encode(Sha256::digest(&bytes)) == entry.record_sha256;
+        let same = sha256::hex_of(&bytes) == entry.record_sha256;
         Ok((record, same))
     }
 

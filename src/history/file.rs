@@ -10,11 +10,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use super::{Entry, Head, History};
 use crate::error::{Doing, Error, Result};
 use crate::record::{Record, State};
+use crate::sha256;
 
 /// The name of the history in a reports folder.
 pub const HISTORY: &str = "history.jsonl";
@@ -249,7 +248,7 @@ fn entries(folder: &Path, run: &str) -> std::result::Result<Vec<Entry>, String> 
     if record.state == State::Running {
         return Err("it has not ended, or was killed".to_owned());
     }
-    Ok(Entry::of_run(&record, &hex::encode(Sha256::digest(&bytes))))
+    Ok(Entry::of_run(&record, &sha256::hex_of(&bytes)))
 }
 
 /// The path of a run's record; a name that leads elsewhere is refused.

@@ -17,10 +17,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::record::Record;
+use crate::sha256;
 
 pub use compare::{Change, Comparison, compare};
 pub use file::{HISTORY, update};
@@ -152,7 +152,7 @@ impl History {
     pub fn sealed(&self, entry: &Entry) -> Result<Record> {
         let path = self.record_path(&entry.run)?;
         let (record, bytes) = Record::read_with_bytes(&path)?;
-        if hex::encode(Sha256::digest(&bytes)) != entry.record_sha256 {
+        if sha256::hex_of(&bytes) != entry.record_sha256 {
             return Err(Error::failed(format!(
                 "the record of run {} is not the one that was written when it ended",
                 entry.run

@@ -107,7 +107,7 @@ impl Destination {
         body: Reading,
     ) -> Result<stream::Kept> {
         let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
-        stream::store(ctx, repositories, key, metadata, body, recipient).await
+        stream::store(ctx, repositories, key, metadata, body, None, recipient).await
     }
 }
 
@@ -193,7 +193,7 @@ impl ArtifactWriter {
         let store = &self.blobs.0;
         let ending = if store.keys.is_some() { ".age" } else { "" };
         let key = format!("{}/{}/{number}{ending}", self.origin.backup, self.id);
-        let kept = store.put(ctx, &key, body).await?;
+        let kept = store.put(ctx, &key, body, None).await?;
         let file = ManifestFile {
             name: name.to_owned(),
             key,
@@ -457,10 +457,15 @@ impl ArtifactReader {
         self.plain(file, stored, encrypted).await
     }
 
-    /// The content of a file that the manifest names from its stored bytes, as [`ArtifactReader::open`] gives it.
+    /// The content of a file that the manifest names from its stored bytes, as [`ArtifactReader::open`] gives it, except
+    /// that these are not hashed: whoever reads them does.
     pub async fn content_of(&self, file: &ManifestFile, stored: Reading) -> Result<Reading> {
         let encrypted = !self.manifest.recipients.is_empty();
-        self.plain(file, stored, encrypted).await
+        let file = ManifestFile {
+            sha256: String::new(),
+            ..file.clone()
+        };
+        self.plain(&file, stored, encrypted).await
     }
 
     /// The content of a file from its stored bytes.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use age::x25519::{Identity, Recipient};
 use bytes::BytesMut;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
@@ -23,6 +22,7 @@ use crate::evidence::Digest;
 use crate::repository::Repository;
 use crate::service::Reading;
 use crate::service::reading::{Checked, Feeder, channel};
+use crate::sha256::Sha256;
 
 /// Bytes moved at once: age's own chunk.
 const CHUNK: usize = 64 << 10;
@@ -38,18 +38,30 @@ const PIPE: usize = 4 * CHUNK;
 pub struct Sums {
     bytes: u64,
     hasher: Sha256,
+    known: Option<Digest>,
 }
 
 impl Sums {
+    /// Of bytes whose hash may be known already, and is then not computed again.
+    fn beside(known: Option<Digest>) -> Self {
+        Self {
+            known,
+            ..Self::default()
+        }
+    }
+
     /// Takes note of bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        self.hasher.update(bytes);
+        if self.known.is_none() {
+            self.hasher.update(bytes);
+        }
     }
 
     /// Bytes and their SHA-256.
     pub fn digest(self) -> (u64, Digest) {
-        (self.bytes, Digest::of(&self.hasher.finalize()))
+        let hash = || Digest::of(&self.hasher.finish());
+        (self.bytes, self.known.unwrap_or_else(hash))
     }
 
     /// Bytes and their SHA-256 in hex.
@@ -85,13 +97,15 @@ pub struct Kept {
 }
 
 /// Streams `body` under `key` into every repository at once, encrypted when there is a recipient. On any error the
-/// puts are failed, so that nothing is stored by that name.
+/// puts are failed, so that nothing is stored by that name. The SHA-256 of `body` is not computed again where it is
+/// `known`.
 pub async fn store(
     ctx: &Context,
     repositories: &[Arc<dyn Repository>],
     key: &str,
     metadata: &BTreeMap<String, String>,
     body: Reading,
+    known: Option<Digest>,
     recipient: Option<&Recipient>,
 ) -> Result<Kept> {
     let mut feeders = Vec::new();
@@ -107,7 +121,7 @@ pub async fn store(
     }
     let pumped = tokio::select! {
         () = ctx.cancel.cancelled() => Err(Stopped::Source(Error::interrupted())),
-        pumped = pump(body, recipient, &feeders) => pumped,
+        pumped = pump(body, known, recipient, &feeders) => pumped,
     };
     match &pumped {
         Ok(_) => futures::future::join_all(feeders.into_iter().map(Feeder::end)).await,
@@ -167,12 +181,13 @@ impl From<Error> for Stopped {
 
 async fn pump(
     body: Reading,
+    known: Option<Digest>,
     recipient: Option<&Recipient>,
     feeders: &[Feeder],
 ) -> std::result::Result<Kept, Stopped> {
     let (whole, body) = take_small(body).await.doing("read what is backed up")?;
     if let (Some(plain), Some(recipient)) = (&whole, recipient) {
-        return pump_small(plain, recipient, feeders).await;
+        return pump_small(plain, known, recipient, feeders).await;
     }
     let body: Reading = match whole {
         Some(bytes) => Box::new(io::Cursor::new(bytes)),
@@ -181,8 +196,9 @@ async fn pump(
     let (mut source, encryption): (Reading, _) = match recipient {
         None => (body, None),
         Some(recipient) => {
+            let plain = Sums::beside(known);
             let (near, far) = tokio::io::duplex(PIPE);
-            let task = spawn(encrypt(recipient.clone(), body, near));
+            let task = spawn(encrypt(recipient.clone(), body, plain, near));
             (Box::new(far), Some(task))
         }
     };
@@ -224,6 +240,7 @@ async fn take_small(mut body: Reading) -> io::Result<(Option<Vec<u8>>, Reading)>
 /// each cost more than the cipher.
 async fn pump_small(
     plain: &[u8],
+    known: Option<Digest>,
     recipient: &Recipient,
     feeders: &[Feeder],
 ) -> std::result::Result<Kept, Stopped> {
@@ -235,7 +252,7 @@ async fn pump_small(
             io::Write::write_all(&mut writer, plain).doing("encrypt")?;
             writer.finish().doing("encrypt")
         })?;
-    let (mut plain_sums, mut stored_sums) = (Sums::default(), Sums::default());
+    let (mut plain_sums, mut stored_sums) = (Sums::beside(known), Sums::default());
     plain_sums.update(plain);
     stored_sums.update(&sealed);
     let sealed = bytes::Bytes::from(sealed);
@@ -259,12 +276,12 @@ pub async fn decrypted_small(
     if bytes > SMALL {
         return None;
     }
-    let mut sealed = Vec::new();
+    let mut sealed = Vec::with_capacity(bytes as usize);
     if let Err(error) = stored.read_to_end(&mut sealed).await {
         return Some(Err(error));
     }
     let mut rest = &sealed[..];
-    let mut plain = Vec::new();
+    let mut plain = Vec::with_capacity(sealed.len());
     let opened = age::Decryptor::new_buffered(&mut rest)
         .and_then(|decryptor| decryptor.decrypt(iter::once(identity as &dyn age::Identity)))
         .map_err(refused)
@@ -294,6 +311,7 @@ fn trailing() -> io::Error {
 async fn encrypt(
     recipient: Recipient,
     mut body: Reading,
+    mut sums: Sums,
     output: DuplexStream,
 ) -> Result<(u64, String)> {
     let to = iter::once(&recipient as &dyn age::Recipient);
@@ -301,7 +319,6 @@ async fn encrypt(
         .map_err(|error| Error::failed(error.to_string()).doing("encrypt"))?;
     let writer = encryptor.wrap_async_output(output.compat_write()).await;
     let mut writer = writer.doing("encrypt")?;
-    let mut sums = Sums::default();
     let mut chunk = vec![0; CHUNK];
     loop {
         match body

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sha2::{Digest, Sha256};
-
 use super::{Drill, DrillKind, Pending, Plan, timeline};
 use crate::error::Result;
+use crate::sha256::Sha256;
 use crate::suite::{Scenario, Strike, StrikeTime, Suite, Test};
 
 /// How big a calibration drill is beside the others: far enough from them for a line through two points.
@@ -84,11 +83,10 @@ pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
 ///
 /// Data are made with that of the suite: all its drills begin with the same. Moments are drawn with that of the drill.
 pub fn seed_of(run_seed: u64, name: &str) -> u64 {
-    let digest = Sha256::new()
-        .chain_update(run_seed.to_le_bytes())
-        .chain_update(name)
-        .finalize();
-    digest
+    let mut hash = Sha256::new();
+    hash.update(run_seed.to_le_bytes());
+    hash.update(name);
+    hash.finish()
         .iter()
         .take(8)
         .fold(0, |seed, byte| seed << 8 | u64::from(*byte))

@@ -4,12 +4,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::Planned;
 use super::calendar;
 use crate::error::{Error, Result};
 use crate::process::quoted;
+use crate::sha256;
 use crate::suite::{Due, Suite};
 
 /// Who is to keep the schedule.
@@ -315,7 +314,7 @@ fn gitlab(groups: &[Group<'_>], target: &Target<'_>) -> String {
         // A failed drill is for the gate to explain, which has the records of all shards.
         write!(
             out,
-            "\nredrill-{name}:\n  image: {image}\n{parallel}  allow_failure: true\n  rules:\n    - if: {rule}\n  script:\n    - {}\n  artifacts:\n    when: always\n    paths: [{}]\n    exclude: [{}]\n    reports:\n      junit: {}\n\nredrill-{name}-gate:\n  image: {image}\n  needs: [redrill-{name}]\n  rules:\n    - if: {rule}\n  script:\n    - {}\n",
+            "\nredrill-drill-{name}:\n  image: {image}\n{parallel}  allow_failure: true\n  rules:\n    - if: {rule}\n  script:\n    - {}\n  artifacts:\n    when: always\n    paths: [{}]\n    exclude: [{}]\n    reports:\n      junit: {}\n\nredrill-gate-{name}:\n  image: {image}\n  needs: [redrill-drill-{name}]\n  rules:\n    - if: {rule}\n  script:\n    - {}\n",
             yaml(&format!("{}{shard}", it.drill(target))),
             yaml(&out_dir.to_string()),
             yaml(&format!("{out_dir}/history.jsonl")),
@@ -379,7 +378,7 @@ fn dns(name: &str) -> String {
         return plain;
     }
     let begin = plain.get(..NAME - 9).unwrap_or(&plain);
-    let hash = hex::encode(Sha256::digest(name));
+    let hash = sha256::hex_of(name);
     let own = format!("{}-{}", begin.trim_end_matches('-'), &hash[..8]);
     own.trim_start_matches('-').to_owned()
 }

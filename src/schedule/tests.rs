@@ -335,6 +335,26 @@ fn manifests_are_yaml_with_the_schedule_the_zone_and_the_shards() {
 }
 
 #[test]
+fn jobs_of_two_suites_never_have_the_same_name() {
+    let suites = [
+        suite("shop", "@daily", "UTC"),
+        suite("shop-gate", "@hourly", "UTC"),
+        suite("gate-shop", "@weekly", "UTC"),
+    ];
+    for form in [Form::Github, Form::Gitlab] {
+        let (name, text) = written(form, &suites, 1).expect("written").remove(0);
+        let indent = if form == Form::Github { "  " } else { "" };
+        let jobs: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(indent)?.strip_suffix(':'))
+            .filter(|job| job.contains("drill-") || job.contains("gate-"))
+            .collect();
+        let distinct: std::collections::BTreeSet<&str> = jobs.iter().copied().collect();
+        assert_eq!((jobs.len(), distinct.len()), (6, 6), "{name}: {jobs:?}");
+    }
+}
+
+#[test]
 fn github_refuses_a_zone_that_it_does_not_know_and_cron_names_it() {
     let suites = [suite("shop", "0 4 * * *", "Europe/Berlin")];
     let error = written(Form::Github, &suites, 1).expect_err("refused");

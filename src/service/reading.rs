@@ -12,13 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::error::{Doing, Error, Result};
 use crate::service::Reading;
+use crate::sha256::Sha256;
 
 /// A reading that ends in an error unless exactly the promised bytes came.
 pub struct Checked {
@@ -74,7 +74,7 @@ impl Checked {
             return Err(self.fail(io::ErrorKind::UnexpectedEof, message));
         }
         if let Some((hasher, expected)) = &self.sha256 {
-            let found = hex::encode(hasher.clone().finalize());
+            let found = hex::encode(hasher.clone().finish());
             if found != *expected {
                 let message = format!("content changed: SHA-256 is {found}, not {expected}");
                 return Err(self.fail(io::ErrorKind::InvalidData, message));
@@ -272,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reading_that_ends_early_runs_long_or_changed_is_an_error_every_time() {
-        let good = hex::encode(Sha256::digest(b"hello"));
+        let good = crate::sha256::hex_of(b"hello");
         for (bytes, sha, fails) in [
             (5, good.as_str(), false),
             (6, &good, true),

@@ -16,12 +16,12 @@ mod test;
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::problem::{Problem, Problems, did_you_mean};
 use super::raw::{Table, Value};
 use super::{Backup, Component, Policy, RepositorySpec, Scenario, Suite, Trend};
+use crate::sha256;
 
 /// Reads the text of a suite file; `path` names it in problems, gives the suite its name, and is where the
 /// seeds that it names are looked for.
@@ -87,7 +87,7 @@ fn suite(top: &Table<'_>, text: &str) -> Suite {
         title: title.map_or_else(|| titled(&name), str::to_owned),
         name,
         path: top.problems.file.to_owned(),
-        sha256: hex::encode(Sha256::digest(text)),
+        sha256: sha256::hex_of(text),
         description: description.unwrap_or_default().trim().to_owned(),
         components: components.into_all(),
         repositories: repositories.into_all(),

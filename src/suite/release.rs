@@ -4,10 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::Smoke;
 use crate::error::{Doing, Result};
+use crate::sha256::Sha256;
 
 /// The migrations of a release, and what must hold after them.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +68,7 @@ impl Release {
                 add(&read(&path)?);
             }
         }
-        Ok(hex::encode(sum.finalize()))
+        Ok(hex::encode(sum.finish()))
     }
 }
 

@@ -4,12 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::{Flags, SCENARIO, SUITE};
 use crate::pipeline::given::{GIVEN, Given};
 use crate::plan::{Asked, Drill, DrillKind, Timeline, seed_of};
 use crate::process::quoted;
+use crate::sha256;
 use crate::suite::{
     Ask, Backup, Component, ComponentKind, Encryption, Engine, Keep, Policy, RestoreOptions,
     Scenario, Suite, Trend, Zone,
@@ -83,7 +82,7 @@ pub(super) fn suite(flags: &Flags, given: &Given, ask: &Ask) -> Suite {
     Suite {
         name: SUITE.to_owned(),
         path: PathBuf::from(SUITE),
-        sha256: hex::encode(Sha256::digest(format!("{ask:?}"))),
+        sha256: sha256::hex_of(format!("{ask:?}")),
         title: given.what.clone(),
         description: String::new(),
         components: vec![component],

@@ -482,7 +482,6 @@ async fn spool(
 }
 
 fn sha256(path: &Path) -> Result<String> {
-    use sha2::Digest;
     let bytes = std::fs::read(path).doing_with(|| format!("read {}", path.display()))?;
-    Ok(hex::encode(sha2::Sha256::digest(bytes)))
+    Ok(crate::sha256::hex_of(bytes))
 }

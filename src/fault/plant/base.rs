@@ -3,11 +3,11 @@
 
 use std::io::Read;
 
-use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, Header};
 
 use crate::error::{Doing, Error, Result};
 use crate::fault::strike::PAGE;
+use crate::sha256;
 use crate::suite::Fault;
 
 /// What Postgres calls the files that every base backup has.
@@ -73,9 +73,9 @@ pub(super) fn alter(fault: Fault, tar: &mut Vec<u8>, older: &[u8]) -> Result<()>
         }
         Fault::B5Recomputed => {
             let (at, manifest) = (largest(&files)?, find(&files, MANIFEST)?);
-            let before = sum(&files[at].data);
+            let before = sha256::hex_of(&files[at].data);
             super::flip_middle(&mut files[at].data);
-            let after = sum(&files[at].data);
+            let after = sha256::hex_of(&files[at].data);
             let text = String::from_utf8_lossy(&files[manifest].data).replace(&before, &after);
             files[manifest].data = summed_up(&text)?.into_bytes();
         }
@@ -94,10 +94,6 @@ pub(super) fn alter(fault: Fault, tar: &mut Vec<u8>, older: &[u8]) -> Result<()>
     Ok(())
 }
 
-fn sum(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
 /// A manifest whose last line, the checksum of all before it, is right again.
 fn summed_up(manifest: &str) -> Result<String> {
     let last = manifest.rfind("\"Manifest-Checksum\"");
@@ -105,7 +101,7 @@ fn summed_up(manifest: &str) -> Result<String> {
     let all = &manifest[..last];
     Ok(format!(
         "{all}\"Manifest-Checksum\": \"{}\"}}\n",
-        sum(all.as_bytes())
+        sha256::hex_of(all)
     ))
 }
 
@@ -228,8 +224,8 @@ mod tests {
     fn a_manifest_that_is_recomputed_fits_the_file_that_was_changed() {
         let data = [1u8; 700];
         let manifest = |data: &[u8]| {
-            let all = format!("{{ \"Files\": [ \"{}\" ],\n", sum(data));
-            let own = sum(all.as_bytes());
+            let all = format!("{{ \"Files\": [ \"{}\" ],\n", sha256::hex_of(data));
+            let own = sha256::hex_of(&all);
             format!("{all}\"Manifest-Checksum\": \"{own}\"}}\n")
         };
         let before = manifest(&data);

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 use super::cluster;
@@ -20,6 +19,7 @@ use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
 use crate::service::postgres::session::{Session, literal};
 use crate::service::{Running, Service, Stop};
+use crate::sha256;
 use crate::suite::{Fault, RecoveryTarget, RestoreOptions};
 
 /// Plants the fault in the archive, in every repository.
@@ -142,12 +142,11 @@ impl Archive<'_> {
             .feed(self.ctx, std::io::Cursor::new(noise.clone()))
             .await?;
         let packed = packed.ok()?.stdout;
-        let sum = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
         for (name, value) in [
             ("wal_bytes", noise.len().to_string()),
-            ("wal_sha256", sum(&noise)),
+            ("wal_sha256", sha256::hex_of(&noise)),
             ("packed_bytes", packed.len().to_string()),
-            ("packed_sha256", sum(&packed)),
+            ("packed_sha256", sha256::hex_of(&packed)),
         ] {
             metadata.insert(name.to_owned(), value);
         }

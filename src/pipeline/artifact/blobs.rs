@@ -35,7 +35,13 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub async fn put(&self, ctx: &Context, key: &str, body: Reading) -> Result<stream::Kept> {
+    pub async fn put(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        known: Option<Digest>,
+    ) -> Result<stream::Kept> {
         let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
         stream::store(
             ctx,
@@ -43,6 +49,7 @@ impl Store {
             key,
             &self.metadata,
             body,
+            known,
             recipient,
         )
         .await
@@ -83,7 +90,7 @@ impl Store {
         });
         let key = contents::key_of(&self.backup, id);
         let (to, beside) = (&self.repositories, &self.metadata);
-        let kept = stream::store(ctx, to, &key, beside, body, None).await?;
+        let kept = stream::store(ctx, to, &key, beside, body, None, None).await?;
         let (count, stored_bytes) = feeding.await.doing("wait for a list")??;
         Ok(Some(Contents {
             count,
@@ -113,11 +120,17 @@ impl Blobs {
         contents::prefix(&self.0.backup)
     }
 
-    /// Stores content under a name that is not in use in any of the repositories.
-    pub async fn store(&self, ctx: &Context, name: &str, body: Reading) -> Result<()> {
+    /// Stores content with this SHA-256 under a name that is not in use in any of the repositories.
+    pub async fn store(
+        &self,
+        ctx: &Context,
+        name: &str,
+        sha256: Digest,
+        body: Reading,
+    ) -> Result<()> {
         let key = format!("{}{name}", self.prefix());
         lock(&self.0.storing).insert(key.clone());
-        let kept = self.0.put(ctx, &key, body).await?;
+        let kept = self.0.put(ctx, &key, body, Some(sha256)).await?;
         let content = Named {
             bytes: kept.stored.0,
             sha256: kept.stored.1.parse::<Digest>().doing("note a hash")?,

@@ -10,6 +10,7 @@ use crate::context::RunId;
 use crate::evidence::StoredFact;
 use crate::pipeline::verify::inspect;
 use crate::repository::{LocalRepository, Stored};
+use crate::sha256;
 
 struct Place {
     dir: tempfile::TempDir,
@@ -249,7 +250,12 @@ fn an_artifact_without_its_commit_is_none_and_can_be_abandoned() {
         stored.await.expect("stored");
         artifact
             .blobs()
-            .store(&place.ctx, "ab12", body(b"shared"))
+            .store(
+                &place.ctx,
+                "ab12",
+                Digest::of(&sha256::of("shared")),
+                body(b"shared"),
+            )
             .await
             .expect("stored");
         let found = Manifest::list(&place.ctx, &place.repository, "postgres").await;

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::stream::{BoxStream, TryStreamExt};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -28,6 +27,7 @@ use crate::service::Reading;
 use crate::service::bucket::in_lanes;
 use crate::service::reading::{Checked, Feeder, channel, line};
 use crate::service::s3::{Listed, Object, S3Client};
+use crate::sha256::{self, Sha256};
 use crate::shelf::Shelf;
 
 /// The name under which content is stored, once it is.
@@ -251,32 +251,30 @@ impl Run {
         };
         let bytes = object.listed.bytes;
         let (sha256, blob) = if bytes <= SMALL {
-            let mut content = Vec::new();
+            let mut content = Vec::with_capacity(bytes as usize);
             object
                 .body
                 .read_to_end(&mut content)
                 .await
                 .doing("read it")?;
-            let sha256 = hex::encode(Sha256::digest(&content));
+            let sha256 = Digest::of(&sha256::of(&content));
             let content = Bytes::from(content);
             let body = async || Ok(Box::new(Cursor::new(content.clone())) as Reading);
-            let blob = self.keep(&sha256, body).await?;
-            (sha256, blob)
+            (sha256, self.keep(sha256, body).await?)
         } else {
             if lane_held.is_none() {
                 lane_held = lane(&self.large, bytes).await?;
             }
-            let (_, sha256) = Sums::of(object.body).await.doing("read it")?;
-            let body = async || self.again(&listed.key, bytes, &sha256).await;
-            let blob = self.keep(&sha256, body).await?;
-            (sha256, blob)
+            let (_, sha256) = Sums::over(object.body).await.doing("read it")?.digest();
+            let body = async || self.again(&listed.key, bytes, &sha256.to_string()).await;
+            (sha256, self.keep(sha256, body).await?)
         };
         drop(lane_held);
         Ok(Some(Entry {
             key: listed.key.clone(),
             blob,
             bytes,
-            sha256,
+            sha256: sha256.to_string(),
             headers: object.headers,
         }))
     }
@@ -295,7 +293,7 @@ impl Run {
     /// Makes sure that content is stored, and returns the name by which it is.
     async fn keep(
         &self,
-        sha256: &str,
+        sha256: Digest,
         body: impl AsyncFnOnce() -> Result<Reading>,
     ) -> Result<String> {
         let content = self.content_name(sha256);
@@ -320,7 +318,8 @@ impl Run {
                         true => format!("{content}.{}", self.artifact),
                         false => plainly.clone(),
                     };
-                    self.blobs.store(&self.ctx, &name, body().await?).await?;
+                    let body = body().await?;
+                    self.blobs.store(&self.ctx, &name, sha256, body).await?;
                     self.new.fetch_add(1, Ordering::Relaxed);
                     name
                 }
@@ -344,11 +343,12 @@ impl Run {
         Ok(found.doing("look up what is stored")?.unwrap_or_default())
     }
 
-    fn content_name(&self, sha256: &str) -> Digest {
-        let mut name = Sha256::new_with_prefix(b"redrill shared content v1\0");
+    fn content_name(&self, sha256: Digest) -> Digest {
+        let mut name = Sha256::new();
+        name.update(b"redrill shared content v1\0");
         name.update(self.blobs.recipient());
         name.update(b"\0");
-        name.update(sha256);
-        Digest::of(&name.finalize())
+        name.update(sha256.to_string());
+        Digest::of(&name.finish())
     }
 }

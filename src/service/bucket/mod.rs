@@ -11,7 +11,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::Utc;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
@@ -22,6 +21,7 @@ use crate::evidence::{Digest, ObjectFact, Objects, Observation, SmokeFact};
 use crate::service::reading::channel;
 use crate::service::s3::{Headers, Listed, S3Client};
 use crate::service::{Running, Service};
+use crate::sha256::Sha256;
 use crate::shelf::Shelf;
 use crate::suite::Smoke;
 
@@ -328,7 +328,7 @@ async fn read(ctx: &Context, client: &S3Client, bucket: &str, listed: Listed) ->
         }
         let fact = ObjectFact {
             bytes,
-            sha256: Digest::of(&hasher.finalize()),
+            sha256: Digest::of(&hasher.finish()),
             headers: described(&object.headers),
         };
         Ok(Read { fact, text })

@@ -2,9 +2,8 @@
 //!
 //! Pure. Equal items do not cancel, as they would with exclusive or. Not here: what is read, or how.
 
-use sha2::{Digest, Sha256};
-
 use crate::evidence::Part;
+use crate::sha256::Sha256;
 
 /// A hash over a sequence of byte strings, each framed by its length, so that `("ab", "c")` and `("a", "bc")` differ.
 #[derive(Clone, Default)]
@@ -39,7 +38,7 @@ impl Frames {
 
     /// The fingerprint: the first 128 bits of the hash.
     pub fn finish(self) -> u128 {
-        let hash = self.0.finalize();
+        let hash = self.0.finish();
         let mut first = [0_u8; 16];
         first.copy_from_slice(&hash[..16]);
         u128::from_be_bytes(first)
@@ -53,11 +52,6 @@ impl Frames {
         }
         frames.finish()
     }
-}
-
-/// SHA-256 in hex: how Redis keeps the passwords of its users.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// A count and a wrapping sum of fingerprints: equal for equal content, in any order.

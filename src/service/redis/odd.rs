@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::context::Context;
 use crate::error::Result;
 use crate::service::redis::client::{Client, cmd};
-use crate::service::redis::digest::sha256_hex;
 use crate::service::redis::seed::{FAR, Writer, binary, many, one, text};
+use crate::sha256;
 
 /// The function library that is loaded.
 pub const LIBRARY: &str = "redrill";
@@ -290,7 +290,8 @@ async fn functions_and_users(
     let mut rng = ChaCha8Rng::from_rng(rng);
     let password = String::from_utf8_lossy(&text(&mut rng, 32)).into_owned();
     ctx.secrets.register("password of a redis user", &password);
-    let hash = sha256_hex(password.as_bytes());
+    // How Redis keeps the passwords of its users.
+    let hash = sha256::hex_of(&password);
     ctx.secrets.register("password hash of a redis user", hash);
     let mut user = cmd("ACL");
     user.arg("SETUSER").arg(USER).arg("reset").arg("on");

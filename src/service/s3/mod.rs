@@ -1,8 +1,9 @@
 //! The S3 client: the one file that knows the AWS SDK. Everything streams, every call has a deadline and ends on
 //! cancellation, every error says what was asked of whom.
 //!
-//! Uploads are signed with the SHA-256 of their bytes (`x-amz-content-sha256`), so that a server refuses what
-//! was damaged on its way; flexible checksums are only sent where the protocol requires them, because
+//! Uploads carry the MD5 of their bytes (`Content-MD5`, signed with the other headers), so that a server refuses what
+//! was damaged on its way: it computes that for the ETag anyway, where the SHA-256 of a signed payload would be one more
+//! pass over all bytes on either side. Flexible checksums are only sent where the protocol requires them, because
 //! S3-compatible servers differ in them. No proxy is ever used: every server is one that a run has started, or one that the
 //! user names to read an artifact from ([`Account`]).
 //! Not here: what is stored (see [`crate::repository`] and [`crate::service::bucket`]).

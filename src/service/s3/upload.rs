@@ -1,6 +1,9 @@
 //! Uploads of unknown length: in one request while they are small, else in parts, a few of them under way at once; a
 //! broken one leaves no parts behind.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use md5::{Digest as _, Md5};
+
 use super::*;
 
 impl S3Client {
@@ -47,7 +50,10 @@ impl S3Client {
             .set_content_encoding(other("content-encoding"))
             .set_content_language(other("content-language"))
             .set_metadata(Some(headers.metadata.clone().into_iter().collect()))
-            .body(ByteStream::from(body));
+            .content_md5(md5(&body))
+            .body(ByteStream::from(body))
+            .customize()
+            .disable_payload_signing();
         let answer = self.ask(ctx, request.send()).await?;
         Ok((bytes, unquoted(answer.e_tag())))
     }
@@ -143,7 +149,10 @@ impl S3Client {
                 .key(key)
                 .upload_id(upload)
                 .part_number(number)
-                .body(ByteStream::from(part));
+                .content_md5(md5(&part))
+                .body(ByteStream::from(part))
+                .customize()
+                .disable_payload_signing();
             let (this, context) = (self.clone(), ctx.clone());
             sending.spawn(async move {
                 let answer = this.ask(&context, request.send()).await;
@@ -171,6 +180,11 @@ async fn read_part(body: &mut Reading) -> Result<Bytes> {
         .await
         .doing("read what is to be stored")?;
     Ok(Bytes::from(part))
+}
+
+/// What a server holds the bytes against: `Content-MD5`.
+fn md5(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(Md5::digest(bytes))
 }
 
 fn joined<T>(part: Option<std::result::Result<Result<T>, tokio::task::JoinError>>) -> Result<T> {
