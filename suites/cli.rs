@@ -386,6 +386,19 @@ fn an_engine_that_is_down_exits_3_and_says_what_to_do() -> Outcome {
     let output = command.output()?;
     exits(&output, 3)?;
     says(&output, &["reach the container engine", "--services local"])?;
+    // One cause, told once: no check that it kept from looking at anything has a row or a finding of its own.
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    for (words, times) in [
+        ("unknown: nothing-observed: ", 1),
+        ("unknown: not-observed: ", 0),
+        ("unknown: check-did-not-run: ", 0),
+        (" of mine/", 0),
+    ] {
+        let found = printed.matches(words).count();
+        if found != times {
+            return Err(format!("`{words}` stands there {found} times: {printed}").into());
+        }
+    }
     place.is_clean()
 }
 

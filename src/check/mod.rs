@@ -245,8 +245,9 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         for finding in outcome
             .findings
             .iter_mut()
-            .filter(|finding| finding.kind == "nothing-observed")
+            .filter(|finding| finding.kind == "nothing-observed" || finding.message == why)
         {
+            finding.kind = "nothing-observed";
             finding.message = format!("there is nothing to look at: {why}");
             finding.remedy = "mend this first, then drill again".to_owned();
         }

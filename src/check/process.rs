@@ -218,8 +218,10 @@ pub(super) fn executed(facts: &Facts<'_>) -> Outcome {
     let (ran, idle): (Vec<Check>, Vec<Check>) = owed
         .into_iter()
         .partition(|check| judge(*check, facts.evidence, terms, None).observed > 0);
+    let failure = super::first_failure(facts.evidence);
     let mut findings = Vec::new();
-    if !idle.is_empty() {
+    // A drill that failed before anything could be looked at has that to say, and no list of all that follows.
+    if !idle.is_empty() && !(ran.is_empty() && failure.is_some()) {
         let names: Vec<&str> = idle.iter().map(|check| check.id()).collect();
         let message = format!(
             "checks that were asked for looked at nothing: {}",
@@ -227,7 +229,7 @@ pub(super) fn executed(facts: &Facts<'_>) -> Outcome {
         );
         let remedy =
             "a check that did not run is not a pass: see which step of the drill is missing";
-        findings.push(match super::first_failure(facts.evidence) {
+        findings.push(match failure {
             Some(_) => Finding::unknown("check-did-not-run", message, remedy),
             None => Finding::error("check-did-not-run", message, remedy),
         });

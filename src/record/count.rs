@@ -220,6 +220,7 @@ fn of_drill(drill: &DrillRecord, has_tests: bool) -> Vec<Line<'_>> {
                 Some(test) => (LineKind::Test, test.as_str()),
                 None if has_tests && check.verdict == Verdict::Passed => return None,
                 None if in_a_test(drill, check) => return None,
+                None if follows(drill, check) => return None,
                 None => (LineKind::Check, check.id.as_str()),
             };
             Some(line(
@@ -242,6 +243,11 @@ fn of_drill(drill: &DrillRecord, has_tests: bool) -> Vec<Line<'_>> {
         ));
     }
     lines
+}
+
+/// Whether a check had nothing to look at because the drill itself failed: that is counted once, as the drill.
+fn follows(drill: &DrillRecord, check: &CheckRecord) -> bool {
+    !drill.failures.is_empty() && check.observed == 0 && check.verdict == Verdict::Undetermined
 }
 
 /// Whether a test of the drill says at least as much as this check does.
