@@ -221,7 +221,8 @@ pub(super) fn executed(facts: &Facts<'_>) -> Outcome {
     let failure = super::first_failure(facts.evidence);
     let mut findings = Vec::new();
     // A drill that failed before anything could be looked at has that to say, and no list of all that follows.
-    if !idle.is_empty() && !(ran.is_empty() && failure.is_some()) {
+    let follows = ran.is_empty() && failure.is_some();
+    if !idle.is_empty() && !follows {
         let names: Vec<&str> = idle.iter().map(|check| check.id()).collect();
         let message = format!(
             "checks that were asked for looked at nothing: {}",
