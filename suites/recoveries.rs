@@ -8,12 +8,15 @@ use serde_json::Value;
 
 #[path = "recoveries/copies.rs"]
 mod copies;
+#[path = "recoveries/ended.rs"]
+mod ended;
 
 use copies::{
     a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
     a_server_with_a_tablespace_is_not_kept_and_goes_on,
     drills_that_begin_with_the_same_data_seed_it_once,
 };
+use ended::a_killed_postgres_leaves_no_shared_memory;
 
 const DB: &str = r#"
 [component.db]
@@ -436,6 +439,7 @@ fn main() -> ExitCode {
         a_recovery_tells_every_step_from_its_place_to_the_read_that_ends_it,
         a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
         a_server_with_a_tablespace_is_not_kept_and_goes_on,
+        a_killed_postgres_leaves_no_shared_memory,
         drills_that_begin_with_the_same_data_seed_it_once,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,8 +1,9 @@
 //! Server processes: they outlive the call that starts them, are noted on disk for reaping, and end with all their
 //! descendants (Postgres backends leave the process group of their postmaster, so the group alone is not enough).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -144,13 +145,62 @@ fn raw(pid: u32) -> Option<Pid> {
         .map(Pid::from_raw)
 }
 
-/// Kills a process and every descendant of it, the process first so that it cannot replace its children.
+/// Kills a process and every descendant of it, the process first so that it cannot replace its children, and removes the
+/// shared memory that the kernel would keep of them.
 pub fn kill_tree(pid: u32) {
-    for pid in descendants(pid) {
+    let doomed = descendants(pid);
+    let shared: BTreeSet<Shared> = doomed.iter().flat_map(|pid| shared(*pid)).collect();
+    for pid in doomed {
         if let Some(pid) = raw(pid) {
             let _ = kill(pid, Signal::SIGKILL);
         }
     }
+    shared.iter().for_each(Shared::remove);
+}
+
+/// Named shared memory of a Postgres server. One that ends by itself removes it; that of a killed one stays until the
+/// machine is started anew, and takes room and a place in the kernel's table.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shared {
+    /// By POSIX: a file.
+    File(PathBuf),
+    /// By System V: its id.
+    SystemV(String),
+}
+
+impl Shared {
+    /// Removes it, as far as it is there; whoever still uses it keeps it until its end.
+    fn remove(&self) {
+        match self {
+            Self::File(path) => {
+                let _ = std::fs::remove_file(path);
+            }
+            Self::SystemV(id) => {
+                let mut ipcrm = std::process::Command::new("ipcrm");
+                let ipcrm = ipcrm.args(["--shmem-id", id]);
+                let _ = ipcrm.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            }
+        }
+    }
+}
+
+/// What a process shares by name, if it is one of Postgres (proc_pid_maps(5)).
+fn shared(pid: u32) -> Vec<Shared> {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    if program.file_name().is_none_or(|name| name != "postgres") {
+        return Vec::new();
+    }
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let of_line = |line: &str| {
+        let mut fields = line.split_whitespace().skip(4);
+        let (inode, path) = (fields.next()?, fields.next()?);
+        if path.starts_with("/dev/shm/PostgreSQL.") {
+            return Some(Shared::File(path.into()));
+        }
+        let id = || Shared::SystemV(inode.to_owned());
+        path.starts_with("/SYSV").then(id)
+    };
+    maps.lines().filter_map(of_line).collect()
 }
 
 /// A process and every descendant of it, itself first.
