@@ -51,8 +51,7 @@ fn record(suite: &Suite) -> Record {
             drill
         })
         .collect();
-    let ended = record.ended_at.expect("it has ended");
-    record.end(ended, false);
+    record.summary.passed = record.lines().len() as u64;
     record
 }
 
@@ -74,7 +73,8 @@ fn reports(folder: &Path, record: &Record) {
         }
     }
     std::fs::write(folder.join(HISTORY), lines).expect("written");
-    update(folder).expect("updated");
+    let notes = update(folder).expect("updated");
+    assert_eq!(notes, Vec::<String>::new());
 }
 
 fn deciding(criterion: &mut Criterion) {
