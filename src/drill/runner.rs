@@ -70,21 +70,20 @@ pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> R
     }
     let secrets = run.secrets.clone();
     let samples = Samples::default();
-    let (calibrations, mut others): (Vec<&Drill>, Vec<&Drill>) = run
-        .drills
-        .iter()
-        .partition(|drill| matches!(drill.kind, DrillKind::Calibration { .. }));
+    // What measures nothing that is projected goes beside the calibration.
+    let (first, mut others): (Vec<&Drill>, Vec<&Drill>) = run.drills.iter().partition(|drill| {
+        matches!(
+            drill.kind,
+            DrillKind::Calibration { .. } | DrillKind::Retention { .. }
+        )
+    });
     if run.jobs > 1 {
         // The widest first: a long one that is begun last would end alone.
         others.sort_by_key(|drill| Reverse(drill.components.len()));
     }
-    for drill in calibrations {
-        let result = one(run, home.path(), &secrets, drill, &samples).await?;
-        sink(result);
-    }
-    {
+    for drills in [first, others] {
         let (path, samples, secrets) = (home.path(), &samples, &secrets);
-        let mut results = futures::stream::iter(others)
+        let mut results = futures::stream::iter(drills)
             .map(|drill| async move {
                 if run.cancel.is_cancelled() {
                     return Ok(None);
