@@ -1,5 +1,7 @@
 # Two commands on a fresh Debian with a Rust toolchain: make drill, make test.
 ARGS ?=
+# Where rustup puts cargo, for a shell that was not told.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .PHONY: help setup drill test images bench lint clean
 
