@@ -13,6 +13,7 @@ use serde_json::Value;
 
 #[path = "cli/arguments.rs"]
 mod arguments;
+mod contained;
 #[path = "cli/disks.rs"]
 mod disks;
 #[path = "cli/foreign.rs"]
@@ -24,6 +25,7 @@ mod programs;
 mod signals;
 
 use arguments::no_secret_of_a_run_is_in_an_argument_list_or_in_what_it_leaves;
+use contained::docker;
 use signals::interrupted;
 
 type Outcome = Result<(), Failed>;
@@ -424,6 +426,25 @@ fn a_reports_folder_that_cannot_be_written_exits_2_before_anything_starts() -> O
     place.is_clean()
 }
 
+fn a_reports_folder_that_is_read_only_exits_2_before_anything_starts() -> Outcome {
+    let place = Place::new();
+    let reports = place.path("reports");
+    std::fs::create_dir(&reports)?;
+    let word = redrill::process::quoted(&reports.display().to_string());
+    let read_only = [
+        mounts::in_place_of(&reports, &reports),
+        format!("mount -o remount,bind,ro {word}"),
+    ];
+    let drill = place.drill(&place.suite(DB), &[]);
+    let output = mounts::around(&drill, &read_only, ":")?.output()?;
+    exits(&output, 2)?;
+    says(
+        &output,
+        &["cannot be written", "Read-only file system", "--out"],
+    )?;
+    place.is_clean()
+}
+
 fn a_server_that_never_gets_ready_is_given_up_at_the_deadline() -> Outcome {
     let place = Place::new();
     let mut command = place.drill(&place.suite(DB), &[]);
@@ -461,19 +482,6 @@ fn what_a_sigkill_left_is_reaped_and_a_running_run_is_left_alone() -> Outcome {
     of_a_living_process?;
     place.is_clean()?;
     says(&place.run(&["reap"]), &["nothing was left behind"])
-}
-
-/// What the container engine says, line by line.
-fn docker(arguments: &[&str]) -> Result<Vec<String>, Failed> {
-    let output = Command::new("docker")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        return Err(text(&output.stderr).into());
-    }
-    let lines = text(&output.stdout);
-    Ok(lines.lines().map(str::to_owned).collect())
 }
 
 /// What an engine holds that runs bring about: containers of `run` and anything that nobody uses any more.
@@ -659,10 +667,65 @@ fn doctor_says_what_is_needed_and_what_is_there() -> Outcome {
         &[
             "local services need",
             "containers need",
-            "postgres 15",
+            "postgres (any version)",
             "embedded in redrill",
         ],
     )
+}
+
+fn doctor_says_what_is_missing_and_how_to_get_it_and_exits_3_where_neither_kind_can_be_had()
+-> Outcome {
+    let place = Place::new();
+    let suite = place.suite(&DB.replace(
+        "kind = \"postgres\"",
+        "kind = \"postgres\"\nversion = \"9\"",
+    ));
+    let suite = suite.to_str().expect("utf-8");
+    let mut command = place.command(&["doctor", suite]);
+    let output = command
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .output()?;
+    exits(&output, 3)?;
+    says(
+        &output,
+        &[
+            "postgres 9: no PostgreSQL server (version 9) is installed here",
+            "apt-get install postgresql-9",
+            "a container engine: ",
+            "systemctl start docker",
+            "neither kind of services can be had yet",
+        ],
+    )
+}
+
+/// Root reaps by what is noted below a run's directory, in a place where anyone may make one.
+fn reap_touches_nothing_that_another_user_made() -> Outcome {
+    use std::os::unix::fs::{chown, symlink};
+    let place = Place::new();
+    let (made, precious) = (
+        place.tmp().join("redrill-20260101-000000-00000000"),
+        place.path("precious"),
+    );
+    std::fs::create_dir(&made)?;
+    std::fs::write(&precious, "kept")?;
+    symlink(&precious, made.join("run.lock"))?;
+    let nobody = Some(65534);
+    chown(&made, nobody, nobody)?;
+    let output = place.run(&["reap"]);
+    exits(&output, 0)?;
+    says(&output, &["nothing was left behind"])?;
+    if std::fs::read_to_string(&precious)? != "kept" || !made.is_dir() {
+        return Err("what another user made was touched".into());
+    }
+    // The healthy twin: the same directory, of whoever reaps.
+    std::fs::remove_file(made.join("run.lock"))?;
+    std::fs::write(made.join("run.lock"), "")?;
+    let root = Some(0);
+    chown(&made, root, root)?;
+    let output = place.run(&["reap"]);
+    exits(&output, 0)?;
+    says(&output, &["removed directory"])?;
+    place.is_clean()
 }
 
 fn no_redis() -> Option<String> {
@@ -699,38 +762,14 @@ fn trial(name: &'static str, lacks: fn() -> Option<String>, test: fn() -> Outcom
     })
 }
 
-/// Why a test that needs containers cannot run.
-fn no_containers() -> Option<String> {
-    let reason = |asked: Result<Vec<String>, Failed>, what: &str| {
-        asked
-            .err()
-            .map(|error| format!("{what}: {}", error.message().unwrap_or_default().trim()))
-    };
-    reason(
-        docker(&["version", "--format", "{{.Server.Version}}"]),
-        "no container engine answers",
-    )
-    .or_else(|| {
-        reason(
-            docker(&["image", "inspect", "--format", "{{.Id}}", POSTGRES_IMAGE]),
-            "the image is not here, `make images` builds it",
-        )
-    })
-}
-
 /// Tests in containers: they look at what the whole engine holds, and so run one at a time.
 fn contained(name: &'static str, test: fn() -> Outcome) -> Trial {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    Trial::ignorable_test(name, move || {
+    contained::trial(name, &[POSTGRES_IMAGE], move || {
         let _alone = ALONE
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let asked_for = std::env::var("REDRILL_SERVICES").is_ok_and(|mode| mode == "containers");
-        match no_containers() {
-            Some(reason) if asked_for => Err(reason.into()),
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => test().map(|()| Completion::Completed),
-        }
+        test()
     })
 }
 
@@ -752,7 +791,19 @@ fn main() -> std::process::ExitCode {
         list_explain_and_init_work_without_services,
         usage_errors_exit_2_and_help_exits_0,
         doctor_says_what_is_needed_and_what_is_there,
+        doctor_says_what_is_missing_and_how_to_get_it_and_exits_3_where_neither_kind_can_be_had,
+        signals::a_harness_without_services_ignores_its_trials_with_the_reason_and_fails_them_where_they_are_required,
     ];
+    trials.push(Trial::ignorable_test(
+        "reap_touches_nothing_that_another_user_made",
+        // Who runs the tests is no service that can be had.
+        || match nix::unistd::geteuid().is_root() {
+            true => reap_touches_nothing_that_another_user_made().map(|()| Completion::Completed),
+            false => Ok(Completion::ignored_with(
+                "only root gives a directory to another user",
+            )),
+        },
+    ));
     trials.extend(trials![no_postgres;
         an_empty_drill_is_green_and_leaves_nothing_behind,
         format_json_prints_the_record_and_nothing_else,
@@ -779,6 +830,7 @@ fn main() -> std::process::ExitCode {
         disks::a_disk_that_fills_as_a_backup_is_stored_is_said_and_cleaned_up,
         disks::a_disk_that_fills_as_a_backup_is_fetched_is_said_and_cleaned_up,
         disks::a_disk_that_fills_as_a_backup_is_restored_is_said_and_cleaned_up,
+        a_reports_folder_that_is_read_only_exits_2_before_anything_starts,
         disks::reports_that_can_no_longer_be_written_to_are_said_and_accuse_no_backup,
         foreign::ten_lines_over_foreign_data_drill_green_and_a_changed_row_drills_red,
     ]);

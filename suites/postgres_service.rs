@@ -7,6 +7,7 @@
 mod answers;
 #[path = "postgres_service/cases.rs"]
 mod cases;
+mod contained;
 #[path = "postgres_service/dumps.rs"]
 mod dumps;
 #[path = "postgres_service/formats.rs"]
@@ -396,21 +397,14 @@ fn main() -> ExitCode {
         async move { dumps::deltacrown_comes_back_whole(lab, &deltacrown).await }
     });
 
-    // Two versions side by side are had in containers only.
-    let containers = std::env::var("REDRILL_SERVICES").is_ok_and(|mode| mode == "containers");
-    /// Adds a test that needs two versions of the server.
+    /// Adds a test that needs two versions of the server: they are had side by side in containers.
     macro_rules! of_two_versions {
         ($test:ident) => {{
             let (runtime, lab) = (runtime.clone(), lab.clone());
-            let trial = Trial::test(stringify!($test), move || {
+            let images = &["redrill/postgres:15", "redrill/postgres:17"];
+            trials.push(contained::trial(stringify!($test), images, move || {
                 runtime.block_on(versions::$test(&lab))
-            });
-            let kind = if containers {
-                ""
-            } else {
-                "two versions take REDRILL_SERVICES=containers"
-            };
-            trials.push(trial.with_ignored_flag(!containers).with_kind(kind));
+            }));
         }};
     }
     of_two_versions!(a_dump_goes_to_a_newer_server_and_never_to_an_older_one);

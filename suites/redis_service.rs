@@ -6,6 +6,7 @@
 
 #[path = "redis_service/changes.rs"]
 mod changes;
+mod contained;
 #[path = "redis_service/pipeline.rs"]
 mod pipeline;
 #[path = "redis_service/service.rs"]
@@ -104,9 +105,20 @@ fn main() -> ExitCode {
         #[ignore = "measures: run it alone, with --ignored"]
         service::fifty_thousand_keys_are_seeded_read_backed_up_and_restored_in_seconds,
     ];
-    trials![|| None; // Its server is in a container.
-        #[ignore = "needs the image redrill/redis:8: `make images`, then run it with --ignored"]
+    // Fields with an expiry of their own came with Redis 7.4.
+    macro_rules! of_redis_8 {
+        ($($module:ident::$test:ident),+ $(,)?) => {$({
+            let name = concat!(stringify!($module), "::", stringify!($test));
+            let runtime = runtime.clone();
+            trials.push(contained::trial(name, &["redrill/redis:8"], move || {
+                runtime.block_on($module::$test());
+                Ok(())
+            }));
+        })+};
+    }
+    of_redis_8![
         changes::a_field_that_expires_by_itself_is_seen_apart_from_its_hash,
+        changes::a_field_that_expires_by_itself_comes_back_with_its_expiry,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -116,7 +116,7 @@ async fn contained(ctx: &Context, needs: &BTreeSet<Need>, pgbackrest: bool) -> R
     let mut good = line("a container engine", engine)?;
     if good {
         for need in needs {
-            let image = containers::available_image(ctx, need.0, need.1.as_deref()).await;
+            let image = containers::here(ctx, need.0, need.1.as_deref()).await;
             good &= line(&wanted(need), image.map(|image| image.to_string()))?;
         }
     }

@@ -123,7 +123,8 @@ pub enum Kept {
     Spared,
 }
 
-/// Removes everything of runs whose process is gone. Runs that are still going are left alone.
+/// Removes everything of this user's runs whose process is gone. Runs that are still going are left alone, and so is
+/// what another user made: nobody else's notes decide which processes are ended, or which files opened.
 pub async fn reap(kept: Kept) -> Result<Vec<Reaped>> {
     let (mut reaped, mut held) = (Vec::new(), Vec::new());
     let base = base()?;
@@ -140,7 +141,7 @@ pub async fn reap(kept: Kept) -> Result<Vec<Reaped>> {
         else {
             continue;
         };
-        if !path.join(LOCK).is_file() {
+        if !is_own(&path) || !path.join(LOCK).is_file() {
             continue;
         }
         let Some(_lock) = lock(&path)? else {
@@ -158,7 +159,10 @@ pub async fn reap(kept: Kept) -> Result<Vec<Reaped>> {
         }
     }
     // Those of a run whose own directory is gone, or lies elsewhere, too.
-    let abandoned = all_sockets().filter(|sockets| sockets.owner.is_gone());
+    let root = nix::unistd::geteuid().is_root();
+    let abandoned = all_sockets()
+        .filter(|sockets| root || is_own(&sockets.path))
+        .filter(|sockets| sockets.owner.is_gone());
     for Sockets { path, run, .. } in abandoned.filter(|sockets| !held.contains(&sockets.run)) {
         reaped.push(removed(&path, &run));
     }
@@ -178,6 +182,13 @@ pub async fn reap(kept: Kept) -> Result<Vec<Reaped>> {
         remove_containers(scratch.path(), orphans.into_iter()).await?;
     }
     Ok(reaped)
+}
+
+/// Whether a run's directory is one that this user's runs made.
+fn is_own(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|found| found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw())
 }
 
 /// Removes a directory of a run.

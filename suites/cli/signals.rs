@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 
-use crate::{DB, Outcome, Place, exits, pids, text};
+use crate::{DB, Outcome, Place, exits, pids, says, text};
 
 const BOTH: [&str; 2] = ["INT", "TERM"];
 /// How long an interrupted run may take to tear down.
@@ -251,19 +251,54 @@ pub fn an_interrupt_of_three_components_tears_them_all_down() -> Outcome {
 /// Set in a process of this program that is to be the test harness.
 pub const HARNESS: &str = "REDRILL_TEST_IS_A_HARNESS";
 
+/// The test harness over a suite, in a place of its own.
+fn harness(place: &Place, suite: &str) -> Result<Command, Failed> {
+    std::fs::create_dir(place.path("suites"))?;
+    std::fs::write(place.path("suites/harnessed.toml"), suite)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--test-threads", "2", "harnessed/"])
+        .current_dir(place.path(""))
+        .env(HARNESS, "1")
+        .env("TMPDIR", place.tmp())
+        .env("REDRILL_SERVICES", "local")
+        .env_remove("REDRILL_REQUIRE_SERVICES")
+        .stdin(Stdio::null());
+    Ok(command)
+}
+
+pub fn a_harness_without_services_ignores_its_trials_with_the_reason_and_fails_them_where_they_are_required()
+-> Outcome {
+    let suite = DB.replace(
+        "kind = \"postgres\"",
+        "kind = \"postgres\"\nversion = \"9\"",
+    );
+    let why = "no PostgreSQL server (version 9) is installed here";
+    let place = Place::new();
+    let output = harness(&place, &suite)?.output()?;
+    exits(&output, 0)?;
+    let said = text(&output.stdout);
+    let result = said.lines().find(|line| line.starts_with("test result: "));
+    let result = result.ok_or_else(|| format!("no result: {said}"))?;
+    if !result.contains("ok. 0 passed; 0 failed") || result.contains(" 0 ignored") {
+        return Err(format!("not ignored: {result}").into());
+    }
+    says(&output, &[why])?;
+    place.is_clean()?;
+
+    let place = Place::new();
+    let mut required = harness(&place, &suite)?;
+    let output = required.env("REDRILL_REQUIRE_SERVICES", "1").output()?;
+    exits(&output, 101)?;
+    says(&output, &[why, " 0 passed", " 0 ignored"])?;
+    place.is_clean()
+}
+
 pub fn an_interrupt_of_the_test_harness_fails_its_trials_and_leaves_no_service() -> Outcome {
     for signal in BOTH {
         let place = Place::new();
-        std::fs::create_dir(place.path("suites"))?;
-        std::fs::write(place.path("suites/harnessed.toml"), DB)?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--test-threads", "2", "harnessed/"])
-            .current_dir(place.path(""))
-            .env(HARNESS, "1")
-            .env("TMPDIR", place.tmp())
-            .env("REDRILL_SERVICES", "local")
+        let mut child = harness(&place, DB)?
             .env("REDRILL_REQUIRE_SERVICES", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;

@@ -1,12 +1,15 @@
 //! One change each, on a seeded server; the healthy twin of every case is the same server read twice before it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use redrill::evidence::Observation;
+use redrill::pipeline::redis::RedisRdb;
 use redrill::provision::containers::Containers;
 use redrill::provision::{Provisioner as _, Wanted};
-use redrill::service::Service as _;
 use redrill::service::redis::RedisService;
-use redrill::service::redis::client::Client;
+use redrill::service::redis::client::{Client, Reply};
+use redrill::service::{Running, Service as _};
 use redrill::suite::Engine;
 
 use crate::world::{World, differences, told};
@@ -103,6 +106,24 @@ pub async fn a_changed_function_is_seen() {
 }
 
 /// A server that has fields with an expiry of their own: Redis 7.4 and newer.
+async fn with_fading_fields(world: &World, name: &str) -> Arc<dyn Running> {
+    let wanted = Wanted {
+        name: name.to_owned(),
+        engine: Engine::Redis,
+        version: Some("8".to_owned()),
+        settings: BTreeMap::new(),
+    };
+    let server = Containers.start(&world.ctx, &wanted).await;
+    server.expect("a server in a container")
+}
+
+async fn seeded_with_fading_fields(server: &Arc<dyn Running>, world: &World) -> RedisService {
+    let service = RedisService::new(server.clone(), 600);
+    service.create(&world.ctx).await.expect("created");
+    service.seed(&world.ctx, 1.0, 7).await.expect("seeded");
+    service
+}
+
 pub async fn a_field_that_expires_by_itself_is_seen_apart_from_its_hash() {
     for (change, parts) in [
         (
@@ -116,17 +137,8 @@ pub async fn a_field_that_expires_by_itself_is_seen_apart_from_its_hash() {
         ("HDEL odd:hash:fading goes", &["db0 hash field expiring"]),
     ] {
         let world = World::new();
-        let wanted = Wanted {
-            name: "fading".to_owned(),
-            engine: Engine::Redis,
-            version: Some("8".to_owned()),
-            settings: BTreeMap::new(),
-        };
-        let server = Containers.start(&world.ctx, &wanted).await;
-        let server = server.expect("a server in a container");
-        let service = RedisService::new(server.clone(), 600);
-        service.create(&world.ctx).await.expect("created");
-        service.seed(&world.ctx, 1.0, 7).await.expect("seeded");
+        let server = with_fading_fields(&world, "fading").await;
+        let service = seeded_with_fading_fields(&server, &world).await;
         let before = service.observe(&world.ctx).await.expect("observed");
         let twin = service.observe(&world.ctx).await.expect("observed");
         let words: Vec<&str> = change.split(' ').collect();
@@ -137,6 +149,41 @@ pub async fn a_field_that_expires_by_itself_is_seen_apart_from_its_hash() {
         assert_eq!(differences(&before, &twin), Vec::<String>::new());
         assert_eq!(differences(&before, &after), parts, "{change}");
     }
+}
+
+pub async fn a_field_that_expires_by_itself_comes_back_with_its_expiry() {
+    let world = World::new();
+    let source_server = with_fading_fields(&world, "fading").await;
+    let source = seeded_with_fading_fields(&source_server, &world).await;
+    let before = source.observe(&world.ctx).await.expect("observed");
+    let (_, artifact) = world
+        .backup_of(&source, RedisRdb::new(false))
+        .await
+        .expect("backed up");
+    source_server.remove(&world.ctx).await.expect("removed");
+
+    let server = with_fading_fields(&world, "recovered").await;
+    let target = RedisService::new(server.clone(), 0);
+    let restored = world.restore_to(&artifact, &target).await;
+    restored.expect("restored");
+    let after = target.observe(&world.ctx).await.expect("observed");
+    let client = Client::connect(&world.ctx, &server.endpoint()).await;
+    let words = ["HPEXPIRETIME", "odd:hash:fading", "FIELDS", "1", "goes"];
+    let expires = told(&mut client.expect("a connection"), &words).await;
+    server.remove(&world.ctx).await.expect("removed");
+    assert_eq!(differences(&before, &after), Vec::<String>::new());
+    let fading = |observed: &Observation| {
+        let parts = observed.parts.keys().map(ToString::to_string);
+        parts
+            .chain(observed.expiring.keys().map(|(part, _)| part.to_string()))
+            .any(|part| part.contains("hash field"))
+    };
+    assert!(
+        fading(&before),
+        "no field is seen to expire: {:?}",
+        before.parts.keys()
+    );
+    assert_eq!(expires, Reply::Array(vec![Reply::Int(4_102_444_800_000)]));
 }
 
 pub async fn an_emptied_server_is_seen() {

@@ -114,10 +114,16 @@ impl World {
         source: &Component,
         pipeline: RedisRdb,
     ) -> Result<(Taken, ArtifactReader)> {
+        self.backup_of(&source.service, pipeline).await
+    }
+
+    pub async fn backup_of(
+        &self,
+        source: &RedisService,
+        pipeline: RedisRdb,
+    ) -> Result<(Taken, ArtifactReader)> {
         let mut writer = self.writer();
-        let taken = pipeline
-            .backup(&self.ctx, &source.service, &mut writer)
-            .await?;
+        let taken = pipeline.backup(&self.ctx, source, &mut writer).await?;
         Ok((taken, self.commit(writer).await?))
     }
 
@@ -155,15 +161,14 @@ impl World {
     }
 
     pub async fn restore(&self, artifact: &ArtifactReader, target: &Component) -> Result<()> {
+        self.restore_to(artifact, &target.service).await
+    }
+
+    pub async fn restore_to(&self, artifact: &ArtifactReader, target: &RedisService) -> Result<()> {
         let pipeline = RedisRdb::new(false);
-        let fetched = pipeline.fetch(&self.ctx, artifact, &target.service).await?;
+        let fetched = pipeline.fetch(&self.ctx, artifact, target).await?;
         pipeline
-            .restore(
-                &self.ctx,
-                &fetched,
-                &target.service,
-                &RestoreOptions::default(),
-            )
+            .restore(&self.ctx, &fetched, target, &RestoreOptions::default())
             .await
     }
 }

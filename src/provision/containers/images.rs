@@ -51,6 +51,23 @@ pub async fn present(
     Ok(None)
 }
 
+/// The image that is here; an error that says how to get one where none is. Nothing is pulled.
+pub async fn here(ctx: &Context, engine: Engine, version: Option<&str>) -> Result<Available> {
+    if let Some(here) = present(ctx, engine, version).await? {
+        return Ok(here);
+    }
+    let candidates = candidates(engine, version)?;
+    let pulled = candidates.iter().find(|image| !built_here(image));
+    let pull = pulled.map(|image| format!("a drill pulls {image} by itself where it can; "));
+    Err(
+        Error::unavailable(format!("none of {} is here", candidates.join(", "))).hint(format!(
+            "{}run `make images` to build one from Debian packages, or name yours in {}",
+            pull.unwrap_or_default(),
+            variable(engine)
+        )),
+    )
+}
+
 /// The image to use: the first candidate that is here, else the first that can be pulled.
 pub async fn available_image(
     ctx: &Context,

@@ -29,7 +29,7 @@ use crate::suite::Engine;
 mod images;
 
 use images::S3Flavour;
-pub use images::{Available, available_image, present};
+pub use images::{Available, available_image, here, present};
 
 /// The label that carries the run id, for `redrill reap`.
 pub const RUN_LABEL: &str = "redrill.run";
