@@ -174,7 +174,8 @@ pick = \"newest-good\"
     Ok(())
 }
 
-/// A backup of the production size takes longer than the one that is drilled, and its data are exposed for as long.
+/// A backup of the production size takes longer than the one that is drilled, and its data are exposed for as long: by that
+/// it misses an objective of its period, which is an error where no other moment is struck and else a warning.
 fn the_worst_moment_lies_as_late_as_the_next_backup_takes_at_the_production_size()
 -> Result<(), Failed> {
     let seed = "create table numbers as select n, md5(n::text) as word
@@ -191,11 +192,23 @@ at = \"worst\"
 rpo = \"1h\"
 rto = \"1d\"
 ";
-    for (size, least, most) in [("10 MB", 3_600.0, 3_660.0), ("10 GB", 3_660.0, 7_200.0)] {
-        let (_, drill) = drill_of(&suite.replace("SIZE", size), seed)?;
+    let stated = suite.replace("\"worst\"", "[\"20m after dump\", \"worst\"]");
+    let (missed, warned) = ("rpo-missed", "worst-case-beyond-objective");
+    for (suite, size, (least, most), code, kind) in [
+        (suite, "10 MB", (3_600.0, 3_660.0), Some(1), missed),
+        (&stated, "10 GB", (3_660.0, 7_200.0), Some(0), warned),
+    ] {
+        let (ended, drill) = drill_of(&suite.replace("SIZE", size), seed)?;
+        assert_eq!(ended, code, "{size}: {drill:#}");
         let window = drill["rpo"]["window_seconds"].as_f64();
         let window = window.ok_or_else(|| Failed::from(format!("{drill:#}")))?;
         assert!((least..most).contains(&window), "{size}: {window}");
+        let other = if kind == missed { warned } else { missed };
+        assert_eq!(
+            (said(&drill, kind).len(), said(&drill, other).len()),
+            (1, 0)
+        );
+        assert!(!said(&drill, "schedule-cannot-keep-rpo").is_empty());
     }
     Ok(())
 }

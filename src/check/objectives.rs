@@ -19,6 +19,9 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
             ..
         }
     );
+    // Beside a stated moment, which is held to the objective, the worst one puts the schedule itself on trial. Alone it is
+    // all that is known, and is held to the objective itself.
+    let tries_the_schedule = worst && scenario.states_a_moment();
     for recovery in facts.recoveries() {
         let component = &recovery.component;
         let Some(objective) = scenario
@@ -63,24 +66,28 @@ pub(super) fn rpo(facts: &Facts<'_>) -> Outcome {
                 readable(loss.window),
                 readable(objective)
             );
-            // At the worst moment the schedule itself is on trial; what it cannot keep is said as a finding about it.
-            let explained = worst
-                && exposure
-                    .as_ref()
-                    .is_some_and(|e| loss.window <= e.seconds + e.grain);
-            if explained {
-                findings.push(Finding::warning(
+            // What the schedule cannot keep is said as a finding about it.
+            let explained = exposure
+                .as_ref()
+                .is_some_and(|e| loss.window <= e.seconds + e.grain);
+            findings.push(match (worst && explained, tries_the_schedule) {
+                (true, true) => Finding::warning(
                     "worst-case-beyond-objective",
                     message,
                     "see the finding about the schedule",
-                ));
-            } else {
-                findings.push(Finding::error(
+                ),
+                (true, false) => Finding::error(
+                    "rpo-missed",
+                    format!("{message}, and no other moment is struck than the worst"),
+                    "see the finding about the schedule, or allow in `rpo` what it exposes; beside a moment that `at` \
+                     states (`at = [\"20h after BACKUP\", \"worst\"]`), the worst one is a warning",
+                ),
+                (false, _) => Finding::error(
                     "rpo-missed",
                     message,
                     "back up more often, or archive continuously (WAL, AOF, versioning)",
-                ));
-            }
+                ),
+            });
         }
         if let (true, Some(exposure)) = (schedule_cannot, exposure) {
             let archives = facts
@@ -195,7 +202,11 @@ mod tests {
 
     /// What a check says of the scenario's drill at one of its times.
     fn said(check: Check, worst: bool, evidence: &Evidence) -> Outcome {
-        let (suite, plan) = unfolded(SUITE);
+        said_of(SUITE, check, worst, evidence)
+    }
+
+    fn said_of(text: &str, check: Check, worst: bool, evidence: &Evidence) -> Outcome {
+        let (suite, plan) = unfolded(text);
         let is_it = |kind: &DrillKind| matches!(kind, DrillKind::Scenario { at, .. } if (*at == StrikeTime::Worst) == worst);
         let mut drills = plan.drills.iter();
         let terms = Terms {
@@ -304,6 +315,22 @@ mod tests {
         let beyond = said(Check::Rpo, true, &drill((1..37).collect(), 5.0));
         assert_eq!(kinds(&beyond)[0], "rpo-missed");
         assert_eq!(beyond.verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn where_no_moment_is_stated_the_worst_one_is_held_to_the_objective() {
+        const STATED: &str = "at = [\"59m after b\", \"worst\"]\n";
+        for only_worst in ["", "at = \"worst\"\n", "at = [\"worst\", { random = 2 }]\n"] {
+            let text = SUITE.replace(STATED, only_worst);
+            assert_ne!(text, SUITE, "{only_worst}");
+            let missed = said_of(&text, Check::Rpo, true, &drill((1..39).collect(), 5.0));
+            assert_eq!(missed.verdict, Verdict::Failed, "{only_worst}");
+            assert_eq!(kinds(&missed), ["rpo-missed", "schedule-cannot-keep-rpo"]);
+            // What the schedule exposes and the objective allows is missed by nobody.
+            let allowed = text.replace("rpo = \"1h\"", "rpo = \"62m\"");
+            let kept = said_of(&allowed, Check::Rpo, true, &drill((1..39).collect(), 5.0));
+            assert_eq!((kept.verdict, kinds(&kept)), (Verdict::Passed, vec![]));
+        }
     }
 
     #[test]

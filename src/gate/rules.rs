@@ -231,14 +231,6 @@ impl Bench<'_> {
 
     fn objectives(&self, asked: &Drill, drill: &DrillRecord, reasons: &mut Reasons) {
         let figures = &self.requirement.terms.objectives;
-        let held = match drill.kind {
-            DrillKind::Scenario => true,
-            DrillKind::WorstMoment => figures.contains(&Figure::Worst),
-            _ => false,
-        };
-        if !held {
-            return;
-        }
         let plan::DrillKind::Scenario { scenario: name, .. } = &asked.kind else {
             return;
         };
@@ -246,6 +238,16 @@ impl Bench<'_> {
         let Some(scenario) = scenarios.find(|it| it.name == *name) else {
             return;
         };
+        let held = match drill.kind {
+            DrillKind::Scenario => true,
+            DrillKind::WorstMoment => {
+                figures.contains(&Figure::Worst) || !scenario.states_a_moment()
+            }
+            _ => false,
+        };
+        if !held {
+            return;
+        }
         let again = reasons.again.clone();
         let mut over = |what: String, value: Option<f64>, objective: Duration, unknown: &str| {
             let objective = objective.as_secs_f64();

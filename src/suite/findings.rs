@@ -193,11 +193,12 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "worst-case-beyond-objective",
-        "struck at the worst moment, the loss is larger than the objective allows",
+        "struck at the worst moment, the loss is larger than the objective allows: a warning about the schedule, where the \
+         scenario is struck at a stated moment too, which is held to the objective",
     ),
     (
         "rpo-missed",
-        "the measured loss window is larger than the objective",
+        "the measured loss window is larger than the objective, at a stated moment or where none but the worst is struck",
     ),
     (
         "schedule-cannot-keep-rpo",

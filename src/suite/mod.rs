@@ -14,15 +14,15 @@
 //!
 //! [scenario.server-lost]
 //! strike = [{ component = "chinook", fault = "server-lost" }]
-//! rpo = "24h"
+//! rpo = "25h"                      # a day, and as long as a dump takes
 //! rto = "15m"
 //! ```
 //!
 //! What is not said has a default: the title and a database's or bucket's name come from the name of what they belong
 //! to; the repository is an S3 bucket off the backed-up host; a reference to a component, repository or scenario may be left out where
 //! there is only one; a method is the engine's own (`pg-dump` at level 6, `redis-rdb`, `bucket-sync`); artifacts are
-//! kept for seven days, in the clear; a backup may take an hour; a scenario strikes at the worst moment and recovers
-//! what it struck, with four jobs, owners and grants, from the newest artifact, beside what is left. `[schedule]`,
+//! kept for seven days, in the clear; a backup may take an hour; a scenario strikes at the worst moment, which is held to the
+//! objective where no other is stated, and recovers what it struck, with four jobs, owners and grants, from the newest artifact, beside what is left. `[schedule]`,
 //! `[gate]` and `[trend]` say when it is drilled and what is asked of its records; `[release]` which migrations `redrill gate --run` tries on the restored copy; `redrill.toml` says the gate's for all
 //! suites ([`site`]). `suites/deltacrown.toml`
 //! says most of what can be said; `suites/dumps.toml` every kind of dump; `suites/mowe-sport.toml` how else a server is
@@ -429,6 +429,14 @@ pub struct Scenario {
     pub rpo_typical: BTreeMap<String, Duration>,
     /// The longest recovery allowed.
     pub rto: Option<Duration>,
+}
+
+impl Scenario {
+    /// Whether it is struck so long after a backup: where it is not, its objectives are held at the worst moment.
+    pub fn states_a_moment(&self) -> bool {
+        let mut moments = self.at.iter();
+        moments.any(|at| matches!(at, StrikeTime::After { .. }))
+    }
 }
 
 /// When a scenario strikes.

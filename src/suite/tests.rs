@@ -67,7 +67,7 @@ fn a_suite_of_about_ten_lines_says_enough() {
     assert_eq!(scenario.recover, ["nightly"]);
     assert_eq!(scenario.at, [StrikeTime::Worst]);
     assert_eq!(scenario.restore.jobs, 4);
-    assert_eq!(scenario.rpo["chinook"], 24 * HOUR);
+    assert_eq!(scenario.rpo["chinook"], 25 * HOUR);
 }
 
 #[test]

@@ -72,6 +72,18 @@ fn what_a_drill_at_the_worst_moment_loses_counts_where_the_policy_says_worst() {
 }
 
 #[test]
+fn where_no_other_moment_is_stated_the_worst_one_is_held_to_its_objectives() {
+    let mut scene = Scene::good();
+    let text = SUITE.replace("at = \"58m after postgres\"\n", "");
+    scene.suite = parse(&text, Path::new("deltacrown.toml")).expect("a suite");
+    scene.record.suites[0].sha256 = scene.suite.sha256.clone();
+    scene.record.drills[0].kind = crate::record::DrillKind::WorstMoment;
+    assert!(scene.decide().open, "{:#?}", scene.decide());
+    scene.record.drills[0].rpo = None;
+    scene.is_closed("objective-missed", &["RPO of db is not known, and 1 h"]);
+}
+
+#[test]
 fn a_projection_that_is_missing_closes_where_the_production_size_is_said() {
     let mut scene = Scene::good();
     let text = SUITE.replace(
