@@ -138,7 +138,8 @@ pub fn backup_duration(
         .map(|s| (s.bytes as f64, s.backup_seconds))
         .collect();
     points.extend(backup_point(last));
-    Some(project(&points, size as f64).map_or((last.seconds, false), |seconds| (seconds, true)))
+    let projected = project(&points, size as f64);
+    Some(projected.map_or((last.seconds, false), |seconds| (seconds, true)))
 }
 
 fn backup_point(fact: &BackupFact) -> Option<(f64, f64)> {
@@ -154,22 +155,49 @@ fn samples<'a>(evidence: &'a Evidence, component: &'a str) -> impl Iterator<Item
 
 /// No measurement is carried further than to this multiple of the largest measured size: noise and fixed costs would
 /// be all that a projection from a handful of megabytes multiplies.
-pub const FARTHEST: f64 = 500.0;
+const FARTHEST: f64 = 500.0;
 /// How far apart the smallest and the largest size must be, as a ratio, for a line through them to mean anything.
 const NEAREST: f64 = 2.0;
 
+/// Why measured seconds are not carried to another size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TooLittle {
+    /// No second size was measured.
+    OneSize,
+    /// The largest size is not twice the smallest.
+    TooClose {
+        /// The smallest size measured, in bytes.
+        smallest: f64,
+        /// The largest size measured, in bytes.
+        largest: f64,
+    },
+    /// The largest size is less than a five-hundredth of the one asked for.
+    TooSmall {
+        /// The largest size measured, in bytes.
+        largest: f64,
+        /// The least that it would have to be, in bytes.
+        least: f64,
+    },
+}
+
 /// Carries measured seconds to another size by a least-squares line through the points; where the line would fall
-/// with size (noise), in proportion to the largest point, which errs on the slow side. `None` with no two sizes of
-/// which one is at least twice the other, or when the largest is less than a five-hundredth of the size asked for.
-pub fn project(points: &[(f64, f64)], size: f64) -> Option<f64> {
-    let largest = points
-        .iter()
-        .copied()
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(bytes, _)| *bytes > 0.0)?;
+/// with size (noise), in proportion to the largest point, which errs on the slow side. It takes two sizes of which one
+/// is at least twice the other, and the largest must be a five-hundredth of the size asked for.
+pub fn project(points: &[(f64, f64)], size: f64) -> Result<f64, TooLittle> {
+    let largest = points.iter().copied().max_by(|a, b| a.0.total_cmp(&b.0));
+    let (Some(largest), true) = (largest, points.len() > 1) else {
+        return Err(TooLittle::OneSize);
+    };
     let smallest = points.iter().map(|p| p.0).fold(largest.0, f64::min);
-    if smallest * NEAREST > largest.0 || size > largest.0 * FARTHEST {
-        return None;
+    if largest.0 <= 0.0 || smallest * NEAREST > largest.0 {
+        let largest = largest.0;
+        return Err(TooLittle::TooClose { smallest, largest });
+    }
+    if size > largest.0 * FARTHEST {
+        return Err(TooLittle::TooSmall {
+            largest: largest.0,
+            least: size / FARTHEST,
+        });
     }
     let n = points.len() as f64;
     let (mean_x, mean_y) = (
@@ -183,33 +211,44 @@ pub fn project(points: &[(f64, f64)], size: f64) -> Option<f64> {
         .sum::<f64>()
         / spread;
     if !slope.is_finite() || slope <= 0.0 {
-        return Some(largest.1 * size / largest.0);
+        return Ok(largest.1 * size / largest.0);
     }
     let at_zero = (mean_y - slope * mean_x).max(0.0);
-    Some(at_zero + slope * size)
+    Ok(at_zero + slope * size)
 }
 
-/// A recovery carried to the production size.
+/// A component's recovery carried to its production size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Projection {
-    /// The component that takes longest.
+    /// The component.
     pub component: String,
     /// Its production size, in bytes.
     pub bytes: u64,
-    /// Seconds of the whole recovery: components are recovered in parallel, so the longest decides.
-    pub seconds: f64,
-    /// How many sizes were measured for it.
-    pub sizes: usize,
+    /// Seconds of its recovery there, or why they are not known.
+    pub seconds: Result<f64, TooLittle>,
 }
 
-/// The measured recovery carried to the production sizes: components are recovered in parallel, so that the longest
-/// decides.
-pub fn projected_recovery(evidence: &Evidence, terms: &Terms<'_>) -> Option<Projection> {
-    let all = evidence
-        .recoveries
-        .iter()
-        .filter_map(|recovery| project_component(evidence, terms, recovery));
-    all.max_by(|a, b| a.seconds.total_cmp(&b.seconds))
+impl Projection {
+    fn figure(&self) -> Option<(u64, Duration)> {
+        let seconds = Duration::try_from_secs_f64(self.seconds.ok()?);
+        Some((self.bytes, seconds.unwrap_or_default()))
+    }
+}
+
+/// The measured recoveries carried to the production sizes, of every component that has one and was restored whole.
+pub fn projections(evidence: &Evidence, terms: &Terms<'_>) -> Vec<Projection> {
+    let recoveries = evidence.recoveries.iter();
+    recoveries
+        .filter_map(|recovery| project_component(evidence, terms, recovery))
+        .collect()
+}
+
+/// The whole recovery carried to the production sizes: components are recovered in parallel, so that the longest decides.
+/// `None` where one of them could not be carried, which may be the longest.
+fn projected_recovery(evidence: &Evidence, terms: &Terms<'_>) -> Option<(u64, Duration)> {
+    let all = projections(evidence, terms);
+    let figures: Option<Vec<_>> = all.iter().map(Projection::figure).collect();
+    figures?.into_iter().max_by_key(|(_, time)| *time)
 }
 
 /// The phases of a recovery that grow with the data; the others (a server started, a name swapped) do not.
@@ -224,7 +263,7 @@ fn moving(recovery: &RecoveryFact) -> Option<f64> {
 
 /// One component's recovery carried to its production size, from this drill's size and the calibration's: what grows
 /// with the data by the line through both, and the rest as it was measured. A part of a component has no production
-/// size.
+/// size, and starting a server again moves nothing.
 fn project_component(
     evidence: &Evidence,
     terms: &Terms<'_>,
@@ -242,14 +281,13 @@ fn project_component(
         .map(|s| (s.bytes as f64, s.moving_seconds))
         .collect();
     let moving = moving(recovery)?;
-    points.push((recovery.expected.as_ref()?.bytes as f64, moving));
+    let measured = recovery.expected.iter();
+    points.extend(measured.map(|expected| (expected.bytes as f64, moving)));
     let fixed = (recovery.seconds? - moving).max(0.0);
-    let seconds = fixed + project(&points, bytes as f64)?;
     Some(Projection {
         component: component.name.clone(),
         bytes,
-        seconds,
-        sizes: points.len(),
+        seconds: project(&points, bytes as f64).map(|seconds| fixed + seconds),
     })
 }
 
@@ -327,7 +365,7 @@ pub fn of_drill(
             })
             .collect(),
         objective: scenario.and_then(|scenario| scenario.rto),
-        projected: projected_recovery(evidence, terms).map(|p| (p.bytes, seconds(p.seconds))),
+        projected: projected_recovery(evidence, terms),
     });
     let throughput = evidence
         .recoveries
@@ -340,7 +378,7 @@ pub fn of_drill(
                 source_bytes: recovery.expected.as_ref()?.bytes,
                 artifact_bytes: recovery.artifact_bytes,
                 projected: project_component(evidence, terms, recovery)
-                    .map(|p| (p.bytes, seconds(p.seconds))),
+                    .and_then(|projection| projection.figure()),
             })
         })
         .collect();
@@ -428,15 +466,19 @@ mod tests {
 
     #[test]
     fn a_line_that_falls_is_noise_and_the_largest_point_decides() {
-        assert_eq!(project(&[(1e6, 5.0), (4e6, 4.0)], 8e6), Some(8.0));
+        assert_eq!(project(&[(1e6, 5.0), (4e6, 4.0)], 8e6), Ok(8.0));
     }
 
     #[test]
     fn one_size_or_a_size_far_too_small_projects_nothing() {
-        assert_eq!(project(&[(4e6, 4.0)], 8e6), None);
-        assert_eq!(project(&[(4e6, 4.0), (4.1e6, 4.1)], 8e6), None);
-        assert_eq!(project(&[], 8e6), None);
-        assert_eq!(project(&[(1e6, 1.0), (4e6, 4.0)], 12.3e9), None);
+        assert_eq!(project(&[(4e6, 4.0)], 8e6), Err(TooLittle::OneSize));
+        assert_eq!(project(&[], 8e6), Err(TooLittle::OneSize));
+        let close = project(&[(4e6, 4.0), (4.1e6, 4.1)], 8e6);
+        let (smallest, largest) = (4e6, 4.1e6);
+        assert_eq!(close, Err(TooLittle::TooClose { smallest, largest }));
+        let (largest, least) = (4e6, 24.6e6);
+        let small = project(&[(1e6, 1.0), (4e6, 4.0)], 12.3e9);
+        assert_eq!(small, Err(TooLittle::TooSmall { largest, least }));
     }
 
     proptest! {

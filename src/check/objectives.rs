@@ -1,5 +1,6 @@
 //! RPO and RTO against their objectives.
 
+use super::figures::{Projection, TooLittle};
 use super::{Facts, figures, unobserved};
 use crate::clock::readable;
 use crate::outcome::{Finding, Outcome};
@@ -146,39 +147,75 @@ pub(super) fn rto(facts: &Facts<'_>) -> Outcome {
             "see the phases: fetch wants bandwidth, restore wants jobs, provision wants a standby",
         ));
     }
-    let projection = figures::projected_recovery(facts.evidence, facts.terms);
-    let sized = facts
-        .terms
-        .components()
-        .filter(|component| facts.terms.brought(&component.name).is_whole())
-        .any(|component| component.production_size.is_some());
-    if sized && projection.is_none() {
-        findings.push(Finding::warning(
-            "not-projected",
-            format!(
-                "the recovery is not carried to the production size: that takes two measured sizes, the larger at least \
-                 1/{} of it",
-                figures::FARTHEST
-            ),
-            "drill at a larger --scale, with the calibration drill",
-        ));
-    }
-    if let Some(projected) = projection
-        && projected.seconds > objective
-    {
-        findings.push(Finding::error(
-            "projected-rto-missed",
-            format!(
-                "projected to {:.1} GB of {}, recovery takes {}; the objective is {}",
-                projected.bytes as f64 / 1e9,
-                projected.component,
-                readable(projected.seconds),
-                readable(objective)
-            ),
-            "measure on the production machine; then more restore jobs, physical backups, or a standby",
-        ));
+    for projection in figures::projections(facts.evidence, facts.terms) {
+        match projection.seconds {
+            Ok(seconds) if seconds > objective => findings.push(Finding::error(
+                "projected-rto-missed",
+                format!(
+                    "projected to {:.1} GB of {}, recovery takes {}; the objective is {}",
+                    projection.bytes as f64 / 1e9,
+                    projection.component,
+                    readable(seconds),
+                    readable(objective)
+                ),
+                "measure on the production machine; then more restore jobs, physical backups, or a standby",
+            )),
+            Ok(_) => {}
+            Err(why) => findings.push(not_projected(facts, &projection, why)),
+        }
     }
     Outcome::of(Check::Rto, 1, findings)
+}
+
+/// What is not carried to the production size, to which the objective applies as well. Whoever drills at less than the
+/// suite's own size has asked for less; at that size it could not be established whether the objective is kept.
+fn not_projected(facts: &Facts<'_>, projection: &Projection, why: TooLittle) -> Finding {
+    let drill = facts.terms.drill;
+    let (cause, remedy) = match why {
+        TooLittle::OneSize => (
+            "no second size was measured".to_owned(),
+            "see the calibration drill, which measures it".to_owned(),
+        ),
+        TooLittle::TooClose { smallest, largest } => (
+            format!(
+                "the sizes measured, {} and {}, are too close for a line through them",
+                in_mb(smallest),
+                in_mb(largest)
+            ),
+            "have the seed grow with `:scale`: the calibration drills a tenth of it".to_owned(),
+        ),
+        TooLittle::TooSmall { largest, least } => (
+            format!(
+                "that takes {}, and the largest size measured is {}",
+                in_mb(least),
+                in_mb(largest)
+            ),
+            format!(
+                "drill at --scale {:.1} or more",
+                (drill.scale * least / largest * 10.0).ceil() / 10.0
+            ),
+        ),
+    };
+    let asked = matches!(drill.kind, DrillKind::Scenario { .. }) && drill.scale >= 1.0;
+    let finding = if asked {
+        Finding::unknown
+    } else {
+        Finding::warning
+    };
+    let component = &projection.component;
+    let size = projection.bytes as f64 / 1e9;
+    finding(
+        "not-projected",
+        format!(
+            "{component}: the recovery is not carried to {size:.1} GB, and not held there to its objective: {cause}"
+        ),
+        remedy,
+    )
+    .about(component)
+}
+
+fn in_mb(bytes: f64) -> String {
+    format!("{:.1} MB", bytes / 1e6)
 }
 
 #[cfg(test)]
@@ -195,6 +232,7 @@ mod tests {
         BackupFact, Evidence, LedgerEntry, Observation, RecoveryFact, Sample, StrikeFact,
     };
     use crate::outcome::{Outcome, Verdict};
+    use crate::plan::Drill;
 
     const SUITE: &str = "[component.db]\nkind = \"postgres\"\nproduction_size = \"1 GB\"\n\
         [backup.b]\nschedule = \"@hourly\"\n\
@@ -345,8 +383,81 @@ mod tests {
         assert_eq!(projected.verdict, Verdict::Failed);
         let measured = said(Check::Rto, false, &calibrated(drill(back(), 600.5), 600.0));
         assert_eq!(kinds(&measured)[0], "rto-missed");
-        // With one size nothing is projected, and that is said.
+        // With one size nothing is projected, and nobody knows whether the objective is kept there.
         let alone = said(Check::Rto, false, &drill(back(), 31.0));
         assert_eq!(kinds(&alone), ["not-projected"]);
+        assert_eq!(alone.verdict, Verdict::Undetermined);
+    }
+
+    #[test]
+    fn a_component_that_cannot_be_projected_is_named_whatever_the_others_are_projected_to() {
+        let two = "kind = \"postgres\"\nproduction_size = \"1 GB\"\n[component.cache]\nkind = \"redis\"\n\
+                   production_size = \"100 GB\"\n[backup.c]\ncomponent = \"cache\"\nschedule = \"@hourly\"\n\
+                   [backup.b]\ncomponent = \"db\"\n";
+        let text = SUITE
+            .replace("kind = \"postgres\"\nproduction_size = \"1 GB\"\n[backup.b]\n", two)
+            .replace(
+                "{ fault = \"server-lost\" }",
+                "[{ component = \"db\", fault = \"server-lost\" }, { component = \"cache\", fault = \"server-lost\" }]",
+            );
+        let (suite, plan) = unfolded(&text);
+        let scenario = |it: &&Drill| matches!(it.kind, DrillKind::Scenario { .. });
+        let drilled = plan.drills.iter().find(scenario).expect("is drilled");
+        let mut evidence = calibrated(drill((1..=100).collect(), 31.0), 15.0);
+        let mut cache = evidence.recoveries[0].clone();
+        (cache.component, cache.backup) = ("cache".to_owned(), "c".to_owned());
+        evidence.recoveries.push(cache);
+        let mut sample = evidence.samples[0].clone();
+        sample.component = "cache".to_owned();
+        evidence.samples.push(sample);
+        let said = |scale: f64| {
+            let drilled = Drill {
+                scale,
+                ..drilled.clone()
+            };
+            let terms = Terms {
+                suite: &suite,
+                drill: &drilled,
+            };
+            let (_, rto, each) = figures::of_drill(&evidence, &terms);
+            assert_eq!(rto.expect("measured").projected, None, "one is not known");
+            let projected: Vec<bool> = each.iter().map(|it| it.projected.is_some()).collect();
+            assert_eq!(projected, [true, false]);
+            judge(Check::Rto, &evidence, &terms, None)
+        };
+        let at_its_size = said(1.0);
+        assert_eq!(at_its_size.verdict, Verdict::Undetermined);
+        let [finding] = at_its_size.findings.as_slice() else {
+            panic!("one finding: {:?}", at_its_size.findings);
+        };
+        assert_eq!(
+            (finding.kind, finding.subject.as_str()),
+            ("not-projected", "cache")
+        );
+        assert!(
+            finding
+                .message
+                .contains("takes 200.0 MB, and the largest size measured is 100.0 MB")
+        );
+        assert_eq!(finding.remedy, "drill at --scale 2.0 or more");
+        // Who drills less asks for less, and is told.
+        let smaller = said(0.5);
+        assert_eq!(
+            (smaller.verdict, kinds(&smaller)),
+            (Verdict::Passed, vec!["not-projected"])
+        );
+        assert_eq!(smaller.findings[0].remedy, "drill at --scale 1.0 or more");
+    }
+
+    #[test]
+    fn a_server_that_was_started_again_moved_nothing_that_could_be_projected() {
+        let mut evidence = drill((1..=100).collect(), 5.0);
+        evidence.recoveries[0].phases = [(Phase::Provision, 5.0)].into();
+        evidence.recoveries[0].restart = Some(Ok(()));
+        let outcome = said(Check::Rto, false, &evidence);
+        assert_eq!(
+            (outcome.verdict, kinds(&outcome)),
+            (Verdict::Passed, vec![])
+        );
     }
 }

@@ -110,7 +110,7 @@ fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
         .ok_or_else(|| Error::defect(format!("the drill {} has no suite", drill.id)))
 }
 
-/// What the calibration of each suite has measured, for the others to project from.
+/// What the calibrations of each suite have measured, for the others to project from.
 #[derive(Default)]
 struct Samples(Mutex<BTreeMap<String, Vec<Sample>>>);
 
@@ -128,7 +128,11 @@ impl Samples {
         if matches!(drill.kind, DrillKind::Calibration { .. }) {
             let terms = Terms { suite, drill };
             let measured = figures::samples_of(&result.evidence, &terms);
-            self.lock().insert(suite.name.clone(), measured);
+            let mut known = self.lock();
+            known
+                .entry(suite.name.clone())
+                .or_default()
+                .extend(measured);
         }
     }
 }

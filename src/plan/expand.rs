@@ -35,8 +35,8 @@ impl Default for Options {
 
 /// Every drill that a suite asks for, and what it leaves pending.
 ///
-/// First, where a component has a production size, a calibration drill at a tenth of the size, in the scenario
-/// that recovers the most; then one drill for each scenario and time it strikes, the retention rehearsal, and for
+/// First, where components have a production size, a calibration drill at a tenth of the size, in the scenario that
+/// recovers the most of them, and as many more as it takes to have each in one; then one drill for each scenario and time it strikes, the retention rehearsal, and for
 /// each scenario that faults are planted in its healthy twin and one drill a fault. A scenario that only
 /// detections use is not drilled by itself: its healthy twin is that drill.
 ///
@@ -64,7 +64,7 @@ pub fn expand(suite: &Suite, options: &Options) -> Result<Plan> {
         ids: BTreeSet::new(),
         repeated: BTreeSet::new(),
     };
-    plan.drills.extend(maker.calibration(&drilled)?);
+    plan.drills.extend(maker.calibrations(&drilled)?);
     for scenario in drilled {
         for (number, at) in scenario.at.iter().enumerate() {
             plan.drills.push(maker.scenario(scenario, at, number == 0)?);
@@ -220,40 +220,39 @@ impl Maker<'_> {
         self.suite.tests.iter().filter(of_drill).cloned().collect()
     }
 
-    fn calibration(&mut self, scenarios: &[&Scenario]) -> Result<Option<Drill>> {
-        let projected: BTreeSet<&str> = self
-            .suite
-            .components
-            .iter()
-            .filter(|component| component.production_size.is_some())
-            .map(|component| component.name.as_str())
-            .collect();
-        let recovers = |scenario: &Scenario| {
-            let backups = self.suite.backups.iter();
-            backups
-                .filter(|backup| scenario.recover.contains(&backup.name))
-                .filter(|backup| projected.contains(backup.component.as_str()))
-                .count()
+    /// Drills at a smaller scale, until every component that has a production size has a second size that was measured.
+    fn calibrations(&mut self, scenarios: &[&Scenario]) -> Result<Vec<Drill>> {
+        let suite = self.suite;
+        let components = suite.components.iter();
+        let sized = components.filter(|component| component.production_size.is_some());
+        let mut left: BTreeSet<&str> = sized.map(|component| component.name.as_str()).collect();
+        let recovered = |scenario: &Scenario| -> BTreeSet<&str> {
+            let own = suite.backups.iter();
+            let own = own.filter(|backup| scenario.recover.contains(&backup.name));
+            own.map(|backup| backup.component.as_str()).collect()
         };
-        // The first of those that recover the most.
-        let most = scenarios
-            .iter()
-            .rev()
-            .max_by_key(|scenario| recovers(scenario));
-        let Some(scenario) = most.filter(|scenario| recovers(scenario) > 0) else {
-            return Ok(None);
-        };
-        let Some(at) = scenario.at.first() else {
-            return Ok(None);
-        };
-        let id = "calibration".to_owned();
-        let title = "Calibration at a tenth of the size".to_owned();
-        let kind = DrillKind::Calibration {
-            scenario: scenario.name.clone(),
-        };
-        let mut drill = self.drill([id.clone(), id], title, scenario, at, kind)?;
-        drill.scale *= CALIBRATION;
-        Ok(Some(drill))
+        let mut drills = Vec::new();
+        loop {
+            // The first of those that recover the most of what is left.
+            let recovers = |scenario: &Scenario| recovered(scenario).intersection(&left).count();
+            let most = scenarios.iter().rev().max_by_key(|it| recovers(it));
+            let Some(scenario) = most.filter(|scenario| recovers(scenario) > 0) else {
+                return Ok(drills);
+            };
+            let Some(at) = scenario.at.first() else {
+                return Ok(drills);
+            };
+            left.retain(|name| !recovered(scenario).contains(name));
+            let id = "calibration".to_owned();
+            let longer = format!("calibration-{}", scenario.name);
+            let title = "Calibration at a tenth of the size".to_owned();
+            let kind = DrillKind::Calibration {
+                scenario: scenario.name.clone(),
+            };
+            let mut drill = self.drill([id, longer], title, scenario, at, kind)?;
+            drill.scale *= CALIBRATION;
+            drills.push(drill);
+        }
     }
 
     fn retention(&mut self) -> Result<Vec<Drill>> {

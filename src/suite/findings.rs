@@ -206,7 +206,8 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "not-projected",
-        "too little was measured to carry the recovery to the production size",
+        "too little was measured to carry the recovery of a component to its production size: undetermined at the suite's own \
+         size, a warning at a smaller one",
     ),
     (
         "rto-missed",

@@ -252,6 +252,61 @@ fn deltacrown_unfolds_into_its_drills_in_order() {
 }
 
 #[test]
+fn every_component_that_has_a_production_size_is_in_a_calibration() {
+    let scenarios = |together: &str| {
+        format!(
+            r#"
+            [component.db]
+            kind = "postgres"
+            production_size = "10 GB"
+            [component.cache]
+            kind = "redis"
+            production_size = "1 GB"
+            [component.media]
+            kind = "bucket"
+            [backup.db]
+            component = "db"
+            schedule = "@hourly"
+            [backup.cache]
+            component = "cache"
+            schedule = "@hourly"
+            [backup.media]
+            component = "media"
+            schedule = "@daily"
+            [scenario.db-lost]
+            strike = [{{ component = "db", fault = "server-lost" }}]
+            [scenario.cache-lost]
+            strike = [{{ component = "cache", fault = "server-lost" }}]
+            [scenario.media-lost]
+            strike = [{{ component = "media", fault = "bucket-deleted" }}]
+            {together}"#
+        )
+    };
+    let calibrations = |text: &str| -> Vec<(String, Vec<String>)> {
+        let drills = plan(&suite(text)).drills.into_iter();
+        let small = drills.filter(|it| matches!(it.kind, DrillKind::Calibration { .. }));
+        small.map(|it| (it.id, it.components)).collect()
+    };
+    let owned = |id: &str, of: &[&str]| {
+        let of = of.iter().copied().map(str::to_owned);
+        (format!("shop/{id}"), of.collect::<Vec<_>>())
+    };
+    assert_eq!(
+        calibrations(&scenarios("")),
+        [
+            owned("calibration", &["db"]),
+            owned("calibration-cache-lost", &["cache"])
+        ]
+    );
+    let together = "[scenario.both-lost]\nstrike = [{ component = \"db\", fault = \"server-lost\" }, \
+                    { component = \"cache\", fault = \"server-lost\" }]";
+    assert_eq!(
+        calibrations(&scenarios(together)),
+        [owned("calibration", &["db", "cache"])]
+    );
+}
+
+#[test]
 fn a_second_run_of_a_backup_is_taken_in_the_first_drill_of_a_scenario_that_recovers_from_it() {
     let suite = shipped("deltacrown");
     let plan = plan(&suite);
