@@ -14,7 +14,7 @@ use crate::cli::cancelled_by_signals;
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
 use crate::drill::floor::Floor;
-use crate::drill::runner::{self, Run};
+use crate::drill::runner::{self, Run, Samples};
 use crate::drill::stock::Stock;
 use crate::error::{Doing, Result};
 use crate::event::Collected;
@@ -24,9 +24,9 @@ use crate::plan::{self, Drill, DrillKind};
 use crate::provision::choose::{self, Mode};
 use crate::record::format::RpoSpread;
 use crate::record::{self, Record};
-use crate::suite::{self, Suite};
+use crate::suite::{self, Check, Suite};
 
-/// The scale of drills run as tests, unless `REDRILL_SCALE` says otherwise: small, as every check runs every time.
+/// The scale of most drills run as tests, unless `REDRILL_SCALE` says otherwise: small, as every check runs every time.
 const SCALE: f64 = 0.1;
 /// Why a trial failed that was never begun, or not ended.
 const INTERRUPTED: &str = "interrupted";
@@ -37,34 +37,14 @@ pub fn run(arguments: &Arguments) -> Result<Conclusion> {
         .iter()
         .map(|path| suite::load(path))
         .collect::<Result<Vec<_>>>()?;
-    let scale = std::env::var("REDRILL_SCALE")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(SCALE);
-    let plans = suites
-        .iter()
-        .map(|suite| {
-            // Detection suites are small by themselves, and some faults need a file of several chunks.
-            let scale = if suite.detections.is_empty() {
-                scale
-            } else {
-                1.0
-            };
-            let options = plan::Options {
-                scale,
-                ..plan::Options::default()
-            };
-            plan::expand(suite, &options)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let stage = Arc::new(Stage::new(
-        suites,
-        plans.into_iter().flat_map(|plan| plan.drills).collect(),
-    )?);
+    let drills = suites.iter().map(unfold).collect::<Result<Vec<_>>>()?;
+    let stage = Arc::new(Stage::new(suites, drills.concat())?);
     // One trial of every drill comes first, and the others, which share its result, after them all: so the threads run
-    // different drills, and do not wait for the same one.
+    // different drills, and do not wait for the same one. Calibrations, which other drills wait for, come before these.
     let (mut first, mut others) = (Vec::new(), Vec::new());
-    for (index, drill) in stage.drills.iter().enumerate() {
+    let mut drills: Vec<(usize, &Drill)> = stage.drills.iter().enumerate().collect();
+    drills.sort_by_key(|(_, drill)| !calibrates(drill));
+    for (index, drill) in drills {
         let mut trials = trials(&stage, index, drill).into_iter();
         first.extend(trials.next());
         others.extend(trials);
@@ -79,6 +59,44 @@ pub fn run(arguments: &Arguments) -> Result<Conclusion> {
         stage.runtime.block_on(stage.stock.clear())?;
     }
     Ok(conclusion)
+}
+
+/// The drills of a suite at the scale of tests. Where a named test holds the RTO to its objective at a production size, its
+/// drill has the suite's own size, and the calibration a tenth of it: less is not carried so far.
+fn unfold(suite: &Suite) -> Result<Vec<Drill>> {
+    let at = |scale| {
+        let options = plan::Options {
+            scale,
+            ..plan::Options::default()
+        };
+        plan::expand(suite, &options).map(|plan| plan.drills)
+    };
+    // Detection suites are small by themselves, and some faults need a file of several chunks.
+    if !suite.detections.is_empty() {
+        return at(1.0);
+    }
+    let asked = std::env::var("REDRILL_SCALE").ok();
+    if let Some(scale) = asked.and_then(|text| text.parse().ok()) {
+        return at(scale);
+    }
+    let mut drills = at(SCALE)?;
+    let whole = at(1.0)?;
+    let projected = whole.iter().filter(|drill| is_projected(suite, drill));
+    let projected: Vec<&Drill> = projected.collect();
+    for (drill, whole) in drills.iter_mut().zip(&whole) {
+        let wanted = |it: &&Drill| it.id == whole.id || plan::rests_on(it, whole);
+        if projected.iter().any(wanted) {
+            drill.clone_from(whole);
+        }
+    }
+    Ok(drills)
+}
+
+/// Whether a named test of the drill is about the RTO, and the RTO about a production size.
+fn is_projected(suite: &Suite, drill: &Drill) -> bool {
+    let mut sized = suite.components.iter();
+    drill.tests.iter().any(|test| test.check == Check::Rto)
+        && sized.any(|it| it.production_size.is_some() && drill.components.contains(&it.name))
 }
 
 /// What only all drills of a suite or of a scenario show together: that every check fails because of some fault, and that
@@ -186,6 +204,8 @@ struct Stage {
     floor: Floor,
     /// What several begin with is seeded once.
     stock: Stock,
+    /// What several project from is measured once.
+    samples: Samples,
     /// Those that any kind of services does for, and those of which only the local ones do.
     services: [OnceLock<std::result::Result<choose::Chosen, String>>; 2],
     runtime: Runtime,
@@ -207,6 +227,7 @@ impl Stage {
             drills,
             turns: Arc::new(Semaphore::new(runner::usual_jobs().into())),
             floor: Floor::default(),
+            samples: Samples::default(),
             services: Default::default(),
             runtime,
             folder: tempfile::tempdir().doing("make a folder for logs")?,
@@ -264,9 +285,15 @@ impl Stage {
         )
     }
 
-    /// The result of a drill, run when it is first asked for.
+    /// The result of a drill, run when it is first asked for: after the calibrations that it projects from.
     fn result(&self, index: usize) -> &std::result::Result<DrillResult, String> {
         self.results[index].get_or_init(|| {
+            let drill = &self.drills[index];
+            for (support, calibration) in self.drills.iter().enumerate() {
+                if calibrates(calibration) && plan::rests_on(drill, calibration) {
+                    self.result(support);
+                }
+            }
             let _turn = self.runtime.block_on(self.turns.acquire());
             if self.cancel.is_cancelled() {
                 return Err(INTERRUPTED.to_owned());
@@ -288,6 +315,7 @@ impl Stage {
                 jobs: 1,
                 floor: self.floor.clone(),
                 stock: &self.stock,
+                samples: &self.samples,
                 keep: false,
                 observer: &observer,
                 cancel: self.cancel.clone(),
@@ -300,6 +328,10 @@ impl Stage {
             result.ok_or_else(|| "the drill gave no result".to_owned())
         })
     }
+}
+
+fn calibrates(drill: &Drill) -> bool {
+    matches!(drill.kind, DrillKind::Calibration { .. })
 }
 
 fn trials(stage: &Arc<Stage>, index: usize, drill: &Drill) -> Vec<Trial> {
@@ -429,4 +461,30 @@ fn caught(result: &DrillResult, _: &str) -> std::result::Result<(), Failed> {
         result.drill.kind,
         verdicts.join(", ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_drill_whose_test_holds_the_rto_at_a_production_size_has_the_suites_own_size() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/deltacrown.toml");
+        let suite = suite::load(&path).expect("a suite");
+        let drills = unfold(&suite).expect("unfolds");
+        let of = |wanted: fn(&Drill) -> bool| -> Vec<&str> {
+            let drills = drills.iter().filter(|drill| wanted(drill));
+            drills.map(|drill| drill.id.as_str()).collect()
+        };
+        let whole = of(|drill| drill.scale >= 1.0);
+        assert_eq!(whole, ["deltacrown/database-corruption"]);
+        let small = of(|drill| drill.scale < SCALE);
+        assert_eq!(
+            small,
+            Vec::<&str>::new(),
+            "a tenth of the whole, and not of a tenth"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use super::drill::Format;
 use crate::announce::{self, News};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Context, RunId, Secrets};
-use crate::drill::runner::{self, Run};
+use crate::drill::runner::{self, Run, Samples};
 use crate::drill::verify::Task;
 use crate::drill::{self, floor::Floor, stock::Stock};
 use crate::error::{Error, Kind, Result};
@@ -219,6 +219,7 @@ pub(super) async fn carry_out(order: Order<'_>, cancel: CancellationToken) -> Re
                 jobs: usize::from(order.jobs),
                 floor: Floor::default(),
                 stock: &stock,
+                samples: &Samples::default(),
                 keep: setting.keep,
                 observer: &progress,
                 cancel: cancel.clone(),

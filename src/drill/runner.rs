@@ -45,6 +45,8 @@ pub struct Run<'a> {
     pub floor: Floor,
     /// The sources that these drills share, and those of other runs of this process with them.
     pub stock: &'a Stock,
+    /// What calibrations have measured, in other runs of this process too.
+    pub samples: &'a Samples,
     /// Keep the run's directory.
     pub keep: bool,
     /// Who is told.
@@ -69,7 +71,6 @@ pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> R
         home.keep()?;
     }
     let secrets = run.secrets.clone();
-    let samples = Samples::default();
     // What measures nothing that is projected goes beside the calibration.
     let (first, mut others): (Vec<&Drill>, Vec<&Drill>) = run.drills.iter().partition(|drill| {
         matches!(
@@ -82,13 +83,13 @@ pub async fn run(run: &Run<'_>, sink: &mut (dyn FnMut(DrillResult) + Send)) -> R
         others.sort_by_key(|drill| Reverse(drill.components.len()));
     }
     for drills in [first, others] {
-        let (path, samples, secrets) = (home.path(), &samples, &secrets);
+        let (path, secrets) = (home.path(), &secrets);
         let mut results = futures::stream::iter(drills)
             .map(|drill| async move {
                 if run.cancel.is_cancelled() {
                     return Ok(None);
                 }
-                one(run, path, secrets, drill, samples).await.map(Some)
+                one(run, path, secrets, drill).await.map(Some)
             })
             .buffer_unordered(run.jobs.max(1));
         while let Some(result) = results.next().await {
@@ -112,7 +113,7 @@ fn suite_of<'r>(run: &Run<'r>, drill: &Drill) -> Result<&'r Suite> {
 
 /// What the calibrations of each suite have measured, for the others to project from.
 #[derive(Default)]
-struct Samples(Mutex<BTreeMap<String, Vec<Sample>>>);
+pub struct Samples(Mutex<BTreeMap<String, Vec<Sample>>>);
 
 impl Samples {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Sample>>> {
@@ -137,13 +138,7 @@ impl Samples {
     }
 }
 
-async fn one(
-    run: &Run<'_>,
-    home: &Path,
-    secrets: &Secrets,
-    drill: &Drill,
-    samples: &Samples,
-) -> Result<DrillResult> {
+async fn one(run: &Run<'_>, home: &Path, secrets: &Secrets, drill: &Drill) -> Result<DrillResult> {
     let suite = suite_of(run, drill)?;
     let slug = drill.id.replace('/', "-");
     let within = |logs: &Path| {
@@ -163,7 +158,7 @@ async fn one(
         Part {
             suite,
             drill,
-            samples: samples.of(suite),
+            samples: run.samples.of(suite),
             provisioner: run.provisioner,
             task: run.task,
             floor: &run.floor,
@@ -173,7 +168,7 @@ async fn one(
         },
     )
     .await;
-    samples.learn(suite, &result);
+    run.samples.learn(suite, &result);
     run.observer.observe(&Event::DrillEnded {
         drill: drill.id.clone(),
         verdict: result.verdict,

@@ -13,7 +13,7 @@ mod select;
 mod timeline;
 
 pub use expand::{Options, expand, seed_of};
-pub use select::{Shard, keep, select};
+pub use select::{Shard, keep, rests_on, select};
 pub use timeline::period;
 
 /// Everything that a suite asks for.

@@ -54,7 +54,7 @@ pub fn keep(plan: &Plan, wanted: impl Fn(&Drill) -> bool) -> Plan {
 
 /// What was kept of each drill of a plan, and what that rests on, in the order of the plan.
 fn with_support(plan: &Plan, kept: &[Option<Drill>]) -> Vec<Drill> {
-    let rests_on = |support: &Drill| kept.iter().flatten().any(|drill| needs(drill, support));
+    let rests_on = |support: &Drill| kept.iter().flatten().any(|drill| rests_on(drill, support));
     let all = plan.drills.iter().zip(kept);
     all.filter_map(|(drill, kept)| match kept {
         Some(kept) => Some(kept.clone()),
@@ -112,7 +112,7 @@ impl std::fmt::Display for Shard {
 }
 
 /// Whether what is told of a drill rests on another drill.
-fn needs(drill: &Drill, support: &Drill) -> bool {
+pub fn rests_on(drill: &Drill, support: &Drill) -> bool {
     if drill.suite != support.suite {
         return false;
     }

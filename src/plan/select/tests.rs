@@ -130,7 +130,7 @@ fn every_drill_is_in_one_shard_whatever_else_there_is_and_brings_what_it_rests_o
         }
         let kept = keep(&plan, |drill| shard.has(drill)).drills;
         for drill in &kept {
-            let support = plan.drills.iter().filter(|it| needs(drill, it));
+            let support = plan.drills.iter().filter(|it| rests_on(drill, it));
             for needed in support {
                 assert!(kept.contains(needed), "{} without {}", drill.id, needed.id);
             }
