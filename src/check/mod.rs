@@ -21,6 +21,7 @@ mod promise;
 mod protection;
 mod release;
 mod replay;
+mod retention;
 mod ties;
 #[cfg(test)]
 mod trial;
@@ -233,7 +234,7 @@ pub fn judge(check: Check, evidence: &Evidence, terms: &Terms<'_>, only: Option<
         Check::Smoke => process::smoke(&facts),
         Check::Rpo => objectives::rpo(&facts),
         Check::Rto => objectives::rto(&facts),
-        Check::Retention => protection::retention(&facts),
+        Check::Retention => retention::retention(&facts),
         Check::Encryption => protection::encryption(&facts),
         Check::Secrets => protection::secrets(&facts),
         Check::Executed => process::executed(&facts),

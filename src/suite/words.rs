@@ -118,7 +118,7 @@ words! {
         Release = "release", "the migrations of the release run on the restored copy, and the questions after them get the expected answers";
         Rpo = "rpo", "the ledger's loss window is within the objective, and the ledger has no hole";
         Rto = "rto", "loss declared to first verified read is within the objective, measured and projected to the production size";
-        Retention = "retention", "after the pruner ran, exactly the artifacts that the policy keeps remain, and the newest good one is among them";
+        Retention = "retention", "every run left an artifact, and after the pruner ran exactly the artifacts that the policy keeps remain, and the newest good one is among them";
         Encryption = "encryption", "no canary in any stored object, name, metadata, temporary file or log; a wrong key, no key, a flipped bit and a cut file all fail and leave no output";
         Secrets = "secrets", "no password or key of the run stands in a log, a record or a report";
         Executed = "executed", "every check that was asked for really ran and observed something";
