@@ -12,6 +12,7 @@ mod copies;
 mod ended;
 
 use copies::{
+    a_rehearsal_takes_a_dump_a_day_and_stores_it_again,
     a_server_on_a_copy_holds_what_was_kept_and_shares_nothing_with_another,
     a_server_with_a_tablespace_is_not_kept_and_goes_on,
     drills_that_begin_with_the_same_data_seed_it_once,
@@ -454,6 +455,7 @@ fn main() -> ExitCode {
         a_server_with_a_tablespace_is_not_kept_and_goes_on,
         a_killed_postgres_leaves_no_shared_memory,
         drills_that_begin_with_the_same_data_seed_it_once,
+        a_rehearsal_takes_a_dump_a_day_and_stores_it_again,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

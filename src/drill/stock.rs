@@ -35,7 +35,7 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// That of a component in a drill; `None` where its source stays empty.
+    /// That of a component in a drill; `None` where its source holds the drill's own writes only.
     pub(super) fn of(
         drill: &Drill,
         component: &Component,

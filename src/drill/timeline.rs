@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Teller;
 use super::backup::{self, Content, Look, Turn};
@@ -161,8 +161,11 @@ pub(super) async fn write(
     })
 }
 
-/// In a retention rehearsal, the newest artifact that was taken of the source before, of a backup that its log continues on
-/// the same day: hundreds of dumps of one source would only show that it can be dumped, which the other drills show.
+/// How many artifacts of a rehearsal that is longer than so many days are taken of the source.
+const TAKEN: i32 = 8;
+
+/// In a retention rehearsal, the newest artifact of the same day, or of the same eighth of a longer one: hundreds of dumps
+/// of one source would only show that it can be dumped, which the other drills show.
 async fn earlier(
     ctx: &Context,
     world: &World<'_>,
@@ -174,12 +177,21 @@ async fn earlier(
     if !rehearsed || matches!(backup.method, Method::PgBackRest(_)) {
         return Ok(None);
     }
+    let happenings = &world.drill.timeline.happenings;
+    let (Some((first, _)), Some((last, _))) = (happenings.first(), happenings.last()) else {
+        return Ok(None);
+    };
     // From which base backup on the log is kept shows in the log itself.
-    let today = ctx.clock.now().date_naive();
-    let serves = |fact: &&BackupFact| !backup.method.archives() || fact.at.date_naive() == today;
+    let day = TimeDelta::days(1);
+    let span = match backup.method.archives() {
+        true => day,
+        false => day.max((*last - *first) / TAKEN),
+    };
+    let part = |at: DateTime<Utc>| (at - *first).num_seconds() / span.num_seconds();
+    let now = part(ctx.clock.now());
     let own = taken.iter().rev().filter(|fact| fact.backup == backup.name);
-    let id = own.filter(serves).find_map(|fact| fact.artifact.as_ref());
-    match id {
+    let mut own = own.take_while(|fact| part(fact.at) == now);
+    match own.find_map(|fact| fact.artifact.as_ref()) {
         Some(id) => reader_of(ctx, world, backup, id).await.map(Some),
         None => Ok(None),
     }

@@ -205,7 +205,7 @@ fn archive(
 }
 
 /// The timeline of a retention rehearsal: every run of its backups over its days, pruned at the end of each day, and
-/// one write at each run, so that no two artifacts are the same.
+/// one write at each run, so that no two artifacts that are taken of the source are the same.
 pub(super) fn rehearsal(suite: &Suite, rehearsal: &RetentionRehearsal) -> Result<Timeline> {
     let start = first_day();
     let end = start + chrono::Duration::days(rehearsal.days.into());

@@ -165,3 +165,33 @@ at = [\"20m after dump\", \"worst\"]
     assert_eq!(count("initdb ", &drills), 2, "one for each size");
     Ok(())
 }
+
+/// Three days of hourly dumps: each day's first is taken of the source, which is written to before every one.
+pub fn a_rehearsal_takes_a_dump_a_day_and_stores_it_again() -> Result<(), Failed> {
+    let suite = "
+[component.db]
+kind = \"postgres\"
+seed = \"seed.sql\"
+[backup.dump]
+schedule = \"0 * * * *\"
+keep = { within = \"1d\" }
+[scenario.s]
+strike = { fault = \"server-lost\" }
+[retention]
+days = 3
+";
+    let (code, record) = run_of(suite, SEED)?;
+    assert_eq!(code, Some(0), "{record:#}");
+    let drills = record["drills"].as_array().into_iter().flatten();
+    let rehearsal = drills
+        .filter(|drill| drill["id"] == "mine/retention")
+        .last();
+    let rehearsal = rehearsal.ok_or("nothing was rehearsed")?;
+    let artifacts = rehearsal["retention"][0]["artifacts"].as_array();
+    assert_eq!(artifacts.map(Vec::len), Some(72));
+    let steps = rehearsal["steps"].as_array().into_iter().flatten();
+    let commands = steps.filter_map(|step| step["command"].as_str());
+    let dumps = commands.filter(|it| it.contains("pg_dump --")).count();
+    assert_eq!(dumps, 3, "{rehearsal:#}");
+    Ok(())
+}
