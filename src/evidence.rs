@@ -426,6 +426,17 @@ pub struct RetentionFact {
     pub orphans: Vec<String>,
     /// Keys that a remaining artifact names but that are gone.
     pub broken: Vec<String>,
+    /// The archived WAL that continues what remains, where redrill archives it.
+    pub log: Option<LogFact>,
+}
+
+/// Archived WAL from the oldest base backup that remains to the last write that was archived.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFact {
+    /// How many segments of it were looked for.
+    pub segments: u64,
+    /// Those that are gone, in order.
+    pub gone: Vec<String>,
 }
 
 /// What was found out about the encryption of one backup.

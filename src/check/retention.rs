@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::{Facts, unobserved};
-use crate::evidence::BackupFact;
+use crate::evidence::{BackupFact, LogFact};
 use crate::outcome::{Finding, Outcome};
 use crate::suite::{BackupType, Check, Method};
 
 pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
     let mut observed = 0;
     let mut findings = failed_runs(facts);
+    findings.extend(failed_archivings(facts));
     for fact in &facts.evidence.retention {
         if facts.only.is_some_and(|name| fact.backup != name) {
             continue;
@@ -34,10 +35,20 @@ pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
             .filter(|(_, _, good)| *good)
             .max_by_key(|(_, at, _)| *at)
             .map(|(id, _, _)| id);
+        // A recovery to the first moment within begins before it, where a log leads from there.
+        let archives = matches!(spec.method, Method::PgBasebackup { .. });
+        let leads_in = fact
+            .taken
+            .iter()
+            .filter(|(_, at, good)| archives && *good && now - *at > within)
+            .max_by_key(|(_, at, _)| *at)
+            .map(|(id, _, _)| id);
         let wanted: BTreeSet<&String> = fact
             .taken
             .iter()
-            .filter(|(id, at, _)| now - *at <= within || Some(id) == newest_good)
+            .filter(|(id, at, _)| {
+                now - *at <= within || Some(id) == newest_good || Some(id) == leads_in
+            })
             .map(|(id, _, _)| id)
             .collect();
         if let Some(id) = newest_good.filter(|id| !fact.remaining.contains(*id)) {
@@ -99,8 +110,35 @@ pub(super) fn retention(facts: &Facts<'_>) -> Outcome {
                 "content stored once must outlive every artifact that names it",
             ));
         }
+        if archives {
+            match &fact.log {
+                Some(log) => {
+                    observed += log.segments;
+                    findings.extend(gap(&place, log));
+                }
+                None => findings.push(unobserved(
+                    facts,
+                    &format!("{place}: the archived WAL was not looked at"),
+                )),
+            }
+        }
     }
     Outcome::of(Check::Retention, observed, findings)
+}
+
+/// What is missing of the log that leads from the oldest base backup to the last write that was archived.
+fn gap(place: &str, log: &LogFact) -> Option<Finding> {
+    let first = log.gone.first()?;
+    Some(Finding::error(
+        "log-gap",
+        format!(
+            "{place}: {} of the {} segments of WAL from the oldest base backup that remains on are gone, the first is {first}: \
+             no recovery gets past it",
+            log.gone.len(),
+            log.segments
+        ),
+        "a pruner may remove only WAL before the oldest base backup that it keeps; take a new base backup now, and mend it",
+    ))
 }
 
 /// When the oldest backup was taken that pgBackRest is told to keep by its number; the first run is full whatever was said.
@@ -145,6 +183,26 @@ fn failed_runs(facts: &Facts<'_>) -> Vec<Finding> {
         .collect()
 }
 
+/// What was committed while it was rehearsed and could not be archived.
+fn failed_archivings(facts: &Facts<'_>) -> Vec<Finding> {
+    // In a disaster's drill the replay tells it.
+    if facts.terms.scenario().is_some() {
+        return Vec::new();
+    }
+    let archives = facts.evidence.archives.iter();
+    let asked = archives.filter(|it| facts.only.is_none_or(|name| it.backup == name));
+    asked
+        .filter_map(|it| Some((it, it.error.as_ref()?)))
+        .map(|(it, error)| {
+            Finding::error(
+                "archiving-failed",
+                format!("{} at {}: {error}", it.backup, it.at.to_rfc3339()),
+                "watch pg_stat_archiver where it runs: until this is mended, every commit since is in no repository",
+            )
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
@@ -165,7 +223,11 @@ mod tests {
 
     /// What the check says of a rehearsal.
     fn said(evidence: &Evidence) -> Outcome {
-        let (suite, plan) = unfolded(SUITE);
+        said_of(SUITE, evidence)
+    }
+
+    fn said_of(text: &str, evidence: &Evidence) -> Outcome {
+        let (suite, plan) = unfolded(text);
         let rehearsal = |kind: &DrillKind| matches!(kind, DrillKind::Retention { .. });
         let mut drills = plan.drills.iter();
         let terms = Terms {
@@ -228,6 +290,71 @@ mod tests {
         assert_eq!(
             (all.verdict, all.findings[0].kind),
             (Verdict::Failed, "backup-failed")
+        );
+    }
+
+    const ARCHIVED: &str = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nkeep = { within = \"7d\" }\n\
+        method = \"pg-basebackup\"\n[scenario.s]\nstrike = { fault = \"server-lost\" }\n[retention]\ndays = 10\nbackups = [\"b\"]\n";
+
+    /// Ten base backups, of which these remain, and what of the log is gone.
+    fn archived(remaining: std::ops::Range<i64>, gone: &[&str]) -> Outcome {
+        let mut evidence = rehearsed(&[]);
+        let fact = &mut evidence.retention[0];
+        fact.now = Some(day(9));
+        fact.taken = (0..10)
+            .map(|it| (format!("b-{it}"), day(it), true))
+            .collect();
+        fact.remaining = remaining.map(|it| format!("b-{it}")).collect();
+        fact.log = Some(LogFact {
+            segments: 40,
+            gone: gone.iter().map(|it| (*it).to_owned()).collect(),
+        });
+        said_of(ARCHIVED, &evidence)
+    }
+
+    #[test]
+    fn a_segment_of_the_log_that_is_gone_fails_although_every_base_backup_is_there() {
+        let well = archived(1..10, &[]);
+        assert_eq!((well.verdict, well.findings.len()), (Verdict::Passed, 0));
+        let outcome = archived(1..10, &["000000010000000000000007"]);
+        assert_eq!(outcome.verdict, Verdict::Failed);
+        let [finding] = outcome.findings.as_slice() else {
+            panic!("one finding: {:?}", outcome.findings);
+        };
+        assert_eq!(finding.kind, "log-gap");
+        assert!(
+            finding.message.contains("1 of the 40 segments"),
+            "{}",
+            finding.message
+        );
+        assert!(finding.message.contains("000000010000000000000007"));
+    }
+
+    #[test]
+    fn the_base_backup_before_the_first_moment_that_is_kept_must_stay_and_no_other() {
+        // The third is as old as what is kept, and ends too late for the first moment.
+        let kinds =
+            |outcome: Outcome| -> Vec<&str> { outcome.findings.iter().map(|it| it.kind).collect() };
+        assert_eq!(kinds(archived(2..10, &[])), ["pruned-too-much"]);
+        assert_eq!(kinds(archived(0..10, &[])), ["pruned-too-little"]);
+    }
+
+    #[test]
+    fn a_log_that_nobody_looked_at_is_not_kept_for_all_that_is_known() {
+        let mut evidence = rehearsed(&[]);
+        let outcome = said_of(ARCHIVED, &evidence);
+        assert_eq!(outcome.verdict, Verdict::Undetermined);
+        evidence.retention[0].log = Some(LogFact::default());
+        assert_eq!(said_of(ARCHIVED, &evidence).verdict, Verdict::Passed);
+        evidence.archives.push(crate::evidence::ArchiveFact {
+            backup: "b".to_owned(),
+            error: Some("the disk is full".to_owned()),
+            ..Default::default()
+        });
+        let outcome = said_of(ARCHIVED, &evidence);
+        assert_eq!(
+            (outcome.verdict, outcome.findings[0].kind),
+            (Verdict::Failed, "archiving-failed")
         );
     }
 }

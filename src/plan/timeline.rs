@@ -37,6 +37,9 @@ const WRITES_ARCHIVED: i32 = 8;
 const WRITES_PER_TIMEOUT: i32 = 10;
 const FINE_TIMEOUTS: i32 = 2;
 
+/// How often a rehearsal archives between two base backups.
+const ARCHIVED_BETWEEN: i32 = 3;
+
 /// The longest time between two consecutive runs of a schedule. A backup that starts every `period` and takes
 /// some time to complete leaves a system exposed for both together.
 pub fn period(schedule: &str) -> Result<Duration> {
@@ -205,7 +208,8 @@ fn archive(
 }
 
 /// The timeline of a retention rehearsal: every run of its backups over its days, pruned at the end of each day, and
-/// one write at each run, so that no two artifacts that are taken of the source are the same.
+/// one write at each run, so that no two artifacts that are taken of the source are the same. What a base backup leaves to
+/// the log is written and archived three times until the next one.
 pub(super) fn rehearsal(suite: &Suite, rehearsal: &RetentionRehearsal) -> Result<Timeline> {
     let start = first_day();
     let end = start + chrono::Duration::days(rehearsal.days.into());
@@ -216,6 +220,15 @@ pub(super) fn rehearsal(suite: &Suite, rehearsal: &RetentionRehearsal) -> Result
             all.insert((run, Happening::Backup(backup.name.clone())));
             all.insert((run, Happening::Write(backup.component.clone())));
             next = schedule.after(run);
+            if matches!(backup.method, Method::PgBasebackup { .. }) {
+                let until = next.unwrap_or(end).min(end);
+                let step = (until - run) / (ARCHIVED_BETWEEN + 1);
+                for number in 1..=ARCHIVED_BETWEEN {
+                    let at = run + step * number;
+                    all.insert((at, Happening::Archive(backup.name.clone())));
+                    all.insert((at, Happening::Write(backup.component.clone())));
+                }
+            }
             if next.is_none_or(|next| next.date_naive() != run.date_naive()) {
                 all.insert((run, Happening::Prune(backup.name.clone())));
             }

@@ -3,6 +3,7 @@
 //! A backup's WAL lies under `<backup>/wal/<name>.gz` (`.gz.age` when it is encrypted), apart from its artifacts, as it
 //! belongs to no single one of them. Not here: moving it (see [`crate::pipeline::pg_basebackup`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::repository::manifest::Manifest;
@@ -175,6 +176,19 @@ pub fn start_of(manifest: &Manifest) -> Option<Segment> {
     }
 }
 
+/// The segments from `first` to `last`, both included, at whose places there is none: no recovery gets past one.
+pub fn gone(
+    there: &BTreeSet<(u32, u32)>,
+    first: Segment,
+    last: Segment,
+    size: u64,
+) -> Vec<Segment> {
+    let all = std::iter::successors(Some(first), |segment| Some(segment.next(size)));
+    all.take_while(|segment| segment.place() <= last.place())
+        .filter(|segment| !there.contains(&segment.place()))
+        .collect()
+}
+
 /// The key of an archived file.
 pub fn key(backup: &str, name: &str, encrypted: bool) -> String {
     let ending = if encrypted { ".gz.age" } else { ".gz" };
@@ -206,6 +220,24 @@ mod tests {
         let last = Segment::holding(1, Lsn(0xff00_0000), 16 << 20);
         assert_eq!(last.to_string(), "0000000100000000000000FF");
         assert_eq!(last.next(16 << 20).to_string(), "000000010000000100000000");
+    }
+
+    #[test]
+    fn a_segment_that_is_gone_is_found_wherever_the_log_goes_on() {
+        let size = 16 << 20;
+        let first = Segment::holding(1, Lsn(0xfe00_0000), size);
+        let all: Vec<Segment> = std::iter::successors(Some(first), |it| Some(it.next(size)))
+            .take(4)
+            .collect();
+        let left = |lost: &[usize]| -> Vec<Segment> {
+            let kept = all.iter().enumerate().filter(|(at, _)| !lost.contains(at));
+            // On whatever timeline.
+            let there = kept.map(|(_, segment)| segment.on(2).place()).collect();
+            gone(&there, first, all[3], size)
+        };
+        assert_eq!(left(&[]), []);
+        assert_eq!(left(&[0]), [all[0]]);
+        assert_eq!(left(&[1, 3]), [all[1], all[3]]);
     }
 
     #[test]

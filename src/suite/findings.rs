@@ -373,6 +373,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("orphans", "stored files belong to no artifact"),
     ("kept-but-broken", "files of kept artifacts are gone"),
     (
+        "log-gap",
+        "archived WAL after the oldest base backup that remains is gone, and no recovery gets past it",
+    ),
+    (
         "no-canary",
         "the canary was not in the source, so that the search for it proves nothing",
     ),

@@ -71,6 +71,24 @@ fn a_suite_of_about_ten_lines_says_enough() {
 }
 
 #[test]
+fn a_rehearsal_of_base_backups_goes_on_until_one_is_pruned_beside_the_one_that_leads_in() {
+    for (days, problems) in [(8, 1), (9, 1), (10, 0)] {
+        let text = format!(
+            "[component.db]\nkind = \"postgres\"\n[backup.base]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
+             keep = {{ within = \"7d\" }}\n[scenario.s]\nstrike = {{ fault = \"server-lost\" }}\n[retention]\ndays = {days}\n"
+        );
+        let parsed = parse(&text, Path::new("s.toml"));
+        let found = parsed.err().unwrap_or_default();
+        assert_eq!(found.len(), problems, "{days}: {found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|it| it.to_string().contains("nothing is pruned"))
+        );
+    }
+}
+
+#[test]
 fn deltacrown_says_what_its_document_says() {
     let text = std::fs::read_to_string(checkout("suites/deltacrown.toml")).expect("is there");
     let suite = suite_with_seeds(&text, &["fixtures/deltacrown/db.sql"]);

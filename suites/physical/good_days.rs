@@ -5,9 +5,11 @@ use std::sync::Arc;
 use libtest_mimic::Failed;
 use redrill::pipeline::Pipeline;
 use redrill::pipeline::artifact::Keys;
+use redrill::pipeline::physical;
 use redrill::provision::Wanted;
 use redrill::repository::manifest::Manifest;
 use redrill::repository::retention::prune;
+use redrill::repository::wal::{self, Lsn, Name, Segment};
 use redrill::repository::{Repository, S3Repository};
 use redrill::service::Service;
 use redrill::service::postgres::session::Session;
@@ -178,6 +180,31 @@ pub async fn pruning_takes_wal_with_the_oldest_base_backup_and_never_under_a_kep
     lab.clock.advance_to(now + TimeDelta::minutes(1));
     let later = lab.backup(std::slice::from_ref(&repository), None).await?;
     let now = lab.clock.now() + TimeDelta::days(7);
+    prune(&lab.ctx, &repository, BACKUP, &keep, now).await?;
+    let (left, _) = Manifest::list(&lab.ctx, &repository, BACKUP).await?;
+    assert_eq!(left.len(), 2, "the first leads into the seven days");
+    assert_eq!(copy.segments().first(), Some(start));
+    // From the oldest base backup to the newest, the log has no gap; where a segment is gone, it has.
+    let first = physical::base(&lab.manifest, &lab.manifest.files[0])?;
+    let last = physical::base(&later, &later.files[0])?;
+    let end = Segment::holding(1, Lsn(last.stop.0 - 1), last.size);
+    let gone = || {
+        let segments = copy.segments();
+        let parsed = segments.iter().filter_map(|name| Name::parse(name));
+        let there = parsed.filter_map(|name| match name {
+            Name::Segment(segment) => Some(segment.place()),
+            _ => None,
+        });
+        wal::gone(&there.collect(), first.start, end, first.size)
+    };
+    assert_eq!(gone(), []);
+    let lost = first.start.next(first.size);
+    let path = copy.wal().join(format!("{lost}.gz"));
+    let segment = std::fs::read(&path)?;
+    std::fs::remove_file(&path)?;
+    assert_eq!(gone(), [lost]);
+    std::fs::write(&path, segment)?;
+    let now = now + TimeDelta::minutes(1);
     prune(&lab.ctx, &repository, BACKUP, &keep, now).await?;
     let (left, _) = Manifest::list(&lab.ctx, &repository, BACKUP).await?;
     assert_eq!(left.len(), 1);

@@ -7,14 +7,15 @@ use futures::StreamExt;
 use crate::context::{Context, Phase};
 use crate::drill::world::World;
 use crate::error::{Doing, Result};
-use crate::evidence::{Evidence, RetentionFact};
+use crate::evidence::{Evidence, LedgerEntry, LogFact, RetentionFact};
 use crate::fault::plant;
-use crate::pipeline::pgbackrest;
+use crate::pipeline::{pgbackrest, physical};
 use crate::plan::Happening;
 use crate::repository::manifest::Manifest;
+use crate::repository::wal::{Lsn, Segment};
 use crate::repository::{ListedObject, Repository, contents, listing_of, wal};
 use crate::shelf::{Shelf, side_by_side};
-use crate::suite::{Backup, Fault};
+use crate::suite::{Backup, Fault, Method};
 
 /// What the pruner left of every backup in every repository.
 pub(in crate::drill) async fn retention(
@@ -86,10 +87,59 @@ pub(in crate::drill) async fn retention(
                 };
             side_by_side(&there, &named, compare)
                 .doing("compare a repository with its manifests")?;
+            if matches!(backup.method, Method::PgBasebackup { .. }) {
+                fact.log = log(backup, &manifests, &there, evidence)?;
+            }
             evidence.retention.push(fact);
         }
     }
     Ok(())
+}
+
+/// The archived WAL that a recovery to any moment reads: from where the oldest base backup begins to the last write that was
+/// archived, or to where the newest base backup ends.
+fn log(
+    backup: &Backup,
+    manifests: &[Manifest],
+    there: &Shelf<ListedObject>,
+    evidence: &Evidence,
+) -> Result<Option<LogFact>> {
+    let bases = manifests.iter().filter_map(|manifest| {
+        let mut files = manifest.files.iter();
+        let base = files.find(|file| file.metadata.contains_key(wal::START))?;
+        physical::base(manifest, base).ok()
+    });
+    let bases: Vec<physical::chain::Base> = bases.collect();
+    let Some(oldest) = bases.iter().min_by_key(|base| base.start) else {
+        return Ok(None);
+    };
+    let mut archived = evidence.archives.iter().rev();
+    let archived = archived.find(|fact| fact.backup == backup.name && fact.error.is_none());
+    let last = archived.and_then(|archived| {
+        let mut ledger = evidence.ledger.iter();
+        let last = |entry: &&LedgerEntry| {
+            entry.component == backup.component && entry.number == archived.high_water
+        };
+        Lsn::parse(&ledger.find(last)?.coordinate)
+    });
+    let ends = bases.iter().map(|base| base.stop).chain(last);
+    let end = ends.max().unwrap_or(oldest.stop);
+    // What ends where a segment begins has nothing in it.
+    let end = Lsn(end.0.saturating_sub(1));
+    let end = Segment::holding(oldest.start.timeline, end, oldest.size);
+    let mut places = BTreeSet::new();
+    for stored in there.under(wal::prefix(&backup.name)) {
+        let (key, _) = stored.doing("go through the archived WAL")?;
+        if let Some((_, wal::Name::Segment(segment))) = wal::Name::of_key(&backup.name, &key) {
+            places.insert(segment.place());
+        }
+    }
+    let gone = wal::gone(&places, oldest.start, end, oldest.size);
+    let bytes = end.begins(oldest.size).0 - oldest.start.begins(oldest.size).0;
+    Ok(Some(LogFact {
+        segments: bytes / oldest.size.max(1) + 1,
+        gone: gone.iter().map(ToString::to_string).collect(),
+    }))
 }
 
 /// Every key that one of the manifests names. Where a list of shared content cannot be read, that is told as broken.

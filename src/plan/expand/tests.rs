@@ -393,6 +393,33 @@ fn a_retention_rehearsal_takes_every_run_of_its_days_and_prunes_at_the_end_of_ea
 }
 
 #[test]
+fn a_rehearsal_of_base_backups_archives_between_them() {
+    let suite = shipped("mowe-sport");
+    let timeline = drill(&suite, "mowe-sport/retention-wal").timeline;
+    let of =
+        |what: fn(String) -> Happening, name: &str| instants(&timeline, &what(name.to_owned()));
+    let bases = of(Happening::Backup, "wal");
+    assert_eq!(bases.len(), 10);
+    let archived = of(Happening::Archive, "wal");
+    assert_eq!(archived.len(), 30);
+    assert_eq!(archived[0], instant("2025-01-12T06:30:00Z"));
+    // Each has something to archive, and the last one comes after the last base backup.
+    let mut from = bases[0];
+    for at in &archived {
+        let written = of(Happening::Write, "db");
+        assert!(
+            written.iter().any(|write| (from..*at).contains(write)),
+            "{at}"
+        );
+        from = *at;
+    }
+    assert!(archived.last() > bases.last());
+    let dumps = drill(&suite, "mowe-sport/retention-daily").timeline;
+    let archives = |it: &(DateTime<Utc>, Happening)| matches!(it.1, Happening::Archive(_));
+    assert!(!dumps.happenings.iter().any(archives));
+}
+
+#[test]
 fn every_scenario_with_faults_has_one_healthy_twin_before_them() {
     let suite = shipped("detection");
     let plan = plan(&suite);

@@ -1,5 +1,7 @@
 //! `[retention]`, `[[test]]` and `[[detection]]`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::super::findings::FINDINGS;
@@ -8,7 +10,8 @@ use super::super::problem::did_you_mean;
 use super::super::raw::{Table, Value};
 use super::super::schedule::Schedule;
 use super::super::{
-    Backup, Brought, Catch, Check, Component, Detection, Fault, RetentionRehearsal, Scenario, Test,
+    Backup, Brought, Catch, Check, Component, Detection, Fault, Method, RetentionRehearsal,
+    Scenario, Test,
 };
 use super::{Declared, Known};
 
@@ -71,10 +74,15 @@ fn rehearsal(
 fn rehearsal_shows_something(value: &Value<'_>, days: u32, backup: &Backup) {
     let name = &backup.name;
     let span = chrono::Duration::days(days.into());
+    let schedule = Schedule::parse(&backup.schedule);
+    // A base backup that leads into what is kept stays too.
+    let archives = matches!(backup.method, Method::PgBasebackup { .. });
+    let period = schedule.as_ref().ok().filter(|_| archives);
+    let leads_in = period.map_or_else(Duration::default, |schedule| schedule.period() * 2);
     for repository in &backup.repositories {
         let within = backup.keep.of(repository);
-        let kept = chrono::Duration::from_std(within).unwrap_or(chrono::Duration::MAX);
-        if kept >= span {
+        let kept = chrono::Duration::from_std(within.saturating_add(leads_in));
+        if kept.unwrap_or(chrono::Duration::MAX) >= span {
             let kept = humantime::format_duration(within);
             let place = match backup.keep.elsewhere.is_empty() {
                 true => String::new(),
@@ -87,7 +95,7 @@ fn rehearsal_shows_something(value: &Value<'_>, days: u32, backup: &Backup) {
         }
     }
     let start: DateTime<Utc> = super::super::schedule::first_day();
-    let runs = Schedule::parse(&backup.schedule).map(|schedule| {
+    let runs = schedule.map(|schedule| {
         schedule
             .gaps(start)
             .take_while(|gap| gap.0 < start + span)
