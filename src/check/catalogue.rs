@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Facts;
 use super::comparison::{compare, grouped, shortened};
-use crate::outcome::Outcome;
+use crate::outcome::{Finding, Outcome};
 use crate::suite::{Check, Engine};
 
 /// Catalogue kinds whose loss is said but does not fail a restore.
@@ -40,9 +40,16 @@ pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
             let is_soft = |kind: &str| {
                 SOFT_KINDS.contains(&kind) || (!physical && PLACE_KINDS.contains(&kind))
             };
+            let (mut owners, mut grants) = (0, 0);
             for (entry, want) in &expected.catalogue {
                 let kind = kind_of(entry);
                 if skipped(&kind) {
+                    let left_out = usize::from(restored.catalogue.get(entry) != Some(want));
+                    if OWNER_KINDS.contains(&kind.as_str()) {
+                        owners += left_out;
+                    } else if ACL_KINDS.contains(&kind.as_str()) {
+                        grants += left_out;
+                    }
                     continue;
                 }
                 let soft = is_soft(&kind);
@@ -86,12 +93,48 @@ pub(super) fn catalogue(facts: &Facts<'_>) -> Outcome {
                     soft,
                 );
             }
+            findings.extend(left_out(&recovery.component, owners, grants));
             // A Redis may define nothing, which was looked at all the same; a database always does.
             let engine = facts.terms.engine_of(&recovery.component);
             let nothing_is_fine = engine == Some(Engine::Redis);
             (expected.catalogue.len() as u64).max(u64::from(nothing_is_fine))
         },
     )
+}
+
+/// What a restore without owners or grants left out on purpose: until they are given anew, whoever the source let in may be
+/// let in nowhere.
+fn left_out(component: &str, owners: usize, grants: usize) -> Option<Finding> {
+    let (what, key) = match (owners, grants) {
+        (0, 0) => return None,
+        (owners, 0) => (counted(owners, "owner"), "owner = true"),
+        (0, grants) => (counted(grants, "grant"), "acl = true"),
+        (owners, grants) => (
+            format!(
+                "{} and {}",
+                counted(owners, "owner"),
+                counted(grants, "grant")
+            ),
+            "owner = true, acl = true",
+        ),
+    };
+    let finding = Finding::warning(
+        "privileges-left-out",
+        format!(
+            "{component}: {what} of the source were left out on purpose: what the application's role may still do is not known"
+        ),
+        format!(
+            "set them anew as a step of the recovery, or restore them (`{key}`: without --no-owner, --no-acl)"
+        ),
+    );
+    Some(finding.about(component))
+}
+
+fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +191,62 @@ mod tests {
             assert_eq!(verdict("pg-dump", lost), dumped, "{lost}, by a dump");
             assert_eq!(verdict("pgbackrest", lost), copied, "{lost}, by files");
         }
+    }
+
+    #[test]
+    fn owners_and_grants_that_were_left_out_on_purpose_are_counted() {
+        use crate::check::trial;
+        use crate::evidence::{Evidence, RecoveryFact};
+        use crate::outcome::Verdict;
+        let seen = |entries: &[(&str, &str)]| Observation {
+            catalogue: entries
+                .iter()
+                .map(|(entry, is)| ((*entry).into(), (*is).into()))
+                .collect(),
+            ..Observation::default()
+        };
+        let source = || {
+            seen(&[
+                ("table shop.orders", "so"),
+                ("owner table shop.orders", "shop"),
+                ("owner schema shop", "postgres"),
+                ("grant table shop.orders to app", "SELECT"),
+                ("default-grant shop to app", "SELECT"),
+            ])
+        };
+        let said = |options: &str, restored: Observation| {
+            let suite = format!("{}{options}", trial::lost("pg-dump"));
+            let evidence = Evidence {
+                recoveries: vec![RecoveryFact {
+                    component: "db".to_owned(),
+                    backup: "b".to_owned(),
+                    expected: Some(source()),
+                    restored: Some(restored),
+                    ..RecoveryFact::default()
+                }],
+                ..Evidence::default()
+            };
+            trial::judged(&suite, Check::Catalogue, &evidence)
+        };
+        let without = || {
+            seen(&[
+                ("table shop.orders", "so"),
+                ("owner table shop.orders", "postgres"),
+                ("owner schema shop", "postgres"),
+            ])
+        };
+        let left_out = "restore = { owner = false, acl = false }\n";
+        let outcome = said(left_out, without());
+        assert_eq!(outcome.verdict, Verdict::Passed);
+        let [finding] = outcome.findings.as_slice() else {
+            panic!("one finding: {:?}", outcome.findings);
+        };
+        assert_eq!(finding.kind, "privileges-left-out");
+        let words = "db: 1 owner and 2 grants of the source were left out on purpose";
+        assert!(finding.message.starts_with(words), "{}", finding.message);
+        // Where all came back as it was, and where nothing was to be left out, there is nothing to say.
+        assert_eq!(said(left_out, source()).findings, []);
+        assert_eq!(said("", source()).findings, []);
+        assert_eq!(said("", without()).verdict, Verdict::Failed);
     }
 }

@@ -188,6 +188,11 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a definition came back that the source did not have",
     ),
     (
+        "privileges-left-out",
+        "owners or grants of the source were left out of the restore on purpose (`owner = false`, `acl = false`): whoever it let \
+         in may be let in nowhere until they are set anew",
+    ),
+    (
         "hole-in-the-ledger",
         "an acknowledged write is lost although a later one came back",
     ),
