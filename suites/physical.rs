@@ -99,6 +99,7 @@ fn main() -> ExitCode {
         good_days::a_damaged_page_of_a_database_that_lets_nobody_in_is_found,
         good_days::what_ties_a_recovered_server_to_others_is_told_once_it_is_no_longer_cut,
         good_days::a_job_scheduler_that_runs_in_the_recovered_server_is_told,
+        good_days::what_runs_the_jobs_of_its_source_is_not_preloaded_in_a_copy,
         bad_days::a_missing_segment_stops_recovery_and_says_what_is_lost,
         bad_days::a_short_and_an_altered_segment_stop_recovery,
         bad_days::a_segment_of_another_cluster_is_not_replayed,

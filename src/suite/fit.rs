@@ -201,6 +201,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::B20
         | Fault::B23
         | Fault::B23Archive
+        | Fault::B23Scheduler
         | Fault::B23Standby
         | Fault::B23Subscription
         | Fault::C1

@@ -177,6 +177,7 @@ words! {
         B22 = "B22", "pg_control of another moment than the data";
         B23 = "B23", "the recovered server archives, as its source did";
         B23Archive = "B23-archive", "the recovered server archived into the archive of its source before it was told not to";
+        B23Scheduler = "B23-scheduler", "the recovered server preloads a job scheduler, as its source did";
         B23Standby = "B23-standby", "the recovered server follows the primary that its source names";
         B23Subscription = "B23-subscription", "a subscription of the source is at work in the recovered server";
         C1 = "C1", "WAL segment missing in the middle";

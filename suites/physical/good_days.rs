@@ -12,6 +12,7 @@ use redrill::repository::retention::prune;
 use redrill::repository::wal::{self, Lsn, Name, Segment};
 use redrill::repository::{Repository, S3Repository};
 use redrill::service::Service;
+use redrill::service::postgres::PostgresService;
 use redrill::service::postgres::session::Session;
 use redrill::service::s3::S3Client;
 use redrill::suite::{Engine, Keep, RecoveryTarget};
@@ -446,6 +447,66 @@ pub async fn a_job_scheduler_that_runs_in_the_recovered_server_is_told(
             .iter()
             .any(|worker| worker.starts_with("pg_cron")),
         "{found:?}"
+    );
+    Ok(())
+}
+
+/// Named by its path and in quotes, as `alter system` writes it, among what a copy may load.
+pub async fn what_runs_the_jobs_of_its_source_is_not_preloaded_in_a_copy(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let (source, repository) = crate::killed::source(lab, "jobs").await?;
+    let server = source.server();
+    let session = Session::open(&lab.ctx, &*server, "postgres").await?;
+    let place = "select setting from pg_config where name = 'PKGLIBDIR'";
+    let place = session
+        .value(&lab.ctx, place)
+        .await?
+        .ok_or("no libraries")?;
+    // A library that every server has stands in for one that none of ours has.
+    let stand_in = server.staging().join("pg_task.so");
+    let copy = server.tool("cp").arg(format!("{place}/auto_explain.so"));
+    copy.arg(&stand_in).run(&lab.ctx).await?.ok()?;
+    let real = crate::lab::no_scheduler().is_none();
+    let real = if real { ", 'pg_cron'" } else { "" };
+    let preload = format!(
+        "alter system set shared_preload_libraries = 'pg_stat_statements', '{}'{real}",
+        stand_in.display()
+    );
+    session.run(&lab.ctx, &preload).await?;
+    drop(session);
+    server
+        .restart(&lab.ctx, redrill::service::Stop::Clean)
+        .await?;
+    let schedulers = async |service: &PostgresService| -> Result<Vec<String>, Failed> {
+        let found = service.ties(&lab.ctx, true).await?.ok_or("not asked")?;
+        let ties = found.ties.into_iter();
+        Ok(ties.filter(|tie| tie.contains("preloads")).collect())
+    };
+    let mut expected = vec!["it preloads pg_task"];
+    expected.extend((!real.is_empty()).then_some("it preloads pg_cron"));
+    assert_eq!(schedulers(&source).await?, expected);
+
+    let repositories = [repository];
+    let manifest = lab.backup_of(&source, &repositories, None).await?;
+    let destination =
+        redrill::pipeline::artifact::Destination::new(BACKUP, repositories.to_vec(), None);
+    source.write(&lab.ctx, 2).await?;
+    pipeline().archive(&lab.ctx, &source, &destination).await?;
+    let [repository] = repositories;
+    let reader = redrill::pipeline::artifact::ArtifactReader::new(manifest, repository, None);
+    let target = lab.target().await?;
+    let fetched = lab.fetch(&reader, &target).await?;
+    lab.replay(&fetched, &target, RecoveryTarget::EndOfWal)
+        .await?;
+    assert_eq!(lab.back(&target).await?, [1, 2]);
+    assert_eq!(schedulers(&target).await?, [""; 0]);
+    let show = "show shared_preload_libraries";
+    let left = lab.sql_on(&target, show).await?;
+    assert_eq!(
+        left.as_deref(),
+        Some("pg_stat_statements"),
+        "all others stay"
     );
     Ok(())
 }

@@ -93,6 +93,7 @@ pub(super) async fn after_recovery(
                 .await?;
             server.restart(ctx, Stop::Clean).await
         }
+        Fault::B23Scheduler => cluster.preload_a_scheduler().await,
         Fault::B23Standby => cluster.follow().await,
         // What keeps a subscription of the source from work in its copy is undone.
         Fault::B23Subscription => {
@@ -190,6 +191,23 @@ impl Cluster<'_> {
         let data = self.server.data_dir();
         let follow = self.server.tool("sh").args(["-c", FOLLOW, "sh"]).arg(data);
         follow.run(self.ctx).await?.ok()?;
+        self.server.restart(self.ctx, Stop::Clean).await
+    }
+
+    /// A library of the server's own stands in for pg_cron, which not every server has: what is told is its name.
+    async fn preload_a_scheduler(&self) -> Result<()> {
+        let session = self.session().await?;
+        let place = "select setting from pg_config where name = 'PKGLIBDIR'";
+        let place = session.value(self.ctx, place).await?;
+        let place = place.ok_or_else(|| Error::defect("the server has no libraries"))?;
+        let stand_in = self.server.data_dir().join("pg_cron.so");
+        let copy = self.server.tool("cp").arg("--");
+        let copy = copy.arg(Path::new(&place).join("auto_explain.so"));
+        copy.arg(&stand_in).run(self.ctx).await?.ok()?;
+        let stand_in = literal(&stand_in.to_string_lossy());
+        let preload = format!("alter system set shared_preload_libraries = {stand_in}");
+        session.run(self.ctx, &preload).await?;
+        drop(session);
         self.server.restart(self.ctx, Stop::Clean).await
     }
 

@@ -17,7 +17,7 @@ use crate::provision::{ready, reap};
 use crate::repository::wal::{Lsn, Name, Segment};
 use crate::service::Running;
 use crate::service::postgres::session::{identifier, literal};
-use crate::service::postgres::ties::SCHEDULERS;
+use crate::service::postgres::ties::{preloaded, scheduler};
 use crate::suite::RecoveryTarget;
 
 use super::archiver::text;
@@ -35,7 +35,7 @@ const TARGETS: [&str; 5] = [
     "recovery_target_xid",
 ];
 /// Makes a base backup one that recovers: the target's own rules of access, and no ties to other servers.
-/// Arguments: the base backup, the target's data, the socket's directory, settings to add.
+/// Arguments: the base backup, the target's data, the socket's directory.
 const PREPARE: &str = r#"
 set -eu
 cd -- "$1"
@@ -43,9 +43,10 @@ rm -f standby.signal
 : > recovery.signal
 cp -- "$2/pg_hba.conf" "$2/pg_ident.conf" .
 [ -e postgresql.conf ] || cp -- "$2/postgresql.conf" .
-printf '%s\n' "$4" >> postgresql.auto.conf
 echo 'local all all trust' > "$3/hba"
 "#;
+/// Adds settings that go before all others. Arguments: the base backup, the settings.
+const SET: &str = r#"printf '%s\n' "$2" >> "$1/postgresql.auto.conf""#;
 const PORT: &str = "5432";
 /// What to do after a recovery that did not come to its end.
 const AGAIN: &str = "nothing is lost: neither the artifact nor its archived WAL was changed, and the target is what it was; see \
@@ -104,8 +105,8 @@ impl Recovery<'_> {
     async fn run(&mut self, ctx: &Context, wal: &Log, orders: Orders<'_>) -> Result<ReplayFact> {
         let target = orders.target;
         let restore_command = log::restore_command(ctx, self.server, wal, target).await?;
-        let checksums = self.setting(ctx, "data_checksums").await?;
         self.prepare(ctx).await?;
+        let checksums = self.setting(ctx, "data_checksums").await?;
         let command = self.command(&restore_command, orders);
         self.daemon = Some(command.daemon(ctx)?);
         if let Err(error) = self.wait(ctx, orders.deadline).await {
@@ -128,19 +129,18 @@ impl Recovery<'_> {
         })
     }
 
-    /// A setting as the base backup has it, without a server.
+    /// A setting as the prepared cluster has it, without a server.
     async fn setting(&self, ctx: &Context, name: &str) -> Result<String> {
         let ask = self.server.tool("postgres").args(["-C", name, "-D"]);
-        // A base backup made by pg_basebackup alone has a configuration unless the source keeps its elsewhere.
-        let asked = ask.arg(self.prepared).run(ctx).await?;
-        match asked.exit {
-            Some(0) => Ok(asked.text()),
-            Some(_) => Ok(String::new()),
-            None => asked.ok().map(|asked| asked.text()),
-        }
+        let asked = ask.arg(self.prepared).run(ctx).await?.ok();
+        let asked = asked.doing_with(|| format!("read {name} of the base backup"))?;
+        Ok(asked.text())
     }
 
     async fn prepare(&self, ctx: &Context) -> Result<()> {
+        let prepare = self.server.tool("sh").args(["-c", PREPARE, "sh"]);
+        let prepare = prepare.arg(self.prepared).arg(self.server.data_dir());
+        prepare.arg(&self.socket).run(ctx).await?.ok()?;
         let mut settings = vec![
             "archive_mode = off".to_owned(),
             "archive_command = ''".to_owned(),
@@ -152,27 +152,17 @@ impl Recovery<'_> {
             settings.push("archive_library = ''".to_owned());
         }
         let libraries = self.setting(ctx, "shared_preload_libraries").await?;
-        let all: Vec<&str> = libraries.split(',').map(str::trim).collect();
-        let stay: Vec<&str> = all
-            .iter()
-            .copied()
-            .filter(|library| !SCHEDULERS.contains(library))
-            .collect();
-        if stay != all {
+        let (cut, stay): (Vec<&str>, Vec<&str>) =
+            preloaded(&libraries).partition(|library| scheduler(library).is_some());
+        if !cut.is_empty() {
             settings.push(format!(
                 "shared_preload_libraries = {}",
                 literal(&stay.join(", "))
             ));
         }
-        let prepare = self
-            .server
-            .tool("sh")
-            .args(["-c", PREPARE, "sh"])
-            .arg(self.prepared)
-            .arg(self.server.data_dir())
-            .arg(&self.socket)
-            .arg(settings.join("\n"));
-        prepare.run(ctx).await?.ok().map(drop)
+        let set = self.server.tool("sh").args(["-c", SET, "sh"]);
+        let set = set.arg(self.prepared).arg(settings.join("\n"));
+        set.run(ctx).await?.ok().map(drop)
     }
 
     fn command(&self, restore_command: &str, orders: Orders<'_>) -> Command {
