@@ -318,8 +318,9 @@ pub struct RecoveryFact {
     pub skipped: Vec<SkippedFact>,
     /// Backups and artifacts that were restored onto the same target before this one: definitions before their rows.
     pub before: Vec<(String, String)>,
-    /// How often the recovered server called the replication host that its source names, where that is listened at.
-    pub called: Option<u64>,
+    /// How often the recovered server called the replication host that its source names; why nobody listens there. `None`
+    /// where nothing is archived.
+    pub called: Option<std::result::Result<u64, String>>,
     /// What came into the archive of its source until everything was read; why that is not known. `None` where nothing is
     /// archived.
     pub archive: Option<std::result::Result<ArchiveWatch, String>>,

@@ -18,15 +18,7 @@ pub(super) fn ties(facts: &Facts<'_>) -> Outcome {
             observed += 1;
             continue;
         }
-        if let Some(calls) = recovery.called.filter(|calls| *calls > 0) {
-            findings.push(Finding::error(
-                "called-its-source",
-                format!(
-                    "{component}: the recovered server called the replication host of its source, {calls} times"
-                ),
-                "a recovered copy must not follow its source, nor use up its slots: empty primary_conninfo, and remove standby.signal, before it starts",
-            ));
-        }
+        findings.extend(calls(facts, recovery));
         findings.extend(into_the_archive(recovery));
         let not_asked =
             format!("{component}: the recovered server was not asked what ties it to others");
@@ -73,6 +65,29 @@ pub(super) fn ties(facts: &Facts<'_>) -> Outcome {
         }
     }
     Outcome::of(Check::Ties, observed, findings)
+}
+
+/// Nobody may be called that the source names as its replication host. Only a copy of its files brings that name along.
+fn calls(facts: &Facts<'_>, recovery: &RecoveryFact) -> Option<Finding> {
+    let component = &recovery.component;
+    match recovery.called.as_ref()? {
+        Ok(0) => None,
+        Ok(calls) => Some(Finding::error(
+            "called-its-source",
+            format!(
+                "{component}: the recovered server called the replication host of its source, {calls} times"
+            ),
+            "a recovered copy must not follow its source, nor use up its slots: empty primary_conninfo, and remove standby.signal, before it starts",
+        )),
+        Err(_) if !facts.is_physical(recovery) => None,
+        Err(why) => Some(Finding::unknown(
+            "calls-not-seen",
+            format!(
+                "{component}: nobody listened in the place of its source's replication host, so that it is not known whether the recovered server called it: {why}"
+            ),
+            "let the servers reach this machine (a firewall between containers and their host is the usual reason), or drill with --services local",
+        )),
+    }
 }
 
 /// Whether a process runs jobs, by what it says that it is.
@@ -147,6 +162,37 @@ mod tests {
             ..nothing
         };
         assert_eq!(said(Some(Ok(tied))), (Verdict::Failed, vec!["still-tied"]));
+    }
+
+    #[test]
+    fn a_copy_of_files_that_nobody_listened_to_is_not_known_to_have_called_nobody() {
+        let said = |method, called: Result<u64, &str>| {
+            let evidence = Evidence {
+                recoveries: vec![RecoveryFact {
+                    component: "db".to_owned(),
+                    backup: "b".to_owned(),
+                    ties: Some(Ok(TiesFact::default())),
+                    called: Some(called.map_err(str::to_owned)),
+                    ..RecoveryFact::default()
+                }],
+                ..Evidence::default()
+            };
+            let outcome = judged(&lost(method), Check::Ties, &evidence);
+            let kinds = outcome.findings.iter().map(|finding| finding.kind);
+            (outcome.verdict, kinds.collect::<Vec<_>>())
+        };
+        let unknown = (Verdict::Undetermined, vec!["calls-not-seen"]);
+        for physical in ["pg-basebackup", "pgbackrest"] {
+            assert_eq!(said(physical, Ok(0)), (Verdict::Passed, vec![]));
+            assert_eq!(said(physical, Err("a firewall")), unknown);
+            let called = (Verdict::Failed, vec!["called-its-source"]);
+            assert_eq!(said(physical, Ok(1)), called);
+        }
+        // A dump brings no settings of its server along.
+        assert_eq!(
+            said("pg-dump", Err("a firewall")),
+            (Verdict::Passed, vec![])
+        );
     }
 
     #[test]

@@ -156,10 +156,9 @@ async fn observe(
     }
     // Everything was read by now: it had the time to call.
     let calls = world.canaries.calls(&fact.component);
-    fact.called = fact
-        .called
-        .zip(calls)
-        .map(|(before, now)| now.saturating_sub(before));
+    if let (Some(Ok(called)), Some(Ok(now))) = (&mut fact.called, calls) {
+        *called = now.saturating_sub(*called);
+    }
     Ok(())
 }
 

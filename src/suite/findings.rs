@@ -296,6 +296,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "the recovered server called the replication host that its source names",
     ),
     (
+        "calls-not-seen",
+        "nobody listened in the place of the source's replication host: whether the recovered server calls it is not known",
+    ),
+    (
         "archived-into-its-source",
         "something came into the archive of the source while its recovered copy ran",
     ),
