@@ -351,6 +351,7 @@ fn main() -> ExitCode {
         });
     }
     trial!(formats::definitions_and_rows_dumped_apart_make_the_whole_but_for_views_to_be_refreshed);
+    trial!(formats::what_lies_in_a_tablespace_comes_back_onto_a_server_that_has_none_of_its_name);
     trial!(formats::chosen_tables_come_back_alone_and_one_that_is_not_there_is_an_error);
     trial!(formats::a_compression_that_the_server_is_too_old_for_is_named_with_its_version);
     trial!(versions::a_restricted_dump_is_refused_when_psql_is_too_old_for_it);

@@ -9,7 +9,8 @@ use crate::suite::{Check, Engine};
 
 /// Catalogue kinds whose loss is said but does not fail a restore.
 const SOFT_KINDS: [&str; 2] = ["comment", "option"];
-/// Catalogue kinds that no dump carries. Where data lie is the disks' affair: what a dump brings back lies in the default
+/// Catalogue kinds that a dump leaves out on purpose, although `pg_dumpall` would carry them: a tablespace is a folder outside
+/// of its server's own, and a restored server writes to no folder but its own. What a dump brings back lies in the default
 /// tablespace, which is said.
 const PLACE_KINDS: [&str; 2] = ["tablespace", "placement"];
 /// What a dump leaves off on purpose: a subscription at work would take what is meant for its source.

@@ -109,6 +109,8 @@ impl PgDump {
             (Some(Only::Data), DumpFormat::Plain) => &["--data-only", "--disable-triggers"],
             (Some(Only::Data), _) => &["--data-only"],
         };
+        // The target has none of the source's. Of an archive that is said when it is restored.
+        let places = (dump.format == DumpFormat::Plain).then_some("--no-tablespaces");
         let tables = dump
             .tables
             .iter()
@@ -118,6 +120,7 @@ impl PgDump {
             .arg(format!("--format={}", dump.format.id()))
             .arg(format!("--compress={compress}"))
             .args(only.iter().copied())
+            .args(places)
             // A table that is not there is an error, and not left out.
             .args((!dump.tables.is_empty()).then_some("--strict-names"))
             .args(tables)

@@ -11,6 +11,7 @@ use redrill::pipeline::pg_dump::PgDump;
 use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
 use redrill::service::postgres::PostgresService;
+use redrill::service::postgres::session::Session;
 use redrill::service::{Running, Service};
 use redrill::suite::{Compression, Dump, DumpFormat, Only, RestoreOptions};
 use tokio::io::AsyncReadExt;
@@ -181,6 +182,47 @@ pub async fn definitions_and_rows_dumped_apart_make_the_whole_but_for_views_to_b
         }
     }
     Ok(())
+}
+
+pub async fn what_lies_in_a_tablespace_comes_back_onto_a_server_that_has_none_of_its_name(
+    lab: &Lab,
+) -> std::result::Result<(), Failed> {
+    // A tablespace is its whole server's.
+    let start = |name| TestServer::start(&lab.ctx, &lab.bin, lab.dir.join(name), Disk::Quick);
+    let (from, to) = (start("placed").await?, start("placeless").await?);
+    let work = async {
+        let source = PostgresService::new(from.clone(), "shop", None);
+        source.create(&lab.ctx).await?;
+        let session = Session::open(&lab.ctx, &*from, "shop").await?;
+        for statement in [
+            "set allow_in_place_tablespaces = on",
+            "create tablespace fast location ''",
+            "create table public.item (id int primary key using index tablespace fast) tablespace fast",
+            "insert into public.item select generate_series(1, 100)",
+        ] {
+            session.run(&lab.ctx, statement).await?;
+        }
+        let before = source.observe(&lab.ctx).await?;
+        for (id, format) in DumpFormat::ALL {
+            let target = PostgresService::new(to.clone(), id, None);
+            target.create(&lab.ctx).await?;
+            let pipeline = PgDump::new(dump(format, None));
+            let artifact = artifact_of(lab, &pipeline, &source).await?;
+            restore(lab, &pipeline, &artifact, &target).await?;
+            let placed = [
+                "definition placement index public.item_pkey",
+                "definition placement table public.item",
+                "definition tablespace fast",
+            ];
+            let found = differences(&before, &target.observe(&lab.ctx).await?);
+            same(&found, placed.map(str::to_owned)).map_err(|error| format!("{id}: {error}"))?;
+        }
+        Ok::<(), Failed>(())
+    };
+    let worked = work.await;
+    from.remove(&lab.ctx).await?;
+    to.remove(&lab.ctx).await?;
+    worked
 }
 
 pub async fn chosen_tables_come_back_alone_and_one_that_is_not_there_is_an_error(
