@@ -83,16 +83,32 @@ pub(super) fn replay(facts: &Facts<'_>) -> Outcome {
                 "this is another system's data: see which server's directory was backed up",
             ));
         }
-        let stands = recovery.integrity.as_ref();
-        if replay.checksums && stands.is_some_and(|stands| !stands.checksums) {
-            findings.push(Finding::error(
-                "checksums-off",
-                format!("{component}: data checksums are off, and were on in the base backup"),
-                "turn them on again with pg_checksums --enable before going live, and find out what turned them off",
-            ));
-        }
+        findings.extend(checksums(recovery, replay));
     }
     Outcome::of(Check::Replay, observed, findings)
+}
+
+/// What had data checksums has them still.
+fn checksums(recovery: &RecoveryFact, replay: &ReplayFact) -> Option<Finding> {
+    let component = &recovery.component;
+    if recovery.integrity.as_ref()?.checksums {
+        return None;
+    }
+    match replay.checksums {
+        Some(false) => None,
+        Some(true) => Some(Finding::error(
+            "checksums-off",
+            format!("{component}: data checksums are off, and were on in the base backup"),
+            "turn them on again with pg_checksums --enable before going live, and find out what turned them off",
+        )),
+        None => Some(Finding::unknown(
+            "checksums-not-known",
+            format!(
+                "{component}: data checksums are off, and whether the base backup had them is not known: pg_controldata did not say so"
+            ),
+            "see in the log of pg_controldata, among the recovery's steps, why it could not read the control file",
+        )),
+    }
 }
 
 /// Told to stop just before the strike, a recovery stops no earlier: held against the moment that was noted then, and not
@@ -218,6 +234,7 @@ mod tests {
     use crate::evidence::{
         Evidence, IntegrityFact, LedgerEntry, Observation, ReplayFact, StrikeFact,
     };
+    use crate::outcome::Severity;
 
     /// What `replay` says of a recovery that was told to stop just before a strike, by the writes that came back.
     fn kinds(came_back: &[u64]) -> Vec<&'static str> {
@@ -240,7 +257,10 @@ mod tests {
             recoveries: vec![RecoveryFact {
                 component: "db".to_owned(),
                 backup: "b".to_owned(),
-                replay: Some(ReplayFact::default()),
+                replay: Some(ReplayFact {
+                    checksums: Some(false),
+                    ..ReplayFact::default()
+                }),
                 integrity: Some(IntegrityFact::default()),
                 restored: Some(Observation {
                     ledger: came_back.iter().copied().collect(),
@@ -257,6 +277,30 @@ mod tests {
             .iter()
             .map(|finding| finding.kind)
             .collect()
+    }
+
+    #[test]
+    fn checksums_are_missed_where_they_were_and_where_nobody_knows_whether_they_were() {
+        let said = |before, now| {
+            let recovery = RecoveryFact {
+                integrity: Some(IntegrityFact {
+                    checksums: now,
+                    ..IntegrityFact::default()
+                }),
+                ..RecoveryFact::default()
+            };
+            let replay = ReplayFact {
+                checksums: before,
+                ..ReplayFact::default()
+            };
+            checksums(&recovery, &replay).map(|finding| (finding.kind, finding.severity))
+        };
+        let (off, unknown) = ("checksums-off", "checksums-not-known");
+        assert_eq!(said(Some(true), false), Some((off, Severity::Error)));
+        assert_eq!(said(None, false), Some((unknown, Severity::Unknown)));
+        for (before, now) in [(Some(false), false), (Some(true), true), (None, true)] {
+            assert_eq!(said(before, now), None, "{before:?}, {now}");
+        }
     }
 
     #[test]

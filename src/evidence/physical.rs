@@ -24,8 +24,8 @@ pub struct ReplayFact {
     pub timelines: (u32, u32),
     /// The cluster's identity, and that of the base backup.
     pub identities: (String, String),
-    /// The base backup has data checksums.
-    pub checksums: bool,
+    /// The base backup has data checksums; `None` where its control file could not be asked.
+    pub checksums: Option<bool>,
 }
 
 impl ReplayFact {

@@ -292,6 +292,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "the source had data checksums on, and the recovered cluster has not",
     ),
     (
+        "checksums-not-known",
+        "the recovered cluster has no data checksums, and nobody could say whether the base backup had any",
+    ),
+    (
         "called-its-source",
         "the recovered server called the replication host that its source names",
     ),

@@ -45,7 +45,7 @@ pub async fn everything_comes_back_from_a_full_a_differential_and_an_incremental
         assert_eq!(lab.back(&target).await?, [1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(fact.missed, None, "{fact:?}");
         assert_eq!(fact.identities.0, fact.identities.1);
-        assert!(fact.checksums);
+        assert_eq!(fact.checksums, Some(true));
         let sound = pipeline(BackupType::Incr)
             .inspect(&lab.ctx, &target)
             .await?;

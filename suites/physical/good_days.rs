@@ -15,7 +15,7 @@ use redrill::service::Service;
 use redrill::service::postgres::PostgresService;
 use redrill::service::postgres::session::Session;
 use redrill::service::s3::S3Client;
-use redrill::suite::{Engine, Keep, RecoveryTarget};
+use redrill::suite::{Engine, Keep, RecoveryTarget, RestoreOptions};
 
 use crate::lab::{BACKUP, DATABASE, Lab, pipeline};
 
@@ -28,7 +28,7 @@ pub async fn everything_archived_comes_back_and_the_server_is_its_own(
     assert_eq!(fact.missed, None, "{fact:?}");
     assert_eq!(fact.identities.0, fact.identities.1);
     assert_eq!(fact.timelines, (1, 1));
-    assert!(fact.checksums);
+    assert_eq!(fact.checksums, Some(true));
     // Everything but the ledger is what the source holds.
     let (mut before, mut after) = (
         lab.source.observe(&lab.ctx).await?,
@@ -495,19 +495,28 @@ pub async fn what_runs_the_jobs_of_its_source_is_not_preloaded_in_a_copy(
     pipeline().archive(&lab.ctx, &source, &destination).await?;
     let [repository] = repositories;
     let reader = redrill::pipeline::artifact::ArtifactReader::new(manifest, repository, None);
-    let target = lab.target().await?;
-    let fetched = lab.fetch(&reader, &target).await?;
-    lab.replay(&fetched, &target, RecoveryTarget::EndOfWal)
-        .await?;
-    assert_eq!(lab.back(&target).await?, [1, 2]);
-    assert_eq!(schedulers(&target).await?, [""; 0]);
-    let show = "show shared_preload_libraries";
-    let left = lab.sql_on(&target, show).await?;
-    assert_eq!(
-        left.as_deref(),
-        Some("pg_stat_statements"),
-        "all others stay"
-    );
+    // A cluster may keep its configuration outside of its data, as Debian's do; what `alter system` wrote is in them.
+    for elsewhere in [false, true] {
+        let target = lab.target().await?;
+        let server = target.server();
+        let fetched = lab.fetch(&reader, &target).await?;
+        let (pipeline, options) = (pipeline(), RestoreOptions::default());
+        let restored = pipeline.restore(&lab.ctx, &fetched, &target, &options);
+        restored.await?;
+        if elsewhere {
+            let recovered = server.data_dir().with_file_name("recovered");
+            let remove = server.tool("rm").arg(recovered.join("postgresql.conf"));
+            remove.run(&lab.ctx).await?.ok()?;
+        }
+        let replayed = pipeline.replay(&lab.ctx, &fetched, &target, &options);
+        let fact = replayed.await?.ok_or("nothing was replayed")?;
+        assert_eq!(lab.back(&target).await?, [1, 2]);
+        assert_eq!(schedulers(&target).await?, [""; 0]);
+        let left = lab.sql_on(&target, "show shared_preload_libraries").await?;
+        let others = Some("pg_stat_statements");
+        assert_eq!(left.as_deref(), others, "all others stay");
+        assert_eq!(fact.checksums, Some(true));
+    }
     Ok(())
 }
 

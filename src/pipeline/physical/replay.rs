@@ -106,7 +106,7 @@ impl Recovery<'_> {
         let target = orders.target;
         let restore_command = log::restore_command(ctx, self.server, wal, target).await?;
         self.prepare(ctx).await?;
-        let checksums = self.setting(ctx, "data_checksums").await?;
+        let checksums = self.checksums(ctx).await?;
         let command = self.command(&restore_command, orders);
         self.daemon = Some(command.daemon(ctx)?);
         if let Err(error) = self.wait(ctx, orders.deadline).await {
@@ -123,10 +123,7 @@ impl Recovery<'_> {
         };
         let fact = asked.await.map_err(|error| error.hint(AGAIN));
         let fact = fact.doing_with(|| format!("recover to {target}"))?;
-        Ok(ReplayFact {
-            checksums: checksums == "on",
-            ..fact
-        })
+        Ok(ReplayFact { checksums, ..fact })
     }
 
     /// A setting as the prepared cluster has it, without a server.
@@ -135,6 +132,13 @@ impl Recovery<'_> {
         let asked = ask.arg(self.prepared).run(ctx).await?.ok();
         let asked = asked.doing_with(|| format!("read {name} of the base backup"))?;
         Ok(asked.text())
+    }
+
+    /// Whether the base backup has data checksums, by its control file; `None` where that does not say so.
+    async fn checksums(&self, ctx: &Context) -> Result<Option<bool>> {
+        let ask = self.server.tool("pg_controldata").env("LC_ALL", "C");
+        let asked = ask.arg(self.prepared).run(ctx).await?;
+        Ok(has_checksums(&asked.text()))
     }
 
     async fn prepare(&self, ctx: &Context) -> Result<()> {
@@ -277,7 +281,7 @@ impl Recovery<'_> {
             abandoned: wal.chain.left_behind(left.at),
             timelines: (left.timeline, wal.chain.timeline),
             identities: (identity.to_owned(), String::new()),
-            checksums: false,
+            checksums: None,
         })
     }
 
@@ -318,6 +322,14 @@ impl Recovery<'_> {
     }
 }
 
+/// Whether pages have checksums, in the words of `pg_controldata`: their version, and 0 of none.
+fn has_checksums(control: &str) -> Option<bool> {
+    const SAID: &str = "Data page checksum version:";
+    let version = control.lines().find_map(|line| line.strip_prefix(SAID))?;
+    let version: u32 = version.trim().parse().ok()?;
+    Some(version > 0)
+}
+
 /// The commit that a recovery ended with, from its log, which it writes in UTC.
 fn last_commit(log: &str) -> Option<DateTime<Utc>> {
     const SAID: &str = "last completed transaction was at log time ";
@@ -328,18 +340,26 @@ fn last_commit(log: &str) -> Option<DateTime<Utc>> {
 
 /// What pgBackRest calls the errors of a repository that does not answer.
 const UNREACHABLE: [&str; 3] = ["HostConnectError", "ServiceError", "ProtocolError"];
+/// What a fetch says first where it was the tool that could not bring the file, whatever the file is like.
+const NOT_HAD: &str = "cannot be had";
+
+/// Whether the repository did not answer the last fetch of a log: all that was said since a file was brought.
+fn silent(log: &[&str]) -> bool {
+    let last = log.iter().rev();
+    let mut last = last.take_while(|line| !line.contains("restored log file "));
+    last.any(|line| UNREACHABLE.iter().any(|words| line.contains(words)))
+}
 
 /// Why a recovery stopped, from its log: what is lost, up to which commit, and what can be done.
 fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
-    let said = |words: &str| log.lines().rev().find(|line| line.contains(words));
-    if let Some(line) = said("redrill: ") {
-        let (_, words) = line.split_once("redrill: ")?;
+    let lines: Vec<&str> = log.lines().collect();
+    let said = |words: &str| lines.iter().rposition(|line| line.contains(words));
+    if let Some(at) = said("redrill: ") {
+        let (_, words) = lines[at].split_once("redrill: ")?;
         let (name, why) = words.split_once(' ')?;
         let why = why.strip_prefix("is needed, but ").unwrap_or(why);
         return Some(match Name::parse(name) {
-            Some(Name::Segment(segment))
-                if UNREACHABLE.iter().any(|words| said(words).is_some()) =>
-            {
+            Some(Name::Segment(segment)) if why.starts_with(NOT_HAD) && silent(&lines[..at]) => {
                 wal.chain.not_reached(segment, &wal.repository)
             }
             Some(Name::Segment(segment)) => wal.chain.lost(segment, why, &wal.repository),
@@ -363,21 +383,80 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
         );
     }
     if said("WAL was generated with wal_level=minimal").is_some() {
-        let lines = log.lines().rev();
+        let lines = lines.iter().rev();
         let mut redone =
             lines.filter_map(|line| line.split_once("WAL redo at ")?.1.split_once(' '));
         let at = redone.find_map(|(at, _)| Lsn::parse(at));
         return at.map(|at| wal.chain.not_logged(at, &wal.repository));
     }
-    said("No space left on device").map(|line| {
+    said("No space left on device").map(|at| {
         let needs = "the recovery needs the cluster's size and the WAL that is replayed";
-        Error::failed(format!("{}: {needs}", line.trim()))
+        Error::failed(format!("{}: {needs}", lines[at].trim()))
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::pipeline::physical::chain::{Base, Have};
+
+    #[test]
+    fn only_a_fetch_that_got_no_answer_itself_leaves_nothing_lost() {
+        let segment = |part| Segment {
+            timeline: 1,
+            log: 0,
+            part,
+        };
+        let base = Base {
+            start: segment(2),
+            began: DateTime::UNIX_EPOCH,
+            stop: Lsn(0x200_0100),
+            size: 16 << 20,
+        };
+        let have = BTreeMap::from([2, 3, 4].map(|part| (segment(part), Have::default())));
+        let wal = Log {
+            dir: PathBuf::new(),
+            chain: chain::follow(base, &have, &BTreeMap::new()).expect("a chain"),
+            entries: BTreeMap::new(),
+            repository: "near".to_owned(),
+        };
+        let said = |log: &str| {
+            let error = explain(log, &wal, &RecoveryTarget::EndOfWal).expect("a reason");
+            (error.kind(), error.message())
+        };
+        let silence = "WARN: repo1: [ServiceError] no answer\n";
+        let brought = "LOG:  restored log file \"000000010000000000000003\" from archive\n";
+        let not_had = "redrill: 000000010000000000000004 cannot be had: pgbackrest archive-get ended with 103\n";
+        let other = "redrill: 000000010000000000000004 has other content than what was archived\n";
+
+        let (kind, words) = said(&format!("{brought}{silence}{not_had}"));
+        assert_eq!(kind, Kind::Unavailable, "{words}");
+        assert!(words.contains("is not lost"), "{words}");
+        for damaged in [
+            // An earlier segment was brought at the second try.
+            format!("{silence}{brought}{not_had}"),
+            // So was this one, and it is what is amiss.
+            format!("{brought}{silence}{other}"),
+            format!("{brought}{other}"),
+        ] {
+            let (kind, words) = said(&damaged);
+            assert_eq!(kind, Kind::Failed, "{damaged}");
+            assert!(words.contains("cannot be recovered from here"), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_control_file_says_whether_there_are_checksums_or_that_it_is_not_known() {
+        let of = |version: &str| {
+            has_checksums(&format!(
+                "pg_control version number:            1300\nData page checksum version:           {version}\n"
+            ))
+        };
+        assert_eq!((of("1"), of("0"), of("")), (Some(true), Some(false), None));
+        assert_eq!(has_checksums(""), None);
+    }
 
     #[test]
     fn the_last_commit_is_read_as_the_server_writes_it() {
