@@ -179,6 +179,13 @@ pub async fn an_s3_server_that_dies_in_mid_fetch_stops_recovery_and_nothing_is_c
         "recover once more",
     ];
     has(&error.to_string(), &words)?;
+    // The base backup was brought before that, and is readable where it was.
+    let server = target.server();
+    let look = r#"ls -A -- "$1"; [ ! -e "$2" ] || echo "$2""#;
+    let look = server.tool("sh").args(["-c", look, "sh"]);
+    let fetched = server.data_dir().with_file_name("wal-fetched");
+    let look = look.arg(server.staging()).arg(fetched).run(&lab.ctx);
+    assert_eq!(look.await?.ok()?.text(), "", "is left of what was fetched");
 
     // Mended, it has everything.
     link.mend();

@@ -106,23 +106,23 @@ pub(super) fn has_manifest(metadata: &BTreeMap<String, String>) -> bool {
     metadata.get(HAS_MANIFEST).is_none_or(|it| it == "true")
 }
 
-/// Brings what lies beside the tar file of a base backup to the server.
+/// Brings what lies beside the tar file of a base backup to the server; `files` has each place before it is written to.
 pub(super) async fn beside(
     ctx: &Context,
     server: &dyn Running,
     artifact: &ArtifactReader,
-) -> Result<Vec<(String, PathBuf)>> {
-    let mut brought = Vec::new();
+    files: &mut Vec<(String, PathBuf)>,
+) -> Result<()> {
     for name in [MANIFEST, WAL_TAR] {
         if artifact.manifest.file(name).is_some() {
             let path = server
                 .staging()
                 .join(format!("{}-{name}", ctx.next_number()));
+            files.push((name.to_owned(), path.clone()));
             write_file(ctx, server, &path, artifact.open(ctx, name).await?).await?;
-            brought.push((name.to_owned(), path));
         }
     }
-    Ok(brought)
+    Ok(())
 }
 
 /// Adds what lay beside the tar file to the unpacked base backup.

@@ -26,6 +26,7 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::evidence::{IntegrityFact, ReadFact, ReplayFact};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination};
+use crate::pipeline::physical::log::Log;
 use crate::pipeline::physical::replay::{self, Orders};
 use crate::pipeline::physical::{self, BEGAN, CLUSTER, SEGMENT, STOP, archiver, beside};
 use crate::pipeline::stream::Sums;
@@ -202,33 +203,21 @@ impl Pipeline for PgBasebackup {
         target: &dyn Service,
     ) -> Result<Fetched> {
         let server = target.server();
-        let file = base_of(artifact)?;
-        let base = physical::base(&artifact.manifest, file)?;
-        let cluster = physical::noted(&artifact.manifest, file, CLUSTER)?;
-        let staged = server
-            .staging()
-            .join(format!("{}-{}", ctx.next_number(), file.name));
-        let dir = beside(&*server, "wal-fetched");
-        let input = artifact.open(ctx, &file.name).await?;
-        write_file(ctx, &*server, &staged, input).await?;
-        let mut files = vec![(BASE.to_owned(), staged), (WAL.to_owned(), dir.clone())];
-        files.extend(given::beside(ctx, &*server, artifact).await?);
-        let (wal, bytes) = match given::inside(file) {
-            Some(names) => {
-                let chain = given::chain(base, names)?;
-                (
-                    fetch::nothing(ctx, &*server, artifact, chain, &dir).await?,
-                    0,
-                )
-            }
-            None => fetch::wal(ctx, &*server, artifact, base, cluster, &dir).await?,
-        };
+        let mut files = Vec::new();
+        let brought = bring(ctx, artifact, &*server, &mut files).await;
+        if brought.is_err() {
+            // Nothing decrypted stays behind; what does goes with the server.
+            let paths = files.iter().map(|(_, path)| path);
+            let remove = server.tool("rm").args(["-rf", "--"]).args(paths);
+            let _ = remove.run(&ctx.for_teardown()).await;
+        }
+        let (log, bytes) = brought?;
         Ok(Fetched {
             files,
-            stored_bytes: file.bytes + bytes,
-            metadata: file.metadata.clone(),
+            stored_bytes: bytes,
+            metadata: base_of(artifact)?.metadata.clone(),
             artifact: Some(Arc::new(artifact.clone())),
-            log: Some(wal),
+            log: Some(log),
         })
     }
 
@@ -302,6 +291,35 @@ impl Pipeline for PgBasebackup {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Brings a base backup and its WAL to the server; `files` has every place before anything is written there. Returns how many
+/// stored bytes those were, too.
+async fn bring(
+    ctx: &Context,
+    artifact: &ArtifactReader,
+    server: &dyn Running,
+    files: &mut Vec<(String, PathBuf)>,
+) -> Result<(Log, u64)> {
+    let file = base_of(artifact)?;
+    let base = physical::base(&artifact.manifest, file)?;
+    let cluster = physical::noted(&artifact.manifest, file, CLUSTER)?;
+    let staged = format!("{}-{}", ctx.next_number(), file.name);
+    let (staged, dir) = (server.staging().join(staged), beside(server, "wal-fetched"));
+    files.push((BASE.to_owned(), staged.clone()));
+    files.push((WAL.to_owned(), dir.clone()));
+    let input = artifact.open(ctx, &file.name).await?;
+    write_file(ctx, server, &staged, input).await?;
+    given::beside(ctx, server, artifact, files).await?;
+    let (log, bytes) = match given::inside(file) {
+        Some(names) => {
+            let chain = given::chain(base, names)?;
+            let log = fetch::nothing(ctx, server, artifact, chain, &dir);
+            (log.await?, 0)
+        }
+        None => fetch::wal(ctx, server, artifact, base, cluster, &dir).await?,
+    };
+    Ok((log, file.bytes + bytes))
 }
 
 fn base_of(artifact: &ArtifactReader) -> Result<&ManifestFile> {
