@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::evidence::Digest;
-use crate::pipeline::stream::{self, decrypted, decrypted_small};
+use crate::pipeline::stream::{self, As, decrypted, decrypted_small};
 use crate::pipeline::verify::Contents;
 use crate::repository::Repository;
 use crate::repository::contents::{self, Content};
@@ -102,12 +102,11 @@ impl Destination {
         &self,
         ctx: &Context,
         repositories: &[Arc<dyn Repository>],
-        key: &str,
-        metadata: &BTreeMap<String, String>,
+        named: As<'_>,
         body: Reading,
     ) -> Result<stream::Kept> {
         let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
-        stream::store(ctx, repositories, key, metadata, body, None, recipient).await
+        stream::store(ctx, repositories, named, body, None, recipient).await
     }
 }
 

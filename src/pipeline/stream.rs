@@ -96,18 +96,28 @@ pub struct Kept {
     pub plain: (u64, String),
 }
 
-/// Streams `body` under `key` into every repository at once, encrypted when there is a recipient. On any error the
-/// puts are failed, so that nothing is stored by that name. The SHA-256 of `body` is not computed again where it is
-/// `known`.
+/// What a stream is stored as.
+#[derive(Clone, Copy)]
+pub struct As<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// Its user metadata.
+    pub metadata: &'a BTreeMap<String, String>,
+    /// Refused where something is there by that key.
+    pub new: bool,
+}
+
+/// Streams `body` into every repository at once, encrypted when there is a recipient. On any error the puts are failed, so that
+/// nothing is stored by that name. The SHA-256 of `body` is not computed again where it is `known`.
 pub async fn store(
     ctx: &Context,
     repositories: &[Arc<dyn Repository>],
-    key: &str,
-    metadata: &BTreeMap<String, String>,
+    named: As<'_>,
     body: Reading,
     known: Option<Digest>,
     recipient: Option<&Recipient>,
 ) -> Result<Kept> {
+    let As { key, metadata, new } = named;
     let mut feeders = Vec::new();
     let mut puts = Vec::new();
     for repository in repositories {
@@ -116,7 +126,10 @@ pub async fn store(
         let (key, metadata) = (key.to_owned(), metadata.clone());
         feeders.push(feeder);
         puts.push(spawn(async move {
-            repository.put(&ctx, &key, reading, &metadata).await
+            match new {
+                true => repository.put_new(&ctx, &key, reading, &metadata).await,
+                false => repository.put(&ctx, &key, reading, &metadata).await,
+            }
         }));
     }
     let pumped = tokio::select! {

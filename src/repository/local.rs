@@ -19,12 +19,14 @@ use tokio::io::AsyncWriteExt;
 
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::repository::{ListedObject, Place, Repository, Stored};
+use crate::repository::{ListedObject, Place, Repository, Stored, taken};
 use crate::service::Reading;
 use crate::shelf::Shelf;
 
 /// Where files lie until they are whole.
 const UNFINISHED: &str = ".unfinished";
+/// What whoever stores something new holds.
+const LOCK: &str = ".lock";
 /// How many files are listed at a time.
 const CHUNK: usize = 1000;
 /// The longest file name of common file systems, less what a sidecar's name adds.
@@ -78,6 +80,58 @@ impl LocalRepository {
         file.sync_all().await.doing("bring it to the disk")?;
         Ok(bytes)
     }
+
+    /// Stores a file under its key; one that is to be `new`, unless there is one.
+    async fn store(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        metadata: &BTreeMap<String, String>,
+        new: bool,
+    ) -> Result<u64> {
+        let path = self.path(key)?;
+        let temporary =
+            self.root
+                .join(UNFINISHED)
+                .join(format!("{}-{:016x}", ctx.run, rand::random::<u64>()));
+        let stored = async {
+            let bytes = self.write(ctx, &temporary, body).await?;
+            let (temporary, metadata) = (temporary.clone(), metadata.clone());
+            let (root, taken) = (self.root.clone(), taken(key, &self.name));
+            let settling = move || {
+                let _alone = new.then(|| alone(&root)).transpose()?;
+                if new && path.try_exists().doing("look for it")? {
+                    return Err(taken);
+                }
+                settle(&temporary, &path, &metadata)
+            };
+            tokio::task::spawn_blocking(settling)
+                .await
+                .doing("wait for the disk")??;
+            Ok::<_, Error>(bytes)
+        };
+        let stored = stored.await;
+        if stored.is_err() {
+            // It may never have been created; what matters is that nothing is left.
+            let _ = tokio::fs::remove_file(&temporary).await;
+            let _ = tokio::fs::remove_file(beside(&temporary)).await;
+        }
+        stored.doing_with(|| format!("store {key} in repository {}", self.name))
+    }
+}
+
+/// Alone with what is new, until it is dropped, or its process ends: a file and its metadata get their names one after the
+/// other, so that no link by itself would keep two writers apart. Held for that only, by whoever holds it.
+fn alone(root: &Path) -> Result<std::fs::File> {
+    let lock = || {
+        let mut file = std::fs::OpenOptions::new();
+        let file = file.create(true).truncate(false).write(true);
+        let file = file.open(root.join(LOCK))?;
+        file.lock()?;
+        Ok::<_, std::io::Error>(file)
+    };
+    lock().doing("wait for other writers")
 }
 
 #[async_trait]
@@ -93,26 +147,17 @@ impl Repository for LocalRepository {
         body: Reading,
         metadata: &BTreeMap<String, String>,
     ) -> Result<u64> {
-        let path = self.path(key)?;
-        let temporary =
-            self.root
-                .join(UNFINISHED)
-                .join(format!("{}-{:016x}", ctx.run, rand::random::<u64>()));
-        let stored = async {
-            let bytes = self.write(ctx, &temporary, body).await?;
-            let (temporary, metadata) = (temporary.clone(), metadata.clone());
-            tokio::task::spawn_blocking(move || settle(&temporary, &path, &metadata))
-                .await
-                .doing("wait for the disk")??;
-            Ok::<_, Error>(bytes)
-        };
-        let stored = stored.await;
-        if stored.is_err() {
-            // It may never have been created; what matters is that nothing is left.
-            let _ = tokio::fs::remove_file(&temporary).await;
-            let _ = tokio::fs::remove_file(beside(&temporary)).await;
-        }
-        stored.doing_with(|| format!("store {key} in repository {}", self.name))
+        self.store(ctx, key, body, metadata, false).await
+    }
+
+    async fn put_new(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<u64> {
+        self.store(ctx, key, body, metadata, true).await
     }
 
     async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {

@@ -70,6 +70,20 @@ pub trait Repository: Send + Sync {
         body: Reading,
         metadata: &BTreeMap<String, String>,
     ) -> Result<u64>;
+    /// The same, and refused where something is there under `key` by then, which stays as it is: of several that store it at once,
+    /// one does. Where the place itself cannot hold them to that, it is looked for first.
+    async fn put_new(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<u64> {
+        match self.head(ctx, key).await? {
+            Some(_) => Err(taken(key, self.name())),
+            None => self.put(ctx, key, body, metadata).await,
+        }
+    }
     /// Opens an object for reading, with its size and metadata; an object that is not there is an error.
     async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)>;
     /// Opens an object for reading; an object that is not there is an error.
@@ -100,6 +114,13 @@ pub trait Repository: Send + Sync {
     }
     /// Removes objects; those that are not there are no error.
     async fn delete(&self, ctx: &Context, keys: &[String]) -> Result<()>;
+}
+
+/// What is not stored, as its key is taken.
+fn taken(key: &str, repository: &str) -> Error {
+    Error::refused(format!(
+        "{key} is in repository {repository} already, and is not overwritten"
+    ))
 }
 
 /// What a repository says of an object when it lists it.

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 
 use crate::context::Context;
-use crate::error::{Doing, Error, Result};
-use crate::repository::{Place, Repository, Stored};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::repository::{Place, Repository, Stored, taken};
 use crate::service::s3::{Headers, Listed, S3Client};
 use crate::service::{Endpoint, Reading, Tls};
 
@@ -65,6 +65,14 @@ fn as_named(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
         .collect()
 }
 
+fn described(metadata: &BTreeMap<String, String>) -> Headers {
+    Headers {
+        content_type: Some("application/octet-stream".to_owned()),
+        metadata: metadata.clone(),
+        ..Headers::default()
+    }
+}
+
 fn stored(listed: Listed, metadata: BTreeMap<String, String>) -> Stored {
     Stored {
         key: listed.key,
@@ -87,14 +95,30 @@ impl Repository for S3Repository {
         body: Reading,
         metadata: &BTreeMap<String, String>,
     ) -> Result<u64> {
-        let headers = Headers {
-            content_type: Some("application/octet-stream".to_owned()),
-            metadata: metadata.clone(),
-            ..Headers::default()
-        };
+        let headers = described(metadata);
         let put = self.client.put(ctx, &self.bucket, key, body, &headers);
         let (bytes, _) = put.await.doing_with(|| self.doing())?;
         Ok(bytes)
+    }
+
+    /// Where a server takes no notice of the condition (Ceph's gateway does not at the end of an upload in parts), what is there
+    /// is overwritten: look first.
+    async fn put_new(
+        &self,
+        ctx: &Context,
+        key: &str,
+        body: Reading,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<u64> {
+        let headers = described(metadata);
+        let put = self
+            .client
+            .put_new(ctx, &self.bucket, key, body, &headers)
+            .await;
+        match put {
+            Err(error) if error.kind() == Kind::Refused => Err(taken(key, &self.name)),
+            put => Ok(put.doing_with(|| self.doing())?.0),
+        }
     }
 
     async fn open(&self, ctx: &Context, key: &str) -> Result<(Stored, Reading)> {

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::fault::damaged::{Damage, damaged};
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination, Keys, Origin};
+use crate::pipeline::stream::As;
 use crate::repository::manifest::{Manifest, ManifestFile};
 use crate::repository::{Repository, contents};
 use crate::service::redis::PROBE_VALUE;
@@ -303,10 +304,13 @@ impl Artifact<'_> {
         let here = [self.repository.clone()];
         let destination = Destination::new(&self.manifest.backup, here.to_vec(), self.keys.clone());
         let body = Box::new(std::io::Cursor::new(bytes));
-        destination
-            .put(self.ctx, &here, &file.key, &BTreeMap::new(), body)
-            .await
-            .map(drop)
+        let named = As {
+            key: &file.key,
+            metadata: &BTreeMap::new(),
+            new: false,
+        };
+        let put = destination.put(self.ctx, &here, named, body);
+        put.await.map(drop)
     }
 
     /// Removes a stored file that the manifest names: shared content where there is any.

@@ -14,6 +14,7 @@ use crate::error::{Doing, Error, Result};
 use crate::fault::link::Link;
 use crate::pipeline::Fetched;
 use crate::pipeline::artifact::Destination;
+use crate::pipeline::stream::As;
 use crate::repository::manifest::Manifest;
 use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
@@ -152,10 +153,13 @@ impl Archive<'_> {
         }
         let body = Box::new(std::io::Cursor::new(packed));
         let here = [self.repository.clone()];
-        destination
-            .put(self.ctx, &here, key, &metadata, body)
-            .await
-            .map(drop)
+        let named = As {
+            key,
+            metadata: &metadata,
+            new: false,
+        };
+        let put = destination.put(self.ctx, &here, named, body);
+        put.await.map(drop)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Keys, lock};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::evidence::Digest;
-use crate::pipeline::stream;
+use crate::pipeline::stream::{self, As};
 use crate::repository::Repository;
 use crate::repository::contents::{self, Contents, Named};
 use crate::repository::manifest::ManifestFile;
@@ -43,16 +43,16 @@ impl Store {
         known: Option<Digest>,
     ) -> Result<stream::Kept> {
         let recipient = self.keys.as_ref().map(|keys| &keys.recipient);
-        stream::store(
-            ctx,
-            &self.repositories,
+        let named = self.named(key);
+        stream::store(ctx, &self.repositories, named, body, known, recipient).await
+    }
+
+    fn named<'a>(&'a self, key: &'a str) -> As<'a> {
+        As {
             key,
-            &self.metadata,
-            body,
-            known,
-            recipient,
-        )
-        .await
+            metadata: &self.metadata,
+            new: false,
+        }
     }
 
     fn enter(&self, name: &str, content: &Named) -> Result<()> {
@@ -89,8 +89,8 @@ impl Store {
             Ok::<_, Error>((count, stored_bytes))
         });
         let key = contents::key_of(&self.backup, id);
-        let (to, beside) = (&self.repositories, &self.metadata);
-        let kept = stream::store(ctx, to, &key, beside, body, None, None).await?;
+        let (to, named) = (&self.repositories, self.named(&key));
+        let kept = stream::store(ctx, to, named, body, None, None).await?;
         let (count, stored_bytes) = feeding.await.doing("wait for a list")??;
         Ok(Some(Contents {
             count,

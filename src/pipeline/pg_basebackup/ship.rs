@@ -2,15 +2,17 @@
 //! and encrypted like everything else.
 //!
 //! It never replaces an object that has other content, and what has the same content counts as shipped. What is in
-//! every repository is removed from the server's archive. One shipper works for a backup at a time.
+//! every repository is removed from the server's archive. One shipper works for a server at a time; of two servers that archive
+//! to one place, the second is refused, however close they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::context::Context;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::pipeline::artifact::Destination;
 use crate::pipeline::physical::archiver;
+use crate::pipeline::stream::As;
 use crate::repository::manifest::ManifestFile;
 use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
@@ -140,7 +142,7 @@ fn packed(text: &str) -> Result<Vec<Packed>> {
     Ok(all)
 }
 
-/// Ships one file to the repositories that lack it.
+/// Ships one file to the repositories that lack it. Where another writer was faster, what it stored must be the same.
 async fn one(
     ctx: &Context,
     server: &dyn Running,
@@ -150,16 +152,6 @@ async fn one(
     path: &std::path::Path,
 ) -> Result<Option<(Name, ManifestFile)>> {
     let key = wal::key(&destination.backup, &file.name, destination.is_encrypted());
-    let mut lacking: Vec<Arc<dyn Repository>> = Vec::new();
-    for repository in &destination.repositories {
-        match repository.head(ctx, &key).await? {
-            None => lacking.push(repository.clone()),
-            Some(found) => same(&found, file, repository.name())?,
-        }
-    }
-    if lacking.is_empty() {
-        return Ok(None);
-    }
     let metadata = BTreeMap::from([
         (noted::BYTES.to_owned(), file.bytes.to_string()),
         (noted::SHA256.to_owned(), file.sha256.clone()),
@@ -171,12 +163,30 @@ async fn one(
         (noted::CLUSTER.to_owned(), cluster.to_owned()),
         (noted::AT.to_owned(), ctx.clock.now().to_rfc3339()),
     ]);
-    let reading = server.tool("cat").arg("--").arg(path).stream(ctx)?;
-    let body = Box::new(crate::pipeline::pg_dump::whole::Whole::of(reading));
-    let kept = destination
-        .put(ctx, &lacking, &key, &metadata, body)
-        .await
-        .doing_with(|| format!("ship {}", file.name))?;
+    let mut lacking = lacking(ctx, destination, &key, file).await?;
+    let kept = loop {
+        if lacking.is_empty() {
+            return Ok(None);
+        }
+        let reading = server.tool("cat").arg("--").arg(path).stream(ctx)?;
+        let body = Box::new(crate::pipeline::pg_dump::whole::Whole::of(reading));
+        let named = As {
+            key: &key,
+            metadata: &metadata,
+            new: true,
+        };
+        let put = destination.put(ctx, &lacking, named, body);
+        match put.await {
+            Err(error) if error.kind() == Kind::Refused => {
+                let left = self::lacking(ctx, destination, &key, file).await?;
+                if left.len() == lacking.len() {
+                    return Err(error.doing(format!("ship {}", file.name)));
+                }
+                lacking = left;
+            }
+            put => break put.doing_with(|| format!("ship {}", file.name))?,
+        }
+    };
     if kept.plain != (file.packed_bytes, file.packed_sha256.clone()) {
         return Err(Error::failed(format!(
             "{} changed while it was shipped",
@@ -195,6 +205,23 @@ async fn one(
         metadata: BTreeMap::new(),
     });
     Ok(Name::parse(&file.name).zip(named))
+}
+
+/// The repositories without a file; what the others have by its name must be the same.
+async fn lacking(
+    ctx: &Context,
+    destination: &Destination,
+    key: &str,
+    file: &Packed,
+) -> Result<Vec<Arc<dyn Repository>>> {
+    let mut lacking = Vec::new();
+    for repository in &destination.repositories {
+        match repository.head(ctx, key).await? {
+            None => lacking.push(repository.clone()),
+            Some(found) => same(&found, file, repository.name())?,
+        }
+    }
+    Ok(lacking)
 }
 
 /// Fails when a segment that the server says is archived is not in every repository: an `archive_command` that succeeds

@@ -515,8 +515,12 @@ impl S3Client {
                     (Some(code), None) => format!("{code} (HTTP {number})"),
                     (None, _) => format!("HTTP {number} from {address}: {}", chain(error)),
                 };
-                let failed = Error::failed(message);
+                let failed = Error::failed(message.clone());
                 match error.code() {
+                    // The second is one that is being stored at the same time.
+                    Some("PreconditionFailed" | "ConditionalRequestConflict") => {
+                        Error::refused(message)
+                    }
                     Some("NoSuchBucket") => {
                         failed.hint("the bucket was never created, or something deleted it")
                     }

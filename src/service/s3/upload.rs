@@ -6,6 +6,16 @@ use md5::{Digest as _, Md5};
 
 use super::*;
 
+/// Where an upload goes, and with what.
+#[derive(Clone, Copy)]
+struct To<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    headers: &'a Headers,
+    /// What the server holds it to: `*`, that nothing is there.
+    unless: Option<&'static str>,
+}
+
 impl S3Client {
     /// Stores a stream of unknown length, all or nothing: in one request below [`PART_BYTES`], else in parts, which
     /// are aborted on any error. Returns the bytes stored and the ETag, without quotes.
@@ -14,36 +24,59 @@ impl S3Client {
         ctx: &Context,
         bucket: &str,
         key: &str,
-        mut body: Reading,
+        body: Reading,
         headers: &Headers,
     ) -> Result<(u64, String)> {
-        let work = async {
-            let first = until_cancelled(ctx, read_part(&mut body)).await??;
-            if (first.len() as u64) < PART_BYTES {
-                self.put_whole(ctx, bucket, key, first, headers).await
-            } else {
-                self.put_parts(ctx, bucket, key, first, body, headers).await
-            }
+        let to = To {
+            bucket,
+            key,
+            headers,
+            unless: None,
         };
-        work.await
-            .doing_with(|| format!("store {key} in bucket {bucket}"))
+        self.upload(ctx, to, body).await
     }
 
-    async fn put_whole(
+    /// The same, and refused where an object is there by then, by servers that know `If-None-Match`; by others it is replaced.
+    pub async fn put_new(
         &self,
         ctx: &Context,
         bucket: &str,
         key: &str,
-        body: Bytes,
+        body: Reading,
         headers: &Headers,
     ) -> Result<(u64, String)> {
+        let to = To {
+            bucket,
+            key,
+            headers,
+            unless: Some("*"),
+        };
+        self.upload(ctx, to, body).await
+    }
+
+    async fn upload(&self, ctx: &Context, to: To<'_>, mut body: Reading) -> Result<(u64, String)> {
+        let work = async {
+            let first = until_cancelled(ctx, read_part(&mut body)).await??;
+            if (first.len() as u64) < PART_BYTES {
+                self.put_whole(ctx, to, first).await
+            } else {
+                self.put_parts(ctx, to, first, body).await
+            }
+        };
+        work.await
+            .doing_with(|| format!("store {} in bucket {}", to.key, to.bucket))
+    }
+
+    async fn put_whole(&self, ctx: &Context, to: To<'_>, body: Bytes) -> Result<(u64, String)> {
+        let headers = to.headers;
         let bytes = body.len() as u64;
         let other = |name: &str| headers.others.get(name).cloned();
         let request = self
             .client
             .put_object()
-            .bucket(bucket)
-            .key(key)
+            .bucket(to.bucket)
+            .key(to.key)
+            .set_if_none_match(to.unless.map(str::to_owned))
             .set_content_type(headers.content_type.clone())
             .set_cache_control(other("cache-control"))
             .set_content_disposition(other("content-disposition"))
@@ -61,12 +94,16 @@ impl S3Client {
     async fn put_parts(
         &self,
         ctx: &Context,
-        bucket: &str,
-        key: &str,
+        to: To<'_>,
         first: Bytes,
         body: Reading,
-        headers: &Headers,
     ) -> Result<(u64, String)> {
+        let To {
+            bucket,
+            key,
+            headers,
+            unless,
+        } = to;
         let other = |name: &str| headers.others.get(name).cloned();
         let request = self
             .client
@@ -96,6 +133,7 @@ impl S3Client {
                 .bucket(bucket)
                 .key(key)
                 .upload_id(upload)
+                .set_if_none_match(unless.map(str::to_owned))
                 .multipart_upload(parts.build());
             let answer = self.ask(ctx, request.send()).await;
             let answer = answer.doing("complete an upload in parts")?;
