@@ -11,6 +11,7 @@ use redrill::pipeline::artifact::{ArtifactReader, Destination};
 use redrill::provision::{Provisioner, Wanted};
 use redrill::repository::{Repository, S3Repository};
 use redrill::service::Service;
+use redrill::service::postgres::session::Session;
 use redrill::service::s3::S3Client;
 use redrill::suite::{Engine, Fault, RecoveryTarget};
 
@@ -90,20 +91,62 @@ pub async fn a_short_and_an_altered_segment_stop_recovery(lab: &Lab) -> Result<(
     Ok(())
 }
 
+/// Another server's archive is put where ours is: under the name of one of ours, and of a newer timeline.
 pub async fn a_segment_of_another_cluster_is_not_replayed(lab: &Lab) -> Result<(), Failed> {
+    let (other, repository) = crate::killed::source(lab, "other-cluster").await?;
+    let destination = Destination::new(BACKUP, vec![repository], None);
+    pipeline().archive(&lab.ctx, &other, &destination).await?;
+    let theirs = Copy {
+        root: lab.repository.with_file_name("other-cluster"),
+    };
+    let session = Session::open(&lab.ctx, &*other.server(), "postgres").await?;
+    let identity = "select system_identifier from pg_control_system()";
+    let their_cluster = session.value(&lab.ctx, identity).await?;
+    let their_cluster = their_cluster.ok_or("it has no identity")?;
+    let our_cluster = &lab.manifest.files[0].metadata["system-identifier"];
+    assert_ne!(&their_cluster, our_cluster);
+    let (segment, their_name) = theirs.segment(0);
+    let put = |copy: &Copy, name: &str| {
+        let sidecar = |name: &str| format!(".{name}.gz.meta");
+        let beside = segment.with_file_name(sidecar(&their_name));
+        std::fs::copy(&segment, copy.wal().join(format!("{name}.gz")))?;
+        std::fs::copy(beside, copy.wal().join(sidecar(name)))
+    };
+
     let copy = lab.copy("foreign");
     let all = copy.segments();
     let (path, name) = copy.segment(all.len() - 2);
-    let sidecar = path.with_file_name(format!(".{name}.gz.meta"));
-    let noted = std::fs::read_to_string(&sidecar)?;
-    let cluster = &lab.manifest.files[0].metadata["system-identifier"];
-    assert!(noted.contains(cluster.as_str()));
-    std::fs::write(
-        &sidecar,
-        noted.replace(cluster.as_str(), "7000000000000000001"),
-    )?;
+    let kept = std::fs::read(&path)?;
+    put(&copy, &name)?;
+    assert!(std::fs::read(&path)? != kept, "it is ours still");
     let said = refused(lab, &copy, RecoveryTarget::EndOfWal).await?;
-    has(&said, &[&name, "7000000000000000001", cluster])
+    let not_ours = format!("it is of cluster {their_cluster}, not of {our_cluster}");
+    has(
+        &said,
+        &[
+            &name,
+            &not_ours,
+            "what was committed after 2026-03-01T12:",
+            "up to 2026-03-01T12:",
+            "cannot be recovered from here",
+            "`unbroken`",
+        ],
+    )?;
+    lab.clear().await?;
+    let (server, fact) = lab.recover(&copy, RecoveryTarget::Unbroken).await?;
+    assert_eq!(lab.back(&server).await?, [1, 2, 3, 4, 5], "{fact:?}");
+    lab.clear().await?;
+
+    // A timeline of theirs is not the newest of ours.
+    let copy = lab.copy("foreign-timeline");
+    let last = copy.segments().pop().ok_or("no segment")?;
+    put(&copy, "00000002.history")?;
+    put(&copy, &format!("00000002{}", &last[8..]))?;
+    let (server, fact) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    let back = lab.back(&server).await?;
+    assert_eq!(back, [1, 2, 3, 4, 5, 6, 7], "{fact:?}");
+    assert_eq!(fact.timelines.1, 1);
+    Ok(())
 }
 
 pub async fn an_archive_that_cannot_be_read_in_mid_recovery_stops_it(

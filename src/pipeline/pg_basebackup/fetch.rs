@@ -71,14 +71,17 @@ impl Found {
         self.metadata.get(key).map_or("", String::as_str)
     }
 
+    /// Whether another cluster than this wrote it, as far as its description tells.
+    fn is_foreign(&self, cluster: &str) -> bool {
+        self.noted(noted::CLUSTER) != cluster
+    }
+
     /// Why it cannot be of use, as far as its description tells.
     fn problem(&self, cluster: &str, size: u64) -> Option<String> {
-        let of = self.noted(noted::CLUSTER);
-        if of != cluster {
-            let of = if of.is_empty() {
-                "an unknown cluster"
-            } else {
-                of
+        if self.is_foreign(cluster) {
+            let of = match self.noted(noted::CLUSTER) {
+                "" => "unknown",
+                of => of,
             };
             return Some(format!("it is of cluster {of}, not of {cluster}"));
         }
@@ -106,6 +109,11 @@ pub(super) async fn wal(
     let mut entries = BTreeMap::new();
     let mut bytes = 0;
     for file in found {
+        let foreign = file.is_foreign(cluster);
+        if foreign && matches!(file.kind, Name::History(_)) {
+            // How another cluster's timelines came to be is not asked for.
+            continue;
+        }
         let mut problem = file.problem(cluster, base.size);
         if problem.is_none() {
             match stage(ctx, server, reader, &file, dir).await {
@@ -129,7 +137,12 @@ pub(super) async fn wal(
         entries.insert(file.name.clone(), line);
         if let Name::Segment(segment) = file.kind {
             let at = file.noted(noted::AT).to_owned();
-            have.insert(segment, Have { at, problem });
+            let found = Have {
+                at,
+                problem,
+                foreign,
+            };
+            have.insert(segment, found);
         }
     }
     let chain = chain::follow(base, &have, &histories)?;

@@ -93,7 +93,7 @@ pub(super) fn chain(base: Base, names: &str) -> Result<Chain> {
             segment,
             Have {
                 at: "an unknown time".to_owned(),
-                problem: None,
+                ..Have::default()
             },
         )
     };

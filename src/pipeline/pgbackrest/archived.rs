@@ -102,8 +102,11 @@ pub(super) async fn log(
                 };
                 bytes += file.stored.bytes;
                 entries.insert(segment.to_string(), line);
-                let at = String::new();
-                have.insert(segment, Have { at, problem });
+                let found = Have {
+                    problem,
+                    ..Have::default()
+                };
+                have.insert(segment, found);
             }
             (Name::History(timeline), _) => {
                 let name = format!("{timeline:08X}.history");

@@ -15,6 +15,8 @@ pub(in crate::pipeline) struct Have {
     pub at: String,
     /// Why it is of no use, when it is.
     pub problem: Option<String>,
+    /// It is of another cluster: it stands in the way of what should be there by its name, and says nothing of what there is.
+    pub foreign: bool,
 }
 
 /// What a base backup needs.
@@ -99,7 +101,8 @@ pub(in crate::pipeline) fn follow(
     histories: &BTreeMap<u32, String>,
 ) -> Result<Chain> {
     let own = base.start.timeline;
-    let known = have.keys().map(|segment| segment.timeline);
+    let ours = || have.iter().filter(|(_, have)| !have.foreign);
+    let known = ours().map(|(segment, _)| segment.timeline);
     let timeline = known
         .chain(histories.keys().copied())
         .max()
@@ -109,7 +112,7 @@ pub(in crate::pipeline) fn follow(
     let abandoned = begins.windows(2).filter_map(|fork| {
         let ((old, _), (_, from)) = (fork[0], fork[1]);
         let fork = Segment::holding(old, from, base.size);
-        let mut beyond = have.range(fork..).rev();
+        let mut beyond = ours().rev().take_while(|(segment, _)| **segment >= fork);
         let (last, have) = beyond.find(|(segment, _)| segment.timeline == old)?;
         Some(Abandoned {
             from,
@@ -132,7 +135,7 @@ pub(in crate::pipeline) fn follow(
     let mine = |segment: &Segment| {
         segment.place() >= base.start.place() && governs(*segment) == segment.timeline
     };
-    let last = have.iter().rev().find(|(segment, _)| mine(segment));
+    let last = ours().rev().find(|(segment, _)| mine(segment));
     let last = last.map(|(segment, have)| (*segment, have.at.clone()));
     let mut chain = Chain {
         timeline,
@@ -155,7 +158,9 @@ pub(in crate::pipeline) fn follow(
     while at.place() <= end.place() {
         let segment = at.on(governs(at));
         match have.get(&segment) {
-            Some(Have { at, problem: None }) => chain.reach = Some((segment, at.clone())),
+            Some(Have {
+                at, problem: None, ..
+            }) => chain.reach = Some((segment, at.clone())),
             Some(Have {
                 problem: Some(why), ..
             }) => chain.broken = Some((segment, why.clone())),
@@ -165,6 +170,11 @@ pub(in crate::pipeline) fn follow(
             break;
         }
         at = at.next(chain.base.size);
+    }
+    // Another cluster's, right after ours, is in the place of the next of ours.
+    let next = at.on(governs(at));
+    if let (None, Some(Have { problem, .. })) = (&chain.broken, have.get(&next)) {
+        chain.broken = problem.clone().map(|why| (next, why));
     }
     Ok(chain)
 }

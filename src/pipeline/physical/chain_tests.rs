@@ -26,7 +26,11 @@ fn have(all: impl IntoIterator<Item = (u32, u32)>) -> BTreeMap<Segment, Have> {
     let all = all.into_iter();
     all.map(|(timeline, part)| {
         let at = format!("minute {part}");
-        (segment(timeline, part), Have { at, problem: None })
+        let found = Have {
+            at,
+            ..Have::default()
+        };
+        (segment(timeline, part), found)
     })
     .collect()
 }
@@ -135,6 +139,47 @@ fn a_fork_whose_first_segment_is_gone_is_broken_although_its_parent_has_one_of_t
         chain.broken,
         Some((segment(2, 4), "it is missing".to_owned()))
     );
+}
+
+#[test]
+fn what_another_cluster_archived_stands_in_for_ours_and_leads_nowhere() {
+    let with = |ours: &[(u32, u32)], foreign: &[(u32, u32)]| {
+        let mut have = have(ours.iter().copied());
+        for (timeline, part) in foreign {
+            let found = Have {
+                problem: Some("it is of cluster 2, not of 1".to_owned()),
+                foreign: true,
+                ..Have::default()
+            };
+            have.insert(segment(*timeline, *part), found);
+        }
+        follow(base(), &have, &BTreeMap::new()).expect("a chain")
+    };
+    let whole = [(1, 2), (1, 3), (1, 4)];
+    // A newer timeline, and what lies further on in ours: neither is of this cluster.
+    let chain = with(&whole, &[(1, 7), (2, 4), (2, 5)]);
+    assert_eq!((chain.timeline, &chain.broken), (1, &None));
+    assert_eq!(chain.last, Some((segment(1, 4), "minute 4".to_owned())));
+    assert_eq!(chain.abandoned, []);
+    chain
+        .leads_to(&RecoveryTarget::EndOfWal, "r")
+        .expect("whole");
+    // In the middle of ours, and where the next of ours should be.
+    let (middle, next) = (with(&[(1, 2), (1, 4)], &[(1, 3)]), with(&whole, &[(1, 5)]));
+    for (chain, part, until) in [
+        (middle, 3, ", up to minute 4 (0/5000000),"),
+        (next, 5, " cannot"),
+    ] {
+        let broken = chain.broken.as_ref().map(|(segment, _)| *segment);
+        assert_eq!(broken, Some(segment(1, part)));
+        let error = chain.leads_to(&RecoveryTarget::EndOfWal, "r");
+        let error = error.expect_err("broken").message();
+        assert!(error.contains("it is of cluster 2, not of 1"), "{error}");
+        assert!(error.contains(until), "{error}");
+        chain
+            .leads_to(&RecoveryTarget::Unbroken, "r")
+            .expect("up to there");
+    }
 }
 
 #[test]
