@@ -109,6 +109,7 @@ fn main() -> ExitCode {
         bad_days::a_target_before_the_end_of_the_base_backup_is_refused,
         bad_days::a_target_after_the_last_wal_is_refused,
         bad_days::a_full_disk_at_the_target_is_said,
+        bad_days::a_full_disk_in_mid_replay_is_said_and_nothing_is_called_lost,
         killed::a_source_killed_in_mid_backup_commits_nothing_and_the_next_backup_is_whole,
         killed::a_source_killed_before_and_in_archiving_loses_no_acknowledged_write,
         killed::a_server_killed_in_mid_replay_is_an_error_and_the_next_recovery_has_it_all,

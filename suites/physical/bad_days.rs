@@ -13,9 +13,9 @@ use redrill::repository::{Repository, S3Repository};
 use redrill::service::Service;
 use redrill::service::postgres::session::Session;
 use redrill::service::s3::S3Client;
-use redrill::suite::{Engine, Fault, RecoveryTarget};
+use redrill::suite::{Engine, Fault, RecoveryTarget, RestoreOptions};
 
-use crate::lab::{BACKUP, Copy, Lab, pipeline};
+use crate::lab::{BACKUP, Copy, DATABASE, Lab, pipeline};
 
 /// What a recovery that must fail says, in full.
 async fn refused(lab: &Lab, copy: &Copy, to: RecoveryTarget) -> Result<String, Failed> {
@@ -354,11 +354,70 @@ pub async fn a_full_disk_at_the_target_is_said(lab: &Lab) -> Result<(), Failed> 
         .fetch(&lab.reader(copy.repository(), None), &target)
         .await?;
     let place = server.data_dir().with_file_name("recovered");
-    let small = crate::lab::small_disk(&lab.ctx, &*server, &place).await?;
+    let small = crate::lab::small_disk(&lab.ctx, &*server, &place, 64).await?;
     let said = lab
         .replay(&fetched, &target, RecoveryTarget::EndOfWal)
         .await;
     drop(small);
     let said = said.err().ok_or("it fitted")?.to_string();
     has(&said, &["No space left on device"])
+}
+
+/// The base backup fits, and then there is no room: for a segment of WAL, or for what is replayed of it.
+pub async fn a_full_disk_in_mid_replay_is_said_and_nothing_is_called_lost(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let (source, repository) = crate::killed::source(lab, "growing").await?;
+    let manifest = lab
+        .backup_of(&source, std::slice::from_ref(&repository), None)
+        .await?;
+    let session = Session::open(&lab.ctx, &*source.server(), DATABASE).await?;
+    let grow = "create table public.grown as select n, repeat('x', 900) as text from generate_series(1, 60000) n";
+    session.run(&lab.ctx, grow).await?;
+    source.write(&lab.ctx, 2).await?;
+    let later = lab.clock.now() + chrono::TimeDelta::minutes(1);
+    lab.clock.advance_to(later);
+    let destination = Destination::new(BACKUP, vec![repository.clone()], None);
+    pipeline().archive(&lab.ctx, &source, &destination).await?;
+    let grown = Copy {
+        root: lab.repository.with_file_name("growing"),
+    };
+    let last = grown.segments().pop().ok_or("no segment")?;
+
+    let reader = ArtifactReader::new(manifest, repository, None);
+    let target = lab.target().await?;
+    let server = target.server();
+    let fetched = lab.fetch(&reader, &target).await?;
+    let place = server.data_dir().with_file_name("recovered");
+    let options = RestoreOptions::default();
+    let unpack = async || {
+        pipeline()
+            .restore(&lab.ctx, &fetched, &target, &options)
+            .await
+    };
+    unpack().await?;
+    let used = server.tool("du").arg("-sk").arg(&place).run(&lab.ctx);
+    let used = used.await?.ok()?.text();
+    let used: u64 = used.split_whitespace().next().ok_or("no size")?.parse()?;
+    for (room, without) in [(4 << 10, "gzip: "), (40 << 10, "could not extend file")] {
+        let small = crate::lab::small_disk(&lab.ctx, &*server, &place, used + room).await?;
+        let said = lab.replay(&fetched, &target, RecoveryTarget::EndOfWal);
+        let said = said.await;
+        drop(small);
+        let said = said.err().ok_or("it fitted")?.to_string();
+        let ends = format!("it ends with {last}, archived at {}", later.to_rfc3339());
+        let words = [
+            without,
+            "No space left on device",
+            "nothing is lost",
+            &ends,
+            "hint: make room there",
+        ];
+        has(&said, &words)?;
+    }
+    // Where there is room, it has everything.
+    lab.replay(&fetched, &target, RecoveryTarget::EndOfWal)
+        .await?;
+    assert_eq!(lab.back(&target).await?, [1, 2]);
+    Ok(())
 }

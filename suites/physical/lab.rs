@@ -385,13 +385,18 @@ pub fn no_small_disks(dir: &Path) -> Option<NoSmallDisks> {
     Some(NoSmallDisks::Lacking(why))
 }
 
-/// Mounts one that belongs to the user of a server, in the place of a directory.
-pub async fn small_disk(ctx: &Context, server: &dyn Running, place: &Path) -> Result<Mounted> {
+/// Mounts one of so many kilobytes that belongs to the user of a server, in the place of a directory.
+pub async fn small_disk(
+    ctx: &Context,
+    server: &dyn Running,
+    place: &Path,
+    kilobytes: u64,
+) -> Result<Mounted> {
     let id = |what: &str| server.tool("id").arg(what).run(ctx);
     let (uid, gid) = (id("-u").await?.ok()?.text(), id("-g").await?.ok()?.text());
     let made = server.tool("mkdir").arg("-p").arg(place).run(ctx).await?;
     made.ok()?;
-    let options = format!("size=64k,mode=700,uid={uid},gid={gid}");
+    let options = format!("size={kilobytes}k,mode=700,uid={uid},gid={gid}");
     Mounted::new(place, &options).map_err(Error::failed)
 }
 

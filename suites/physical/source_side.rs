@@ -101,7 +101,7 @@ pub async fn an_archiver_that_falls_behind_is_said(lab: &Lab) -> Result<(), Fail
     service.write(&lab.ctx, 2).await?;
     // The archive's disk is full.
     let place = server.data_dir().with_file_name("archive").join("wal");
-    let small = crate::lab::small_disk(&lab.ctx, &*server, &place).await?;
+    let small = crate::lab::small_disk(&lab.ctx, &*server, &place, 64).await?;
     let error = pipeline().archive(&lab.ctx, &service, &destination).await;
     drop(small);
     let error = error.err().ok_or("it was archived")?.to_string();

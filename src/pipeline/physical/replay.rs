@@ -343,12 +343,14 @@ const UNREACHABLE: [&str; 3] = ["HostConnectError", "ServiceError", "ProtocolErr
 /// What a fetch says first where it was the tool that could not bring the file, whatever the file is like.
 const NOT_HAD: &str = "cannot be had";
 
-/// Whether the repository did not answer the last fetch of a log: all that was said since a file was brought.
-fn silent(log: &[&str]) -> bool {
-    let last = log.iter().rev();
-    let mut last = last.take_while(|line| !line.contains("restored log file "));
-    last.any(|line| UNREACHABLE.iter().any(|words| line.contains(words)))
+/// What the last fetch of a log said, the last line first: all since a file was brought.
+fn last_fetch<'l>(log: &'l [&'l str]) -> impl Iterator<Item = &'l str> {
+    let last = log.iter().rev().copied();
+    last.take_while(|line| !line.contains("restored log file "))
 }
+
+/// What a full disk is called.
+const FULL: &str = "No space left on device";
 
 /// Why a recovery stopped, from its log: what is lost, up to which commit, and what can be done.
 fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
@@ -358,8 +360,13 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
         let (_, words) = lines[at].split_once("redrill: ")?;
         let (name, why) = words.split_once(' ')?;
         let why = why.strip_prefix("is needed, but ").unwrap_or(why);
+        let fetch = || last_fetch(&lines[..at]);
+        if let Some(line) = fetch().find(|line| line.contains(FULL)) {
+            return Some(full(line, wal));
+        }
+        let silent = |line: &str| UNREACHABLE.iter().any(|words| line.contains(words));
         return Some(match Name::parse(name) {
-            Some(Name::Segment(segment)) if why.starts_with(NOT_HAD) && silent(&lines[..at]) => {
+            Some(Name::Segment(segment)) if why.starts_with(NOT_HAD) && fetch().any(silent) => {
                 wal.chain.not_reached(segment, &wal.repository)
             }
             Some(Name::Segment(segment)) => wal.chain.lost(segment, why, &wal.repository),
@@ -389,10 +396,18 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
         let at = redone.find_map(|(at, _)| Lsn::parse(at));
         return at.map(|at| wal.chain.not_logged(at, &wal.repository));
     }
-    said("No space left on device").map(|at| {
-        let needs = "the recovery needs the cluster's size and the WAL that is replayed";
-        Error::failed(format!("{}: {needs}", lines[at].trim()))
-    })
+    said(FULL).map(|at| full(lines[at], wal))
+}
+
+/// A recovery without room, in the words of whoever had none.
+fn full(line: &str, wal: &Log) -> Error {
+    Error::failed(format!(
+        "{}: the recovery needs room for the cluster, for what is replayed and for a segment or two of WAL beside it; nothing is lost: \
+         the WAL in repository {} is what it was, {}",
+        line.trim(),
+        wal.repository,
+        wal.chain.reaches()
+    ))
 }
 
 #[cfg(test)]
@@ -403,7 +418,7 @@ mod tests {
     use crate::pipeline::physical::chain::{Base, Have};
 
     #[test]
-    fn only_a_fetch_that_got_no_answer_itself_leaves_nothing_lost() {
+    fn what_the_last_fetch_says_decides_whether_anything_is_lost() {
         let segment = |part| Segment {
             timeline: 1,
             log: 0,
@@ -445,6 +460,18 @@ mod tests {
             assert_eq!(kind, Kind::Failed, "{damaged}");
             assert!(words.contains("cannot be recovered from here"), "{words}");
         }
+        // Nor is what there was no room for.
+        let full = "gzip: stdout: No space left on device\n";
+        let unread = "redrill: 000000010000000000000004 cannot be read\n";
+        let (_, words) = said(&format!("{brought}{full}{unread}"));
+        assert!(words.starts_with("gzip: stdout: No space left"), "{words}");
+        assert!(words.contains("nothing is lost"), "{words}");
+        assert!(
+            words.contains("it ends with 000000010000000000000004"),
+            "{words}"
+        );
+        let (_, words) = said(&format!("{full}{brought}{unread}"));
+        assert!(words.contains("cannot be recovered from here"), "{words}");
     }
 
     #[test]
