@@ -372,6 +372,8 @@ fn main() -> ExitCode {
     trial!(answers::the_ledger_goes_on_after_a_crash_of_the_server);
     trial!(answers::a_damaged_page_is_a_symptom_and_makes_its_table_unreadable);
     trial!(answers::a_sound_cluster_is_called_sound_whatever_its_indexes_are_made_of_and_one_lost_row_is_told);
+    trial!(answers::an_index_that_cannot_be_asked_is_named_and_one_that_should_have_answered_is_not_known_to_be_sound);
+    trial!(answers::how_much_of_a_large_index_is_looked_at_goes_by_its_pages_and_is_said);
     trial!(
         answers::what_the_server_is_not_done_with_in_time_is_a_complaint_and_the_session_goes_on
     );

@@ -210,7 +210,7 @@ pub(super) fn integrity(facts: &Facts<'_>) -> Outcome {
                 ),
                 Unable::Unanswered(why) => (
                     why,
-                    "see the recovered server's log, and look at it by hand: pg_amcheck --heapallindexed, which takes the time that it takes",
+                    "see the recovered server's log, and look at it by hand: pg_amcheck --heapallindexed, or reindex what is no B-tree, each of which takes the time that it takes",
                 ),
             };
             findings.push(Finding::unknown(
@@ -230,11 +230,11 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::check::trial::judged;
+    use crate::check::trial::{judged, lost};
     use crate::evidence::{
         Evidence, IntegrityFact, LedgerEntry, Observation, ReplayFact, StrikeFact,
     };
-    use crate::outcome::Severity;
+    use crate::outcome::{Severity, Verdict};
 
     /// What `replay` says of a recovery that was told to stop just before a strike, by the writes that came back.
     fn kinds(came_back: &[u64]) -> Vec<&'static str> {
@@ -339,6 +339,47 @@ mod tests {
             let told = remedy(Some(unable.clone())).expect("a finding");
             assert!(told.contains(word), "{unable:?}: {told}");
         }
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_asked_or_not_all_of_it_is_a_warning_and_one_that_gave_no_answer_is_not()
+     {
+        let said = |change: fn(&mut IntegrityFact)| {
+            let mut integrity = IntegrityFact {
+                relations: 1,
+                ..IntegrityFact::default()
+            };
+            change(&mut integrity);
+            let recovery = RecoveryFact {
+                component: "db".to_owned(),
+                backup: "b".to_owned(),
+                integrity: Some(integrity),
+                ..RecoveryFact::default()
+            };
+            let evidence = Evidence {
+                recoveries: vec![recovery],
+                ..Evidence::default()
+            };
+            let outcome = judged(&lost("pg-basebackup"), Check::Integrity, &evidence);
+            let kind = outcome.findings.first().map(|finding| finding.kind);
+            (outcome.verdict, kind)
+        };
+        fn index() -> (String, String) {
+            ("shop: by_tag".to_owned(), "why".to_owned())
+        }
+        assert_eq!(said(|_| ()), (Verdict::Passed, None));
+        let unchecked = said(|found| found.unchecked.extend([index()]));
+        assert_eq!(unchecked, (Verdict::Passed, Some("index-not-checked")));
+        let sampled = said(|found| found.sampled.extend([index()]));
+        assert_eq!(sampled, (Verdict::Passed, Some("index-sampled")));
+        let unable = said(|found| {
+            let (name, why) = index();
+            found.unable.insert(name, Unable::Unanswered(why));
+        });
+        let kind = Some("integrity-not-checked");
+        assert_eq!(unable, (Verdict::Undetermined, kind));
+        let damaged = said(|found| found.damaged.extend([index()]));
+        assert_eq!(damaged, (Verdict::Failed, Some("relation-damaged")));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct IntegrityFact {
     pub indexes: u64,
     /// What is not sound, by database and relation, with the server's words.
     pub damaged: BTreeMap<String, String>,
-    /// Indexes that could not be asked anything, and why.
+    /// Indexes that can be asked nothing, by their kind or definition or because they hold nothing, and why.
     pub unchecked: BTreeMap<String, String>,
     /// Indexes of which only a part was looked at, and how much.
     pub sampled: BTreeMap<String, String>,

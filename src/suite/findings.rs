@@ -330,7 +330,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "index-not-checked",
-        "an index could not be held against its table: the server answers no question by it, complains of the question itself, or was not done in time",
+        "an index cannot be held against its table: its kind answers no question of ours, the server complains of the question itself, or the table has no value to look for",
     ),
     (
         "index-sampled",
@@ -338,7 +338,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ),
     (
         "integrity-not-checked",
-        "a database or a table could not be looked at: an extension is not installed with the server, nobody is let in, or the server was not done in time",
+        "a database, a table or an index could not be looked at: an extension is not installed with the server, nobody is let in, the server did not go by the index, or it was not done in time",
     ),
     (
         "not-the-newest",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::Failed;
+use redrill::evidence::Unable;
 use redrill::service::postgres::session::{Session, TOO_LONG};
 use redrill::service::postgres::{PostgresService, integrity};
 use redrill::service::{Running, Service, Stop};
@@ -226,6 +227,7 @@ create index v_doc on public.v using gin (doc);
 create index \"V odd\" on public.v using gist ((case when id % 2 = 0 then place else null end));
 create index v_lines on public.v using spgist ((case when id % 2 = 0 then 'even
 is not null' else id::text end));
+create index v_collation on public.v using hash ((id::text) collate \"C\");
 create table public.w as select id from public.v;
 create index w_path on public.w (public.by_path(id));
 create index w_path_gin on public.w using gin ((array[public.by_path(id)]));
@@ -263,9 +265,111 @@ pub async fn a_sound_cluster_is_called_sound_whatever_its_indexes_are_made_of_an
         session.run(&lab.ctx, &ready(true)).await?;
         let found = integrity::inspect(&lab.ctx, &*server).await?;
         let damaged: Vec<&str> = found.damaged.keys().map(String::as_str).collect();
-        let expected = ["\"V odd\"", "v_brin", "v_doc", "v_gin", "v_lines"];
+        let expected = [
+            "\"V odd\"",
+            "v_brin",
+            "v_collation",
+            "v_doc",
+            "v_gin",
+            "v_lines",
+        ];
         let expected = expected.map(|name| format!("postgres: public.{name}"));
         assert_eq!(damaged, expected, "{found:?}");
+        Ok::<(), Failed>(())
+    };
+    let worked = work.await;
+    other.remove(&lab.ctx).await?;
+    worked
+}
+
+/// Indexes of which nothing can be asked: no operator of the kind that is asked for, and no value.
+const MUTE: &str = "
+create operator class public.only_less for type int using brin as operator 1 <, operator 5 >,
+  function 1 brin_minmax_opcinfo(internal), function 2 brin_minmax_add_value(internal, internal, internal, internal),
+  function 3 brin_minmax_consistent(internal, internal, internal), function 4 brin_minmax_union(internal, internal, internal);
+create table public.m as select n as id, null::int as nothing from generate_series(1, 100) n;
+create index m_less on public.m using brin (id public.only_less);
+create index m_null on public.m using hash (nothing);
+create index m_hash on public.m using hash (id);
+create table public.void (id int);
+create index void_hash on public.void using hash (id);
+analyze";
+
+pub async fn an_index_that_cannot_be_asked_is_named_and_one_that_should_have_answered_is_not_known_to_be_sound(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let other = TestServer::start(&lab.ctx, &lab.bin, lab.dir.join("mute"), Disk::Quick).await?;
+    let server = other.clone();
+    let work = async {
+        let session = Session::open(&lab.ctx, &*server, "postgres").await?;
+        session.run(&lab.ctx, MUTE).await?;
+        let named = |name: &str| format!("postgres: public.{name}");
+        let told = [
+            ("m_less", "has no operator"),
+            ("m_null", "no value to look for"),
+            ("void_hash", "no value to look for"),
+        ];
+        let sound = async || -> Result<BTreeMap<String, Unable>, Failed> {
+            let found = integrity::inspect(&lab.ctx, &*server).await?;
+            assert_eq!((found.damaged, found.sampled), Default::default());
+            assert_eq!(found.unchecked.len(), told.len(), "{:?}", found.unchecked);
+            for (name, why) in told {
+                let said = &found.unchecked[&named(name)];
+                assert!(said.contains(why), "{name}: {said}");
+            }
+            Ok(found.unable)
+        };
+        assert_eq!(sound().await?, BTreeMap::new());
+        // As after a change in place: until whoever was there before is gone, the server does not go by it.
+        let before = Session::open(&lab.ctx, &*server, "postgres").await?;
+        before.run(&lab.ctx, "begin").await?;
+        before.value(&lab.ctx, "select txid_current()").await?;
+        let change = "set allow_system_table_mods = on; update pg_catalog.pg_index set indcheckxmin = true \
+                      where indexrelid = 'public.m_hash'::regclass";
+        session.run(&lab.ctx, change).await?;
+        let unable = sound().await?;
+        let [(name, Unable::Unanswered(why))] = &unable.iter().collect::<Vec<_>>()[..] else {
+            return Err(format!("{unable:?}").into());
+        };
+        assert_eq!(**name, named("m_hash"));
+        assert!(why.contains("does not go by this hash index"), "{why}");
+        before.run(&lab.ctx, "rollback").await?;
+        assert_eq!(sound().await?, BTreeMap::new());
+        Ok::<(), Failed>(())
+    };
+    let worked = work.await;
+    other.remove(&lab.ctx).await?;
+    worked
+}
+
+/// Rows that have so much in common that each takes many pages of their index to find.
+const LARGE: &str = "
+create table public.large as select n, array(select generate_series(1, 60)) || n as tags from generate_series(100, 20099) n;
+create index large_tags on public.large using gin (tags);
+analyze";
+
+pub async fn how_much_of_a_large_index_is_looked_at_goes_by_its_pages_and_is_said(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let other = TestServer::start(&lab.ctx, &lab.bin, lab.dir.join("large"), Disk::Quick).await?;
+    let server = other.clone();
+    let work = async {
+        let session = Session::open(&lab.ctx, &*server, "postgres").await?;
+        session.run(&lab.ctx, LARGE).await?;
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            let found = integrity::inspect(&lab.ctx, &*server).await?;
+            assert_eq!((found.damaged, found.unable), Default::default());
+            assert_eq!(found.unchecked, BTreeMap::new());
+            said.push(found.sampled);
+        }
+        let how_much = said[0].get("postgres: public.large_tags");
+        let how_much = how_much.ok_or("all was looked for")?;
+        let (done, of) = how_much.split_once(' ').ok_or("no number")?;
+        assert_eq!(of, "of 20000 values of tags were looked for");
+        let done: u64 = done.parse()?;
+        assert!((1_000..20_000).contains(&done), "{done}");
+        assert_eq!(said[0], said[1], "whatever else the machine does");
         Ok::<(), Failed>(())
     };
     let worked = work.await;

@@ -108,14 +108,17 @@ struct Relation {
 /// How long any relation may be looked at, and for each of these bytes a second more: a disk that reads no faster is no disk.
 const LEAST: Duration = Duration::from_secs(600);
 const A_SECOND: u64 = 8 << 20;
+/// Bytes of a page, as nearly every server is built.
+const PAGE: u64 = 8192;
 
 impl Relation {
     fn patience(&self) -> Duration {
         LEAST + Duration::from_secs(self.bytes / A_SECOND)
     }
 
-    /// Notes what the server said instead of an answer: damage, where it tells of what is on the disk (classes XX and 58), and
-    /// else that this one is not known to be sound.
+    /// Notes what the server said instead of an answer: damage, where it tells of what is on the disk (classes XX and 58). Else
+    /// this one is not known to be sound, unless it is an index of which the server cannot be asked at all: that lies in how
+    /// the index is defined.
     fn refused(&self, name: &str, complaint: Complaint, fact: &mut IntegrityFact) {
         let Complaint { state, words } = complaint;
         if state.starts_with("XX") || state.starts_with("58") {
@@ -129,16 +132,17 @@ impl Relation {
             ),
             _ => format!("the server cannot be asked: {words}"),
         };
-        match self.kind.as_str() {
-            "i" => {
-                fact.unchecked.insert(name.to_owned(), why);
-            }
-            _ => {
-                fact.unable.insert(name.to_owned(), Unable::Unanswered(why));
-            }
+        let another_time = NOT_NOW.iter().any(|class| state.starts_with(class));
+        if self.kind == "i" && !another_time {
+            fact.unchecked.insert(name.to_owned(), why);
+        } else {
+            fact.unable.insert(name.to_owned(), Unable::Unanswered(why));
         }
     }
 }
+
+/// Classes of complaints that are of the moment: too little memory or disk, somebody else's lock, an end that was asked for.
+const NOT_NOW: [&str; 4] = ["40", "53", "55", "57"];
 
 async fn one(
     ctx: &Context,
@@ -310,4 +314,47 @@ async fn look_for_duplicates(
         Err(complaint) => relation.refused(name, complaint, fact),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_the_moment_leaves_an_index_unknown_and_what_lies_in_its_definition_is_told() {
+        let noted = |kind: &str, state: &str| {
+            let relation = Relation {
+                oid: "1".to_owned(),
+                name: "it".to_owned(),
+                kind: kind.to_owned(),
+                method: "hash".to_owned(),
+                valid: true,
+                bytes: 0,
+                duplicates: None,
+            };
+            let complaint = Complaint {
+                state: state.to_owned(),
+                words: "why".to_owned(),
+            };
+            let mut fact = IntegrityFact::default();
+            relation.refused("it", complaint, &mut fact);
+            [fact.damaged.len(), fact.unable.len(), fact.unchecked.len()]
+        };
+        let (damaged, unknown, told) = ([1, 0, 0], [0, 1, 0], [0, 0, 1]);
+        for (kind, state, expected) in [
+            // Not done in time, out of memory, a full disk, another's lock.
+            ("i", TOO_LONG, unknown),
+            ("i", "53200", unknown),
+            ("i", "53100", unknown),
+            ("i", "55P03", unknown),
+            // A function that is not on the search path, a question too long to be read.
+            ("i", "42883", told),
+            ("i", "54000", told),
+            ("i", "XX002", damaged),
+            ("r", "58P01", damaged),
+            ("r", "42883", unknown),
+        ] {
+            assert_eq!(noted(kind, state), expected, "{kind} {state}");
+        }
+    }
 }

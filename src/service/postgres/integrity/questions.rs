@@ -3,25 +3,24 @@
 //!
 //! Of every key column, each value is looked for through the index, and must be found as often as it is in the table; of a BRIN
 //! index that keeps minima and maxima, those of every range of pages, which are all that matters. What an index answers by
-//! going through all of its entries is counted as well. A table of very many values is looked through for a while only, what
-//! lies last in it first; that is said, unless the entries were counted one by one. What the server complains of in a question,
-//! and is not what it found on the disk, leaves the index unchecked.
-
-use std::time::Duration;
+//! going through all of its entries is counted as well. Of a table of very many values only some are looked for, what lies last
+//! in it first; that is said, unless the entries were counted one by one. How many is decided by the pages that the server
+//! reads for them, so that a busy machine looks for as many as an idle one, and takes longer. An index that has no
+//! question by its kind is told, and one that should have answered, or was not done in time, is not known to be sound.
 
 use serde_json::Value;
 
-use crate::clock::Stopwatch;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::evidence::IntegrityFact;
-use crate::service::postgres::session::{Complaint, Row, Session, TOO_LONG};
+use crate::evidence::{IntegrityFact, Unable};
+use crate::service::postgres::session::{Complaint, Row, Session};
 
-use super::{Relation, number};
+use super::{PAGE, Relation, number};
 
-/// For how long the values of one column are looked for, in seconds.
-const BUDGET: f64 = 2.0;
-/// How many are looked for at first; twice as many each time.
+/// How many pages the server may read, whatever the index's size, to look for the values of one column; and beside that as many
+/// as index and table have.
+const BUDGET: u64 = 1 << 19;
+/// How many values are looked for at first, to see how many pages that takes; then twice as many each time.
 const FIRST: u64 = 64;
 /// In a larger table, so many rows are drawn, and their values looked for.
 const DRAWN: u64 = 1_000_000;
@@ -29,7 +28,7 @@ const DRAWN: u64 = 1_000_000;
 const LAST_PAGES: u64 = 8;
 const LATE: u64 = 256;
 
-/// The key columns of an index: what is indexed; an operator of the index by which a value is found when asked for itself;
+/// The key columns of an index: what is indexed, with its collation where that is not the column's; an operator of the index by which a value is found when asked for itself;
 /// the argument that is made of a value (`a`; of a very long document, of its first thousand words, as the server parses no
 /// question of any length); whether it keeps minima and maxima; conditions by which it goes through all its entries, as JSON;
 /// whether these are single rows. Then: its table, which rows of it, its own name, the table's oid, pages of a range, rows and
@@ -60,7 +59,10 @@ select k.key, coalesce(case f.opfname when 'tsvector_ops' then 'operator(pg_cata
 from pg_index i join pg_class r on r.oid = i.indexrelid join pg_class t on t.oid = i.indrelid join pg_am m on m.oid = r.relam
 cross join generate_series(1, i.indnkeyatts::integer) n
 join pg_opclass c on c.oid = i.indclass[n - 1] join pg_opfamily f on f.oid = c.opcfamily
-cross join lateral (select pg_get_indexdef(i.indexrelid, n, true) as key, array['=', '~=', '@>', '<@', '&&', '<=', '>='] as reflexive) k
+left join pg_collation l on l.oid = i.indcollation[n - 1] left join pg_namespace ls on ls.oid = l.collnamespace
+cross join lateral (select pg_get_indexdef(i.indexrelid, n, true) || case
+    when i.indcollation[n - 1] in (0, coalesce((select attcollation from pg_attribute where attrelid = i.indrelid and attnum = i.indkey[n - 1]), 100))
+    then '' else format(' collate %I.%I', ls.nspname, l.collname) end as key, array['=', '~=', '@>', '<@', '&&', '<=', '>='] as reflexive) k
 where i.indexrelid = ";
 
 struct Column {
@@ -123,6 +125,8 @@ fn column(row: &Row) -> Option<Column> {
 struct Answer {
     /// The index was asked, and the server answered by it.
     asked: bool,
+    /// The table has rows that it should find.
+    rows: bool,
     /// In which way it does not agree with its table.
     differs: Option<String>,
     /// How much of it was looked at, where that is not all.
@@ -140,7 +144,7 @@ pub(super) async fn ask(
     let rows = session
         .rows(ctx, &format!("{COLUMNS}{} order by n", relation.oid))
         .await?;
-    let mut unasked = Vec::new();
+    let (mut empty, mut mute, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
     let mut sampled = Vec::new();
     for row in rows {
         let column = column(&row)
@@ -164,20 +168,32 @@ pub(super) async fn ask(
             fact.damaged.insert(name.to_owned(), words);
             return Ok(());
         }
-        if !answer.asked {
-            unasked.push(column.key);
+        match answer {
+            Answer { asked: true, .. } => {}
+            _ if !column.has_questions() => mute.push(column.key),
+            Answer { rows: false, .. } => empty.push(column.key),
+            _ => passed_over.push(column.key),
         }
         sampled.extend(answer.sampled);
     }
-    if unasked.is_empty() {
-        fact.indexes += 1;
-    } else {
+    let method = &relation.method;
+    if !passed_over.is_empty() {
         let why = format!(
-            "{}: the table is empty, or the server answers no question of ours by this {} index",
-            unasked.join(", "),
-            relation.method
+            "the server does not go by this {method} index when it is asked for {}",
+            passed_over.join(", ")
+        );
+        fact.unable.insert(name.to_owned(), Unable::Unanswered(why));
+    } else if !mute.is_empty() {
+        let why = format!(
+            "{}: this {method} index has no operator by which a value is found when it is asked for itself",
+            mute.join(", ")
         );
         fact.unchecked.insert(name.to_owned(), why);
+    } else if !empty.is_empty() {
+        let why = format!("{}: its table has no value to look for", empty.join(", "));
+        fact.unchecked.insert(name.to_owned(), why);
+    } else {
+        fact.indexes += 1;
     }
     if !sampled.is_empty() {
         fact.sampled.insert(name.to_owned(), sampled.join("; "));
@@ -203,6 +219,26 @@ fn forced(index_scan: &str, table_scan: &str) -> String {
         "set local enable_seqscan = {table_scan}; set local enable_tidscan = {table_scan}; set local enable_indexscan = {index_scan}; \
          set local enable_indexonlyscan = {index_scan}; set local enable_bitmapscan = {index_scan}"
     )
+}
+
+/// What `explain` says, as JSON.
+fn plan(rows: Vec<Row>) -> Option<Value> {
+    let lines: Vec<String> = rows.into_iter().flatten().flatten().collect();
+    serde_json::from_str(&lines.join("\n")).ok()
+}
+
+/// How many values may be looked for where the first ones took so many pages: at least these.
+fn afforded(bytes: u64, pages: u64, first: u64) -> u64 {
+    let budget = BUDGET + bytes / PAGE;
+    (budget * first / pages.max(1)).max(first)
+}
+
+/// How many pages a plan read that was carried out.
+fn pages_read(plan: &Value) -> u64 {
+    let top = plan.get(0).and_then(|it| it.get("Plan"));
+    let blocks = |name: &str| top?.get(name)?.as_u64();
+    let (hit, read) = (blocks("Shared Hit Blocks"), blocks("Shared Read Blocks"));
+    hit.unwrap_or(0) + read.unwrap_or(0)
 }
 
 /// Whether a plan reads an index of this name.
@@ -236,6 +272,7 @@ impl Column {
             let count = "select count(*) from pg_temp.redrill_values";
             values = number(&answered!(session.ask(ctx, count)));
         }
+        answer.rows = values > 0 || in_table.iter().any(|rows| *rows > 0);
         // The planner must have no other index to take; nothing of this outlives the savepoint.
         let alone = format!(
             "set local allow_system_table_mods = on; \
@@ -260,35 +297,33 @@ impl Column {
         let Some((missed, _)) = question else {
             return Ok(Ok(answer));
         };
-        let (mut done, mut step) = (0, FIRST);
-        let watch = Stopwatch::start();
-        while done < values && (done == 0 || watch.seconds() < BUDGET) {
+        let (mut done, mut step, mut most) = (0, FIRST, values);
+        while done < most {
+            let until = most.min(done + step);
             let ask = format!(
-                "select count(*) filter (where {missed}) from pg_temp.redrill_values redrill_v where i > {done} and i <= {}",
-                done + step
+                "select count(*) filter (where {missed}) from pg_temp.redrill_values redrill_v where i > {done} and i <= {until}"
             );
             if done == 0 && !answered!(self.is_used(ctx, session, &ask)) {
+                answer.asked = counted && self.by_row;
                 return Ok(Ok(answer));
             }
             answer.asked = true;
-            let left = match done {
-                0 => patience,
-                _ => Duration::from_secs_f64((BUDGET - watch.seconds()).max(0.0)),
-            };
-            let wrong = match session.attempt_within(ctx, &ask, left).await? {
-                Ok(rows) => number(&rows),
-                Err(complaint) if done > 0 && complaint.state == TOO_LONG => break,
-                Err(complaint) => return Ok(Err(complaint)),
-            };
-            let asked = step.min(values - done);
+            let wrong = number(&answered!(session.attempt_within(ctx, &ask, patience)));
             if wrong > 0 {
                 answer.differs = Some(format!(
-                    "of {asked} values of {}, it does not find all rows of {wrong}",
+                    "of {} values of {}, it does not find all rows of {wrong}",
+                    until - done,
                     self.key
                 ));
                 return Ok(Ok(answer));
             }
-            (done, step) = (done + asked, step * 2);
+            if done == 0 && until < values {
+                let explain = format!("explain (analyze, buffers, timing off, format json) {ask}");
+                let carried_out = answered!(session.attempt_within(ctx, &explain, patience));
+                let pages = plan(carried_out).as_ref().map_or(0, pages_read);
+                most = values.min(afforded(relation.bytes, pages, until));
+            }
+            (done, step) = (until, step * 2);
         }
         let drawn = self.share() < 100.0 && !self.ranges;
         if (done < values || drawn) && !(counted && self.by_row) {
@@ -309,10 +344,13 @@ impl Column {
     /// Whether the server goes by this index, and no other way.
     async fn is_used(&self, ctx: &Context, session: &Session, sql: &str) -> Answered<bool> {
         let explain = format!("explain (format json) {sql}");
-        let plan = answered!(session.ask(ctx, &explain));
-        let plan: Vec<String> = plan.into_iter().flatten().flatten().collect();
-        let plan: Option<Value> = serde_json::from_str(&plan.join("\n")).ok();
+        let plan = plan(answered!(session.ask(ctx, &explain)));
         Ok(Ok(plan.is_some_and(|plan| goes_by(&plan, &self.index))))
+    }
+
+    /// Whether its kind of index has a question of any sort.
+    fn has_questions(&self) -> bool {
+        self.operator.is_some() || !self.everything.is_empty()
     }
 
     /// How much of the table is drawn from, in percent.
@@ -375,5 +413,30 @@ impl Column {
         );
         let missed = format!("n <> (select count(*) {found} and ({key})::text = redrill_v.k)");
         Some((missed, collect))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_values_are_looked_for_goes_by_the_pages_that_the_first_ones_took() {
+        let small = 80 * PAGE;
+        // Five pages for each.
+        assert_eq!(afforded(small, 5 * FIRST, FIRST), (BUDGET + 80) / 5);
+        assert!(afforded(1 << 40, 5 * FIRST, FIRST) > 100 * BUDGET / 5);
+        // What takes very many is looked for all the same, the first ones.
+        assert_eq!(afforded(small, u64::MAX / (2 * FIRST), FIRST), FIRST);
+        assert!(afforded(small, 0, FIRST) > BUDGET);
+    }
+
+    #[test]
+    fn the_pages_that_a_plan_read_are_those_of_all_of_its_parts() {
+        let said = r#"[{"Plan": {"Node Type": "Aggregate", "Shared Hit Blocks": 320, "Shared Read Blocks": 12,
+            "Plans": [{"Node Type": "Index Scan", "Index Name": "by_tag", "Shared Hit Blocks": 300}]}}]"#;
+        let plan = plan(vec![vec![Some(said.to_owned())]]).expect("a plan");
+        assert_eq!(pages_read(&plan), 332);
+        assert!(goes_by(&plan, "by_tag") && !goes_by(&plan, "other"));
     }
 }
