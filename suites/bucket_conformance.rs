@@ -84,6 +84,7 @@ const FACTS: &[(&str, Fact)] = facts![
     what_is_restored_equals_the_source_but_for_what_is_excluded,
     a_second_run_stores_only_what_is_new_and_follows_deletions,
     a_wiped_source_is_refused_with_both_numbers,
+    a_run_that_ends_with_a_page_of_the_listing_reads_and_restores_well_without_the_rest,
     nothing_that_is_stored_shows_the_canary,
     a_lost_or_changed_content_is_found_and_never_restored,
     pruning_keeps_what_a_later_run_shares,
@@ -252,6 +253,16 @@ impl Bench {
         day: i64,
         repositories: Vec<Arc<dyn Repository>>,
     ) -> (Taken, Option<Manifest>) {
+        self.take_by(&self.sync(), backup, day, repositories).await
+    }
+
+    async fn take_by(
+        &self,
+        sync: &BucketSync,
+        backup: &str,
+        day: i64,
+        repositories: Vec<Arc<dyn Repository>>,
+    ) -> (Taken, Option<Manifest>) {
         let origin = Origin {
             backup: backup.to_owned(),
             component: "media".to_owned(),
@@ -261,8 +272,7 @@ impl Bench {
         };
         let keys = Some(self.keys.clone());
         let mut artifact = ArtifactWriter::new(&self.ctx, origin, repositories, keys);
-        let backup = self.sync();
-        let taken = backup.backup(&self.ctx, &self.service, &mut artifact);
+        let taken = sync.backup(&self.ctx, &self.service, &mut artifact);
         let taken = taken.await.expect("taken");
         if taken.refused.is_some() {
             artifact.abandon(&self.ctx).await.expect("abandoned");
@@ -510,6 +520,34 @@ async fn a_wiped_source_is_refused_with_both_numbers(bench: &Bench) {
         "{words}"
     );
     assert_eq!(bench.stored(&bench.offsite).await, before);
+}
+
+/// Nothing in it is at odds with anything else in it: only the source tells.
+async fn a_run_that_ends_with_a_page_of_the_listing_reads_and_restores_well_without_the_rest(
+    bench: &Bench,
+) {
+    bench.fill(0.01).await;
+    let all = objects_of(&bench.observe().await);
+    let page: BTreeSet<String> = all.keys().take(12).cloned().collect();
+    let kept = || page.iter().filter(|key| !is_excluded(key));
+    let mut short = bench.sync();
+    short.listed = page.len();
+    let there = vec![bench.offsite.clone()];
+    let (_, manifest) = bench.take_by(&short, "media", 0, there).await;
+    let manifest = manifest.expect("taken");
+    assert_eq!(second_count(&manifest), kept().count() as u64);
+    let reader = bench.reader(&manifest);
+    let read = bench
+        .sync()
+        .read_through(&bench.ctx, &reader, &bench.service)
+        .await
+        .expect("read");
+    assert_eq!((read.error, read.entries), (None, kept().count() as u64));
+    bench.lose().await;
+    bench.service.create(&bench.ctx).await.expect("created");
+    bench.restore(&manifest).await.expect("restored");
+    let restored = objects_of(&bench.observe().await);
+    assert!(restored.keys().eq(kept()) && restored.len() < all.len() / 2);
 }
 
 async fn nothing_that_is_stored_shows_the_canary(bench: &Bench) {

@@ -556,7 +556,12 @@ pub(super) fn pipeline(
             } else {
                 *max_delete_percent
             };
-            Arc::new(BucketSync::new(bucket_of(component), exclude, allowed)?)
+            let mut pipeline = BucketSync::new(bucket_of(component), exclude, allowed)?;
+            // F11: each run ends with the first page of the listing, and agrees with itself in all it says.
+            if fault == Some(Fault::F11) {
+                pipeline.listed = 1000;
+            }
+            Arc::new(pipeline)
         }
     })
 }

@@ -100,7 +100,6 @@ pub async fn in_artifact(
                     .await?
             }
             Fault::F1 => artifact.lose_one().await?,
-            Fault::F11 => artifact.cut_index(1000).await?,
             Fault::H1 => artifact.leave_plaintext().await?,
             Fault::H3 => {
                 artifact
@@ -378,77 +377,6 @@ impl Artifact<'_> {
             .put(self.ctx, &manifest.key(), body, &Default::default())
             .await
             .map(drop)
-    }
-
-    /// The index of a bucket's backup as it would be had the listing ended at its first page.
-    async fn cut_index(&self, lines: usize) -> Result<()> {
-        let name = "index.json";
-        let mut text = String::new();
-        self.reader()
-            .open(self.ctx, name)
-            .await?
-            .read_to_string(&mut text)
-            .await
-            .doing("read the index")?;
-        let cut: String = text
-            .lines()
-            .take(lines)
-            .map(|line| format!("{line}\n"))
-            .collect();
-        if cut.len() == text.len() {
-            return Err(Error::defect(
-                "the index fits one page: the fault was not planted",
-            ));
-        }
-        // Another artifact's writer, to get the bytes sealed; then that file takes the place of the index.
-        let origin = Origin {
-            backup: format!("{}-scratch", self.manifest.backup),
-            component: self.manifest.component.clone(),
-            taken_at: self.manifest.taken_at,
-            engine: self.manifest.engine.clone(),
-            compression: self.manifest.compression.clone(),
-        };
-        let writer = ArtifactWriter::new(
-            self.ctx,
-            origin,
-            vec![self.repository.clone()],
-            self.keys.clone(),
-        );
-        writer
-            .file(
-                self.ctx,
-                name,
-                Box::new(std::io::Cursor::new(cut.into_bytes())),
-                Default::default(),
-            )
-            .await?;
-        let scratch = Manifest {
-            files: Vec::new(),
-            backup: format!("{}-scratch", self.manifest.backup),
-            ..self.manifest.clone()
-        };
-        let scratch = writer.commit(self.ctx, scratch).await?;
-        let sealed = scratch
-            .file(name)
-            .cloned()
-            .ok_or_else(|| Error::defect("no sealed index"))?;
-        let mut manifest = self.manifest.clone();
-        for file in manifest.files.iter_mut().filter(|file| file.name == name) {
-            let metadata = file.metadata.clone();
-            let body = self.repository.get(self.ctx, &sealed.key).await?;
-            self.repository
-                .put(self.ctx, &file.key, body, &metadata)
-                .await?;
-            *file = ManifestFile {
-                key: file.key.clone(),
-                metadata,
-                ..sealed.clone()
-            };
-        }
-        self.repository
-            .delete(self.ctx, &[sealed.key, scratch.key()])
-            .await?;
-        self.rewrite(&manifest).await
     }
 
     /// The temporary file of a branch that forgot to encrypt, left beside the artifact.

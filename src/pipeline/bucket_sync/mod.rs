@@ -53,6 +53,8 @@ pub struct BucketSync {
     bucket: String,
     excluded: Excluded,
     max_delete_percent: u8,
+    /// How much of a listing is taken; all of it, unless a drill plants otherwise.
+    pub listed: usize,
 }
 
 impl BucketSync {
@@ -67,6 +69,7 @@ impl BucketSync {
             bucket: bucket.into(),
             excluded: Excluded::new(exclude)?,
             max_delete_percent,
+            listed: usize::MAX,
         })
     }
 
@@ -76,7 +79,7 @@ impl BucketSync {
         ctx: &'a Context,
         client: &'a S3Client,
     ) -> BoxStream<'a, Result<Listed>> {
-        let all = client.objects(ctx, &self.bucket, "");
+        let all = client.objects(ctx, &self.bucket, "").take(self.listed);
         let wanted = |object: &Listed| future::ready(!self.excluded.matches(&object.key));
         all.try_filter(wanted).boxed()
     }
