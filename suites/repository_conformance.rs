@@ -12,10 +12,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use redrill::context::{Context, RunId};
 use redrill::error::Kind;
 use redrill::evidence::Digest;
+use redrill::fault::plant::{bad_streak, prune_by_age};
 use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use redrill::pipeline::verify::inspect;
 use redrill::repository::manifest::Manifest;
-use redrill::repository::retention::prune;
+use redrill::repository::retention::{Reason, prune};
 use redrill::repository::{LocalRepository, Repository, S3Repository};
 use redrill::service::reading::channel;
 use redrill::service::s3::S3Client;
@@ -56,6 +57,7 @@ const FACTS: &[(&str, Fact)] = facts![
     the_pruner_removes_what_has_expired_and_what_belongs_to_nothing,
     the_pruner_leaves_alone_what_it_cannot_read,
     a_week_of_hourly_artifacts_is_kept_and_the_rest_goes,
+    after_a_streak_of_broken_artifacts_the_pruner_keeps_the_last_good_one_and_one_by_age_alone_does_not,
 ];
 
 const S3_FACTS: &[(&str, Fact)] = facts![
@@ -600,6 +602,37 @@ async fn a_week_of_hourly_artifacts_is_kept_and_the_rest_goes(ctx: &Context, rep
         "{:?}",
         watch.elapsed()
     );
+}
+
+async fn after_a_streak_of_broken_artifacts_the_pruner_keeps_the_last_good_one_and_one_by_age_alone_does_not(
+    ctx: &Context,
+    repository: &Repo,
+) {
+    let week = Duration::from_secs(7 * 86_400);
+    let good = committed(ctx, repository, 0, &[]).await;
+    let bad = bad_streak(ctx, repository, "postgres", None).await;
+    let bad: Vec<String> = bad.expect("stored").into_iter().map(|it| it.id).collect();
+    assert_eq!(bad.len(), 15);
+    // The first seven are older than a week then, and so is the good one.
+    let now = at(7 * 24 + 8);
+    let left = || async {
+        let (left, broken) = Manifest::list(ctx, repository, "postgres")
+            .await
+            .expect("listed");
+        assert!(broken.is_empty());
+        left.into_iter().map(|it| it.id).collect::<Vec<String>>()
+    };
+
+    let pruned = prune(ctx, repository, "postgres", &Keep::within(week), now).await;
+    let pruned = pruned.expect("pruned");
+    assert_eq!(pruned.damaged, bad.iter().cloned().collect());
+    assert_eq!(left().await, [&[good.id][..], &bad[7..]].concat());
+    let (_, kept) = &pruned.kept[0];
+    assert!(matches!(kept, Reason::NewestGood { .. }), "{kept}");
+
+    let pruned = prune_by_age(ctx, repository, "postgres", week, now).await;
+    pruned.expect("pruned");
+    assert_eq!(left().await, bad[7..]);
 }
 
 fn s3(change: impl FnOnce(&mut Endpoint)) -> S3Client {

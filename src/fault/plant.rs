@@ -11,17 +11,17 @@ mod wal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::damaged::{Damage, Damaged};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
-use crate::pipeline::artifact::ArtifactReader;
+use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::service::postgres::PostgresService;
 use crate::service::{Running, Service};
-use crate::suite::{Backup, Component, ComponentKind, Fault};
+use crate::suite::{Component, ComponentKind, Fault};
 
 pub use artifact::in_artifact;
 pub use cluster::{in_archive_of_source, in_source_of_backup, stand_in};
@@ -63,34 +63,56 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// I1: fifteen backups that fail after their manifest, then a pruner that goes by age alone, eight days later.
-/// Gives back the bad artifacts: id and taken-at.
-pub async fn bad_streak_then_prune_by_age(
+/// I1: fifteen backups, an hour apart, after the newest one in a repository, each of which lost its data after its commit.
+pub async fn bad_streak(
     ctx: &Context,
-    backup: &Backup,
     repository: &Arc<dyn Repository>,
-) -> Result<Vec<(String, chrono::DateTime<chrono::Utc>)>> {
-    let Some(good) = Manifest::newest(ctx, repository, &backup.name).await?.0 else {
-        return Ok(Vec::new());
+    backup: &str,
+    keys: Option<Keys>,
+) -> Result<Vec<Manifest>> {
+    let Some(good) = Manifest::newest(ctx, repository, backup).await?.0 else {
+        return Err(Error::defect("there is no good backup to lose"));
     };
-    let bad = (1..=15)
-        .map(|hour| {
-            let taken_at = good.taken_at + TimeDelta::hours(hour);
-            (
-                format!("{}-bad{hour:02}", taken_at.format("%Y%m%dT%H%M%SZ")),
-                taken_at,
-            )
-        })
-        .collect();
-    // A pruner by age removes all of them, and the last good one with them: nothing is left at all.
-    let keys: Vec<String> = repository
-        .list(ctx, &format!("{}/", backup.name))
-        .await?
-        .into_iter()
-        .map(|stored| stored.key)
-        .collect();
-    repository.delete(ctx, &keys).await?;
+    let good = ArtifactReader::new(good, repository.clone(), keys.clone());
+    let mut bad = Vec::new();
+    for hour in 1..=15 {
+        let manifest = &good.manifest;
+        let origin = Origin {
+            backup: manifest.backup.clone(),
+            component: manifest.component.clone(),
+            taken_at: manifest.taken_at + TimeDelta::hours(hour),
+            engine: manifest.engine.clone(),
+            compression: manifest.compression.clone(),
+        };
+        let writer = ArtifactWriter::new(ctx, origin, vec![repository.clone()], keys.clone());
+        writer.copy(ctx, &good).await?;
+        let stored = writer.commit(ctx, Manifest::clone(manifest)).await?;
+        let own = stored.files.iter().filter(|file| !file.shared);
+        let lost = own.max_by_key(|file| file.bytes).map(|file| &file.key);
+        let lost = lost.ok_or_else(|| Error::defect("the backup has no file of its own"))?;
+        repository.delete(ctx, std::slice::from_ref(lost)).await?;
+        bad.push(stored);
+    }
     Ok(bad)
+}
+
+/// I1: a pruner that goes by age alone, as `find -mtime` does: whether what it keeps is any good, it does not ask.
+pub async fn prune_by_age(
+    ctx: &Context,
+    repository: &Arc<dyn Repository>,
+    backup: &str,
+    within: Duration,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let (all, _) = Manifest::list(ctx, repository, backup).await?;
+    for old in all.iter().filter(|it| now > it.taken_at + within) {
+        let own = repository
+            .list(ctx, &format!("{backup}/{}/", old.id))
+            .await?;
+        let keys: Vec<String> = own.into_iter().map(|stored| stored.key).collect();
+        repository.delete(ctx, &keys).await?;
+    }
+    Ok(())
 }
 
 /// J16: a tool that prints the password it was given.

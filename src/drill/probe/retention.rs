@@ -46,10 +46,16 @@ pub(in crate::drill) async fn retention(
                 ..RetentionFact::default()
             };
             if world.fault == Some(Fault::I1) {
-                let bad = plant::bad_streak_then_prune_by_age(&ctx, backup, &repository).await?;
-                fact.now = bad.last().map(|(_, at)| *at + chrono::TimeDelta::days(8));
-                fact.taken
-                    .extend(bad.into_iter().map(|(id, at)| (id, at, false)));
+                let name = &backup.name;
+                let bad = plant::bad_streak(&ctx, &repository, name, world.keys_of(backup)).await?;
+                // The last good one is past its time, and half of the bad ones are not.
+                let within = backup.keep.of(repository.name());
+                let middle = bad.get(bad.len() / 2).map(|it| it.taken_at);
+                let now = middle.map_or(pruned, |taken_at| taken_at + within);
+                plant::prune_by_age(&ctx, &repository, name, within, now).await?;
+                fact.now = Some(now);
+                let bad = bad.into_iter().map(|it| (it.id, it.taken_at, false));
+                fact.taken.extend(bad);
             }
             let (manifests, broken) = Manifest::list(&ctx, &repository, &backup.name).await?;
             fact.remaining = manifests
