@@ -297,3 +297,70 @@ pub(super) fn teardown(facts: &Facts<'_>) -> Outcome {
         findings,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::trial::{judged, lost};
+    use crate::evidence::{Evidence, WrittenFact};
+
+    /// What a check says of a drill that restored the artifact `a`, and of what became of it.
+    fn kinds(
+        check: Check,
+        change: impl FnOnce(&mut RecoveryFact, &mut WrittenFact),
+    ) -> Vec<&'static str> {
+        let mut recovery = RecoveryFact {
+            component: "db".to_owned(),
+            backup: "b".to_owned(),
+            artifact: Some("a".to_owned()),
+            target_before: Some(0),
+            target_started_here: true,
+            ..RecoveryFact::default()
+        };
+        let mut written = WrittenFact {
+            run: "this".to_owned(),
+            drill: "s/s".to_owned(),
+            artifacts: BTreeSet::from(["a".to_owned()]),
+        };
+        change(&mut recovery, &mut written);
+        let evidence = Evidence {
+            run: "this".to_owned(),
+            drill: "s/s".to_owned(),
+            recoveries: vec![recovery],
+            written: Some(written),
+            ..Evidence::default()
+        };
+        let outcome = judged(&lost("pg-dump"), check, &evidence);
+        let kinds = outcome.findings.iter().map(|finding| finding.kind);
+        kinds.collect()
+    }
+
+    #[test]
+    fn a_target_is_empty_and_of_this_run_or_the_restore_shows_nothing() {
+        let kinds = |change: fn(&mut RecoveryFact)| kinds(Check::TargetEmpty, |it, _| change(it));
+        assert_eq!(kinds(|_| {}), [""; 0]);
+        assert_eq!(
+            kinds(|it| it.target_started_here = false),
+            ["foreign-target"]
+        );
+        assert_eq!(kinds(|it| it.target_before = Some(1)), ["target-not-empty"]);
+        assert_eq!(kinds(|it| it.target_before = None), ["not-observed"]);
+        // Started again, it has no target.
+        let restarted = |it: &mut RecoveryFact| {
+            (it.target_before, it.target_started_here) = (None, false);
+            it.restart = Some(Ok(()));
+        };
+        assert_eq!(kinds(restarted), [""; 0]);
+    }
+
+    #[test]
+    fn facts_on_disk_of_another_run_another_drill_or_other_artifacts_are_not_this_drills() {
+        let kinds = |change: fn(&mut WrittenFact)| kinds(Check::RecordBound, |_, it| change(it));
+        assert_eq!(kinds(|_| {}), [""; 0]);
+        assert_eq!(kinds(|it| it.run = "earlier".to_owned()), ["stale-record"]);
+        assert_eq!(kinds(|it| it.drill = "s/t".to_owned()), ["stale-record"]);
+        assert_eq!(kinds(|it| it.artifacts.clear()), ["other-artifacts"]);
+        let more = |it: &mut WrittenFact| it.artifacts.extend(["b".to_owned()]);
+        assert_eq!(kinds(more), ["other-artifacts"]);
+    }
+}

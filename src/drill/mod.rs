@@ -11,7 +11,7 @@ use crate::clock::{Stopwatch, VirtualClock};
 use crate::context::{Context, Phase, RunId};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Observer};
-use crate::evidence::{Evidence, FailureFact, Sample, WrittenFact};
+use crate::evidence::{Evidence, FailureFact, RecoveryFact, Sample, WrittenFact};
 use crate::fault::plant;
 use crate::outcome::{DrillResult, Outcome, Verdict};
 use crate::plan::{Drill, DrillKind, Timeline};
@@ -295,6 +295,7 @@ async fn play(
             .map_err(at(Phase::Restore))?;
         working = world.share(ctx).await.map_err(at(Phase::Observe))?;
     }
+    write_down(ctx, evidence).map_err(at(Phase::Observe))?;
     if let (DrillKind::Release { .. }, Some(release)) = (&world.drill.kind, &world.suite.release) {
         teller.phase(
             Phase::Verify,
@@ -314,24 +315,27 @@ async fn play(
             .await
             .map_err(at(Phase::Observe))?;
     }
-    write_down(ctx, world.fault, evidence).map_err(at(Phase::Observe))?;
+    read_back(ctx, world.fault, evidence).map_err(at(Phase::Observe))?;
     plant::in_logs(ctx, world.fault).map_err(at(Phase::Observe))?;
     evidence.leaks = probe::leaks(ctx, &planted.canary).map_err(at(Phase::Observe))?;
     drop(working);
     Ok(())
 }
 
-/// Writes the drill's facts and reads them back: the verdict is bound to what is on disk.
-fn write_down(ctx: &Context, fault: Option<Fault>, evidence: &mut Evidence) -> Result<()> {
+/// Writes down what the drill has recovered, as soon as it has: at its end that is what must still lie there.
+fn write_down(ctx: &Context, evidence: &Evidence) -> Result<()> {
+    let recovered = evidence.recoveries.iter();
     let facts = WrittenFact {
         run: evidence.run.clone(),
         drill: evidence.drill.clone(),
-        artifacts: evidence
-            .recoveries
-            .iter()
-            .flat_map(crate::evidence::RecoveryFact::artifacts)
-            .collect(),
+        artifacts: recovered.flat_map(RecoveryFact::artifacts).collect(),
     };
-    evidence.written = Some(probe::write_and_read_back(ctx, &facts, fault)?);
+    probe::write_facts(ctx, &facts)
+}
+
+/// Reads what lies there as the drill's facts: the verdict is bound to what is on disk.
+fn read_back(ctx: &Context, fault: Option<Fault>, evidence: &mut Evidence) -> Result<()> {
+    plant::in_record(fault, &probe::facts_file(ctx))?;
+    evidence.written = Some(probe::read_facts(ctx)?);
     Ok(())
 }

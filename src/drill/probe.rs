@@ -9,6 +9,6 @@ mod temporary;
 
 pub(super) use artifacts::{Read, artifacts};
 pub(super) use encryption::encryption;
-pub(super) use leaks::{leaks, write_and_read_back};
+pub(super) use leaks::{facts_file, leaks, read_facts, write_facts};
 pub(super) use retention::retention;
 pub(super) use temporary::Temporary;

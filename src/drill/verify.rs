@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::backup::stop_or_note;
 use super::world::World;
-use super::{Planted, Teller, probe, recover, write_down};
+use super::{Planted, Teller, probe, read_back, recover, write_down};
 use crate::check::Terms;
 use crate::context::{Context, Phase};
 use crate::error::{Error, Result};
@@ -107,8 +107,9 @@ pub(super) async fn play(
         }
     }
     evidence.given = Some(known);
-    write_down(ctx, None, evidence).map_err(at(Phase::Observe))?;
+    write_down(ctx, evidence).map_err(at(Phase::Observe))?;
     evidence.leaks = probe::leaks(ctx, &planted.canary).map_err(at(Phase::Observe))?;
+    read_back(ctx, world.fault, evidence).map_err(at(Phase::Observe))?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod pgbackrest;
 mod restore;
 mod wal;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::damaged::{Damage, Damaged};
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
+use crate::evidence::WrittenFact;
 use crate::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
@@ -113,6 +115,22 @@ pub async fn prune_by_age(
         repository.delete(ctx, &keys).await?;
     }
     Ok(())
+}
+
+/// J12: where the facts of the drill are read, those of an earlier run of it lie.
+pub fn in_record(fault: Option<Fault>, facts: &Path) -> Result<()> {
+    if fault != Some(Fault::J12) {
+        return Ok(());
+    }
+    let doing = || format!("put an earlier run's facts at {}", facts.display());
+    let own = std::fs::read(facts).doing_with(doing)?;
+    let earlier = WrittenFact {
+        run: "20250101-000000-00000000".to_owned(),
+        artifacts: ["20250101T000000Z-00000000".to_owned()].into(),
+        ..serde_json::from_slice(&own).doing_with(doing)?
+    };
+    let earlier = serde_json::to_vec_pretty(&earlier).doing_with(doing)?;
+    std::fs::write(facts, earlier).doing_with(doing)
 }
 
 /// J16: a tool that prints the password it was given.

@@ -3,12 +3,11 @@
 //! Not here: secrets in what is told of a run (see [`crate::record`]).
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::context::Context;
 use crate::error::{Doing, Result};
 use crate::evidence::{LeakFact, LeakSearch, WrittenFact};
-use crate::suite::Fault;
 
 /// The name of the facts of a drill.
 const FACTS: &str = "facts.json";
@@ -84,29 +83,24 @@ fn found_in_file(path: &Path, wanted: &[(String, String)]) -> std::io::Result<Ve
     }
 }
 
-/// Writes the drill's facts into its directory and reads them back: what is on disk is what the verdict is bound to. They are
-/// copied beside the logs, which may be on a disk that is full.
-pub(in crate::drill) fn write_and_read_back(
-    ctx: &Context,
-    facts: &WrittenFact,
-    fault: Option<Fault>,
-) -> Result<WrittenFact> {
-    let path = ctx.dir.join(FACTS);
-    let stale = WrittenFact {
-        run: "20250101-000000-00000000".to_owned(),
-        artifacts: BTreeSet::from(["20250101T000000Z-00000000".to_owned()]),
-        ..facts.clone()
-    };
-    // J12: an earlier report lies there, and is taken for this run's.
-    let written = if fault == Some(Fault::J12) {
-        &stale
-    } else {
-        facts
-    };
-    let text = serde_json::to_vec_pretty(written).doing("write the facts")?;
-    std::fs::write(&path, text).doing_with(|| format!("write {}", path.display()))?;
-    let text = std::fs::read(&path).doing_with(|| format!("read {}", path.display()))?;
+/// Where the facts of a drill lie.
+pub(in crate::drill) fn facts_file(ctx: &Context) -> PathBuf {
+    ctx.dir.join(FACTS)
+}
+
+/// Writes the drill's facts into its directory. They are copied beside the logs, which may be on a disk that is full.
+pub(in crate::drill) fn write_facts(ctx: &Context, facts: &WrittenFact) -> Result<()> {
+    let path = facts_file(ctx);
+    let text = serde_json::to_vec_pretty(facts).doing("write the facts")?;
+    std::fs::write(&path, &text).doing_with(|| format!("write {}", path.display()))?;
     // As with a log that cannot be written: what cannot be kept changes no verdict.
     let _ = std::fs::write(ctx.logs.join(FACTS), &text);
+    Ok(())
+}
+
+/// Reads what lies there as the drill's facts.
+pub(in crate::drill) fn read_facts(ctx: &Context) -> Result<WrittenFact> {
+    let path = facts_file(ctx);
+    let text = std::fs::read(&path).doing_with(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&text).doing("read the facts back")
 }
