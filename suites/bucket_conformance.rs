@@ -49,7 +49,8 @@ async fn inspected(
     for file in blobs_of(bench, manifest).await {
         let object = seen.get(&file.key).expect("readable");
         let object = object.unwrap_or_else(|| panic!("{} was not read", file.key));
-        assert!(object.found.begins_as_age && !object.found.needle && !object.names.1);
+        assert!(object.found.begins_as_age && !object.found.needle);
+        assert!(!object.in_name && !object.in_metadata);
         let plain = contents.get(&file.name).expect("readable");
         assert_eq!(plain.map(|plain| plain.0), Some(file.plain_bytes));
     }

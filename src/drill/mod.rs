@@ -271,6 +271,20 @@ async fn play(
         plant::in_archive(ctx, world.fault, &world.destination(backup))
             .await
             .map_err(at(Phase::Backup))?;
+        let source = world
+            .service(&backup.component)
+            .map_err(at(Phase::Backup))?;
+        plant::in_the_clear(
+            ctx,
+            world.fault,
+            backup,
+            &world.repositories(backup),
+            world.keys_of(backup),
+            source.server().as_ref(),
+            &planted.canary,
+        )
+        .await
+        .map_err(at(Phase::Backup))?;
     }
     let (mut read, mut temporary) = (probe::Read::new(), probe::Temporary::default());
     if let Some(scenario) = terms.scenario() {
@@ -316,7 +330,7 @@ async fn play(
             .map_err(at(Phase::Observe))?;
     }
     read_back(ctx, world.fault, evidence).map_err(at(Phase::Observe))?;
-    plant::in_logs(ctx, world.fault).map_err(at(Phase::Observe))?;
+    plant::in_logs(ctx, world.fault, &planted.canary).map_err(at(Phase::Observe))?;
     evidence.leaks = probe::leaks(ctx, &planted.canary).map_err(at(Phase::Observe))?;
     drop(working);
     Ok(())

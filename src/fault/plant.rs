@@ -4,6 +4,7 @@
 mod artifact;
 mod base;
 mod cluster;
+mod leak;
 mod pgbackrest;
 mod restore;
 mod wal;
@@ -27,6 +28,7 @@ use crate::suite::{Component, ComponentKind, Fault};
 
 pub use artifact::in_artifact;
 pub use cluster::{in_archive_of_source, in_source_of_backup, stand_in};
+pub use leak::{in_logs, in_the_clear};
 pub use restore::{after_restore, before_restore};
 pub use wal::{in_archive, in_fetched, in_source, in_target, in_the_way};
 
@@ -131,17 +133,4 @@ pub fn in_record(fault: Option<Fault>, facts: &Path) -> Result<()> {
     };
     let earlier = serde_json::to_vec_pretty(&earlier).doing_with(doing)?;
     std::fs::write(facts, earlier).doing_with(doing)
-}
-
-/// J16: a tool that prints the password it was given.
-pub fn in_logs(ctx: &Context, fault: Option<Fault>) -> Result<()> {
-    if fault != Some(Fault::J16) {
-        return Ok(());
-    }
-    let Some((_, secret)) = ctx.secrets.all().into_iter().next() else {
-        return Err(Error::defect("the run has no secret to leak"));
-    };
-    let path = ctx.logs.join("9999-verbose-tool.log");
-    std::fs::write(&path, format!("connecting with password={secret}\n"))
-        .doing_with(|| format!("write {}", path.display()))
 }

@@ -81,8 +81,12 @@ pub struct SeenObject {
     pub written: Option<DateTime<Utc>>,
     /// What was found in its bytes.
     pub found: Found,
-    /// Its name and what else stands beside it: how many texts, and whether the needle is in one of them.
-    pub names: (u32, bool),
+    /// How many texts name it: its key, and its metadata.
+    pub names: u32,
+    /// The needle is in its key.
+    pub in_name: bool,
+    /// The needle is in its metadata.
+    pub in_metadata: bool,
 }
 
 /// A stored object that was read, and the sums of it that nobody needs for long.
@@ -273,16 +277,20 @@ fn seen(
 ) -> ReadObject {
     let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, sha256) = std::mem::take(&mut watch.sums).finish();
-    let texts =
-        std::iter::once(&stored.key).chain(stored.metadata.iter().flat_map(|(k, v)| [k, v]));
-    let in_names = texts
-        .clone()
-        .any(|text| !needle.is_empty() && memchr::memmem::find(text.as_bytes(), needle).is_some());
+    let has_it = |text: &String| {
+        !needle.is_empty() && memchr::memmem::find(text.as_bytes(), needle).is_some()
+    };
+    let mut metadata = stored
+        .metadata
+        .iter()
+        .flat_map(|(name, value)| [name, value]);
     ReadObject {
         seen: SeenObject {
             written: stored.written,
             found: watch.search.found().clone(),
-            names: (texts.count() as u32, in_names),
+            names: 1 + 2 * stored.metadata.len() as u32,
+            in_name: has_it(&stored.key),
+            in_metadata: metadata.any(has_it),
         },
         sha256,
         plain,
@@ -313,7 +321,56 @@ fn as_found(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::context::RunId;
+    use crate::repository::LocalRepository;
+
+    #[tokio::test]
+    async fn a_needle_is_found_in_the_bytes_the_name_and_the_metadata_of_an_object_and_in_no_other()
+    {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (run, top) = (RunId::fresh(Utc::now()), dir.path().join("drill"));
+        let ctx = Context::new(run, top.clone(), top.join("logs"), CancellationToken::new());
+        let ctx = ctx.expect("a context");
+        let repository = LocalRepository::new("here", dir.path().join("repository"));
+        let repository = repository.expect("a repository");
+        for (key, name, value, bytes, found) in [
+            ("b/plain", "title", "none", "nothing", (false, false, false)),
+            ("b/bytes", "title", "none", "a needle", (true, false, false)),
+            (
+                "b/the-needle.age",
+                "title",
+                "none",
+                "nothing",
+                (false, true, false),
+            ),
+            (
+                "b/value",
+                "title",
+                "the needle",
+                "nothing",
+                (false, false, true),
+            ),
+            ("b/word", "needle", "none", "nothing", (false, false, true)),
+        ] {
+            let metadata = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            let body = Box::new(std::io::Cursor::new(bytes.as_bytes().to_vec()));
+            let put = repository.put(&ctx, key, body, &metadata).await;
+            put.expect("stored");
+            let seen = read_object(&ctx, &repository, key, b"needle").await;
+            let seen = seen.expect("read");
+            assert_eq!(
+                (seen.found.needle, seen.in_name, seen.in_metadata),
+                found,
+                "{key}"
+            );
+            assert_eq!(seen.names, 3, "{key}");
+        }
+    }
 
     #[test]
     fn of_very_many_files_that_are_amiss_the_first_of_each_kind_are_named_and_all_are_counted() {

@@ -226,7 +226,16 @@ fn needed(fault: Fault) -> Needed {
         Fault::D1 | Fault::D2 | Fault::D3 | Fault::D6 | Fault::D8 => Needed::Redis,
         Fault::D4 => Needed::Aof,
         Fault::F1 | Fault::F2 | Fault::F6 | Fault::F11 | Fault::F16 => Needed::Bucket,
-        Fault::H1 | Fault::H2 | Fault::H3 | Fault::H4 => Needed::Encryption,
+        Fault::F4
+        | Fault::H1
+        | Fault::H1Name
+        | Fault::H1Metadata
+        | Fault::H1Staging
+        | Fault::H1Temporary
+        | Fault::H1Log
+        | Fault::H2
+        | Fault::H3
+        | Fault::H4 => Needed::Encryption,
         Fault::I1 => Needed::Pruned,
         Fault::J5 => Needed::Pruned,
         Fault::J11 | Fault::J12 | Fault::J14 | Fault::J15 | Fault::J16 => Needed::Backup,

@@ -119,8 +119,8 @@ words! {
         Rpo = "rpo", "the ledger's loss window is within the objective, and the ledger has no hole";
         Rto = "rto", "loss declared to first verified read is within the objective, measured and projected to the production size";
         Retention = "retention", "every run left an artifact, and after the pruner ran exactly the artifacts that the policy keeps remain, and the newest good one is among them";
-        Encryption = "encryption", "no canary in any stored object, name, metadata, temporary file or log; a wrong key, no key, a flipped bit and a cut file all fail and leave no output";
-        Secrets = "secrets", "no password or key of the run stands in a log, a record or a report";
+        Encryption = "encryption", "no canary in any stored object, name, metadata or temporary file; a wrong key, no key, a flipped bit and a cut file all fail and leave no output";
+        Secrets = "secrets", "no password or key of the run stands in a log, a record or a report, and no canary in a log";
         Executed = "executed", "every check that was asked for really ran and observed something";
         RecordBound = "record-bound", "the facts read back from disk are this run's and name the artifacts that this run restored";
         Teardown = "teardown", "everything that was started was removed";
@@ -205,10 +205,16 @@ words! {
         D8 = "D8", "expiries lost or shifted by the restore";
         F1 = "F1", "object missing from the backup";
         F2 = "F2", "object content changed, same size and time";
+        F4 = "F4", "an upload in parts begun and never finished";
         F6 = "F6", "source wiped, mirror follows";
         F11 = "F11", "listing cut at its first page";
         F16 = "F16", "object metadata lost";
         H1 = "H1", "plaintext stored: encryption disabled in one branch";
+        H1Name = "H1-name", "plaintext in the name of a stored object";
+        H1Metadata = "H1-metadata", "plaintext in the metadata of a stored object";
+        H1Staging = "H1-staging", "plaintext left among the temporary files of a server";
+        H1Temporary = "H1-temporary", "plaintext left among redrill's temporary files";
+        H1Log = "H1-log", "plaintext in a log";
         H2 = "H2", "the key that is left is the wrong one";
         H3 = "H3", "bit flip in the ciphertext";
         H4 = "H4", "ciphertext cut at a chunk border";

@@ -230,9 +230,8 @@ fn note(
     fact: &mut EncryptionFact,
 ) {
     let place = format!("{key} in {}", repository.name());
-    let (names, in_names) = seen.names;
     fact.searched_bytes += seen.found.bytes;
-    fact.searched_names += u64::from(names);
+    fact.searched_names += u64::from(seen.names);
     let file = key.rsplit_once('/').map(|(_, file)| file);
     let in_the_clear = [manifest::FILE_NAME, contents::FILE_NAME]
         .map(Some)
@@ -244,8 +243,13 @@ fn note(
     if !in_the_clear && !sealed {
         fact.plaintext_files.push(place.clone());
     }
-    if seen.found.needle || in_names {
-        fact.canary_found.push(place);
+    for (found, what) in [
+        (seen.found.needle, ""),
+        (seen.in_name, "the name of "),
+        (seen.in_metadata, "the metadata of "),
+    ] {
+        fact.canary_found
+            .extend(found.then(|| format!("{what}{place}")));
     }
 }
 

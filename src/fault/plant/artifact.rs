@@ -100,7 +100,6 @@ pub async fn in_artifact(
                     .await?
             }
             Fault::F1 => artifact.lose_one().await?,
-            Fault::H1 => artifact.leave_plaintext().await?,
             Fault::H3 => {
                 artifact
                     .damage_stored(|bytes| Damage::FlipBit(bytes / 2))
@@ -375,19 +374,6 @@ impl Artifact<'_> {
         let body = Box::new(std::io::Cursor::new(text));
         self.repository
             .put(self.ctx, &manifest.key(), body, &Default::default())
-            .await
-            .map(drop)
-    }
-
-    /// The temporary file of a branch that forgot to encrypt, left beside the artifact.
-    async fn leave_plaintext(&self) -> Result<()> {
-        let Some(file) = self.largest() else {
-            return Ok(());
-        };
-        let body = self.reader().open(self.ctx, &file.name).await?;
-        let key = format!("{}/{}/upload.tmp", self.manifest.backup, self.manifest.id);
-        self.repository
-            .put(self.ctx, &key, body, &Default::default())
             .await
             .map(drop)
     }
