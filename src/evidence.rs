@@ -463,8 +463,8 @@ pub struct EncryptionFact {
     pub plaintext_files: Vec<String>,
     /// The canary was found here.
     pub canary_found: Vec<String>,
-    /// The key left to the operators opens every file, to its end.
-    pub opens_with_key: Option<bool>,
+    /// The key left to the operators opens every file, to its end; else the first that it does not, and why.
+    pub opens_with_key: Option<std::result::Result<(), String>>,
     /// Attempts that must fail, and how each ended.
     pub attempts: Vec<AttemptFact>,
 }

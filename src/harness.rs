@@ -450,16 +450,17 @@ fn caught(result: &DrillResult, _: &str) -> std::result::Result<(), Failed> {
         .iter()
         .map(|(outcome, _)| format!("{} {}", outcome.check, outcome.verdict.name()))
         .collect();
-    let failures: Vec<&String> = result
-        .evidence
-        .failures
-        .iter()
-        .map(|failure| &failure.message)
-        .collect();
+    let failures = result.evidence.failures.iter();
+    let failures = failures.map(|failure| failure.message.clone());
+    let found = result.outcomes.iter().flat_map(|(it, _)| &it.findings);
+    let found = found.filter(|finding| finding.severity == Severity::Error);
+    let found = found.map(|finding| format!("{}: {}", finding.kind, finding.message));
+    let told: Vec<String> = failures.chain(found).collect();
     Err(Failed::from(format!(
-        "MISSED by {:?}: {}\n{failures:?}",
+        "MISSED by {:?}: {}\n{}",
         result.drill.kind,
-        verdicts.join(", ")
+        verdicts.join(", "),
+        told.join("\n")
     )))
 }
 

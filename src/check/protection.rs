@@ -85,11 +85,11 @@ pub(super) fn encryption(facts: &Facts<'_>) -> Outcome {
                 &format!("{name}: no wrong key was tried"),
             ));
         }
-        match fact.opens_with_key {
-            Some(true) => {}
-            Some(false) => findings.push(Finding::error(
+        match &fact.opens_with_key {
+            Some(Ok(())) => {}
+            Some(Err(words)) => findings.push(Finding::error(
                 "does-not-open",
-                format!("{name}: the key that is left does not open every file to its end"),
+                format!("{name}: the key that is left does not open every file to its end: {words}"),
                 "an encrypted backup without its key is no backup: keep the identity in escrow and drill with that one only",
             )),
             None => findings.push(unobserved(facts, &format!("{name}: opening it was not tried"))),
@@ -169,7 +169,7 @@ strike = [{ component = "db", fault = "server-lost" }]
             searched_names: 1,
             searched_places: 1,
             canary_planted: true,
-            opens_with_key: Some(true),
+            opens_with_key: Some(Ok(())),
             attempts: vec![attempt("a wrong key"), attempt("no key")],
             ..EncryptionFact::default()
         }

@@ -185,12 +185,15 @@ fn deltacrown_says_what_its_document_says() {
 }
 
 #[test]
-fn every_fault_there_is_has_a_detection() {
+fn every_fault_there_is_has_a_detection_that_says_by_which_words_it_is_caught() {
     let mut planted = BTreeSet::new();
     for name in ["detection", "detection-pgbackrest"] {
         let suite = load(&checkout(&format!("suites/{name}.toml"))).expect("is a suite");
         for detection in &suite.detections {
-            assert_eq!(unplanted::planted_by(detection.fault), name);
+            let fault = detection.fault;
+            assert_eq!(unplanted::planted_by(fault), name);
+            let says = detection.caught_by.says.is_some();
+            assert!(says, "{fault} could be caught by any finding of its kind");
             assert!(
                 planted.insert(detection.fault),
                 "{} comes twice",

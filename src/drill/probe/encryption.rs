@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Whether a key opens an artifact; else which file it does not, and why.
+type Opened = std::result::Result<(), String>;
+
 /// Searches what is stored and left lying for the canary, and tries to read the newest artifact as nobody should be
 /// able to. `temporary` was found before the disaster.
 pub(in crate::drill) async fn encryption(
@@ -72,7 +75,10 @@ async fn one(
         ..EncryptionFact::default()
     };
     let last_read = own().next_back().and_then(|taken| taken.readable.as_ref());
-    let read_whole = last_read.is_some_and(|read| read.error.is_none());
+    let read_whole = match last_read {
+        Some(read) => read.error.clone().map_or(Ok(()), Err),
+        None => Err("it was not read through".to_owned()),
+    };
     for repository in world.repositories(backup) {
         search(&ctx, &repository, backup, canary, read, &mut fact).await?;
         unfinished(&ctx, &repository, &mut fact).await?;
@@ -96,16 +102,20 @@ async fn one(
                 // A file that is gone is told of the artifact; here it was only not tried.
                 Err(error) => fact.unobserved.push(stop_or_note(error)?),
             }
-            opens(&ctx, &repository, &manifest, world.keys_left(&ctx, backup)).await?
-                && (read_whole || !shares(&manifest))
+            let keys = world.keys_left(&ctx, backup);
+            match opens(&ctx, &repository, &manifest, keys).await? {
+                Ok(()) if shares(&manifest) => read_whole.clone(),
+                opened => opened,
+            }
         };
-        fact.opens_with_key = Some(fact.opens_with_key.unwrap_or(true) && opened);
+        let before = fact.opens_with_key.take().unwrap_or(Ok(()));
+        fact.opens_with_key = Some(before.and(opened));
     }
     Ok(fact)
 }
 
 /// What pgBackRest encrypts it reads by itself: with the key that is left, and with what must not open anything. Says
-/// whether the first one opens it.
+/// whether the first one opens it, or what it complains of.
 async fn by_itself(
     ctx: &Context,
     world: &World<'_>,
@@ -113,7 +123,7 @@ async fn by_itself(
     (repository, manifest): (Arc<dyn Repository>, Arc<Manifest>),
     keys: Keys,
     fact: &mut EncryptionFact,
-) -> Result<bool> {
+) -> Result<Opened> {
     let cipher = manifest.files.iter();
     let mut cipher = cipher.filter_map(|file| file.metadata.get(pgbackrest::CIPHER));
     fact.declared &= cipher.any(|cipher| cipher != "none");
@@ -123,7 +133,7 @@ async fn by_itself(
     let reads = async |what: &str, keys: Option<Keys>, fact: &mut EncryptionFact| {
         let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
         match tool.read_through(ctx, &reader, service.as_ref()).await {
-            Ok(read) => Ok::<_, Error>(Some(read.error.is_none())),
+            Ok(read) => Ok::<_, Error>(Some(read.error.map_or(Ok(()), Err))),
             Err(error) => {
                 let words = stop_or_note(error)?;
                 fact.unobserved
@@ -142,12 +152,12 @@ async fn by_itself(
         if let Some(opened) = reads(&what, Some(keys), fact).await? {
             fact.attempts.push(AttemptFact {
                 what,
-                failed: !opened,
+                failed: opened.is_err(),
                 left_output: false,
             });
         }
     }
-    Ok(opened != Some(false))
+    Ok(opened.unwrap_or(Ok(())))
 }
 
 /// Looks for what was begun in a repository and never became whole. What is just being stored (pgBackRest archives
@@ -286,7 +296,7 @@ async fn opens(
     repository: &Arc<dyn Repository>,
     manifest: &Arc<Manifest>,
     keys: Option<Keys>,
-) -> Result<bool> {
+) -> Result<Opened> {
     let reader = ArtifactReader::new(manifest.clone(), repository.clone(), keys);
     for file in manifest.files.iter().filter(|file| !file.shared) {
         let read = async {
@@ -296,11 +306,11 @@ async fn opens(
                 .doing("decrypt")
         };
         if let Err(error) = read.await {
-            stop_or_note(error)?;
-            return Ok(false);
+            let (name, place) = (&file.name, repository.name());
+            return Ok(Err(format!("{name} in {place}: {}", stop_or_note(error)?)));
         }
     }
-    Ok(true)
+    Ok(Ok(()))
 }
 
 /// Reads the artifact's smallest and its largest file with a wrong key, with none, with a bit flipped and cut short.
