@@ -90,8 +90,9 @@ pub(super) async fn play(
                 let Some(backup) = backups.iter().find(|backup| backup.name == *name) else {
                     continue;
                 };
-                // The server that is backed up by mistake archives nothing of this one.
-                if world.fault == Some(Fault::B20) {
+                // The server that is backed up by mistake archives nothing of this one; and without an `archive_timeout`
+                // no segment is archived before it is full.
+                if matches!(world.fault, Some(Fault::B20 | Fault::C15)) {
                     continue;
                 }
                 if last_run.get(name) < Some(at) && planted.insert(name.clone()) {

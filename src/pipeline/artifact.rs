@@ -87,6 +87,11 @@ impl Destination {
         }
     }
 
+    /// What reads an artifact that is here, from one of the repositories.
+    pub fn reader(&self, manifest: Manifest, repository: &Arc<dyn Repository>) -> ArtifactReader {
+        ArtifactReader::new(manifest, repository.clone(), self.keys.clone())
+    }
+
     /// Whether what is stored here is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.keys.is_some()

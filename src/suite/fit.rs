@@ -175,7 +175,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::A16 => Needed::Dump,
         Fault::A2 => Needed::CompressedDump,
         Fault::A2Uncompressed => Needed::UncompressedDump,
-        Fault::A4 | Fault::A11 => Needed::PlainDump,
+        Fault::A1Plain | Fault::A2Plain | Fault::A4 | Fault::A11 => Needed::PlainDump,
         Fault::B1
         | Fault::B2
         | Fault::B3
@@ -187,15 +187,20 @@ fn needed(fault: Fault) -> Needed {
         | Fault::B5Recomputed
         | Fault::B7
         | Fault::B10
+        | Fault::B10Index
         | Fault::B22 => Needed::UncompressedBase,
         Fault::B8
         | Fault::B9
         | Fault::B11
         | Fault::B12
+        | Fault::B12Hoff
+        | Fault::B12Natts
         | Fault::B13
         | Fault::B14
         | Fault::B15
         | Fault::B16
+        | Fault::B16Gist
+        | Fault::B16Brin
         | Fault::B17
         | Fault::B18
         | Fault::B20
@@ -207,6 +212,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::C1
         | Fault::C2
         | Fault::C3
+        | Fault::C3Crc
         | Fault::C4
         | Fault::C5
         | Fault::C6
@@ -219,6 +225,7 @@ fn needed(fault: Fault) -> Needed {
         | Fault::C12
         | Fault::C13
         | Fault::C14
+        | Fault::C15
         | Fault::C16 => Needed::Base,
         Fault::B4Bundle | Fault::B6 | Fault::B21 | Fault::B21Foreign | Fault::C1PgBackRest => {
             Needed::PgBackRest

@@ -26,9 +26,10 @@ pub const UNPLANTED: &[(&str, &str, &str)] = &[
         "it is no fault: every replay empties them, and the healthy twin says so in a warning",
     ),
     (
-        "C15",
-        "the last segment lost with the server",
-        "it is no fault but the loss that every drill of an archived backup measures",
+        "B22-newer",
+        "pg_control of a later moment than the data",
+        "in the artifact its manifest finds any other pg_control, of whatever moment (B22), and on the copy none is later than \
+         its own",
     ),
 ];
 

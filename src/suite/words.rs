@@ -131,8 +131,10 @@ words! {
     /// What a detection drill plants; the ids are those of the fault catalogue.
     Fault {
         A1 = "A1", "dump truncated";
+        A1Plain = "A1-plain", "plain dump cut after its rows";
         A2 = "A2", "bit flip in a compressed dump";
         A2Uncompressed = "A2-uncompressed", "byte flip in a row of an uncompressed dump";
+        A2Plain = "A2-plain", "byte flip in a row of a plain dump";
         A3 = "A3", "empty dump: pg_dump failed in a pipe without pipefail";
         A4 = "A4", "psql without ON_ERROR_STOP: a statement fails, and it goes on";
         A5 = "A5", "pg_restore's errors ignored: a role that the dump names is not there";
@@ -163,12 +165,17 @@ words! {
         B8 = "B8", "bit flip in a page of a table";
         B9 = "B9", "torn page: one half of it is not what the other is";
         B10 = "B10", "lost write: an older page with a checksum that is right";
+        B10Index = "B10-index", "lost write: an older page of a btree with a checksum that is right";
         B11 = "B11", "misdirected write: a page in the place of another";
         B12 = "B12", "row header damaged, the page's checksum being right";
+        B12Hoff = "B12-hoff", "row header damaged: its data are said to begin elsewhere";
+        B12Natts = "B12-natts", "row header damaged: it is said to have more columns than the table";
         B13 = "B13", "values that are stored out of line gone";
         B14 = "B14", "btree in the order of another collation";
         B15 = "B15", "btree lacks entries of its table";
-        B16 = "B16", "index that is no btree lacks entries of its table";
+        B16 = "B16", "GIN index lacks entries of its table";
+        B16Gist = "B16-gist", "GiST index lacks entries of its table";
+        B16Brin = "B16-brin", "BRIN index knows of other rows than those of its table";
         B17 = "B17", "duplicate under a unique index";
         B18 = "B18", "data checksums off in the recovered cluster";
         B20 = "B20", "base backup of another cluster, which holds the same rows";
@@ -184,6 +191,7 @@ words! {
         C1PgBackRest = "C1-pgbackrest", "WAL segment missing in the middle of pgBackRest's archive, which its verify does not miss";
         C2 = "C2", "WAL segment cut";
         C3 = "C3", "WAL segment of the right size that holds no log";
+        C3Crc = "C3-crc", "one bit of a record flipped in a WAL segment";
         C4 = "C4", "timeline history missing after a failover";
         C5 = "C5", "the network to the archive is cut in the middle of a recovery";
         C6 = "C6", "restore_command ended by a signal";
@@ -196,6 +204,7 @@ words! {
         C12 = "C12", "recovery target read in another time zone: an earlier moment, which is reached without a word";
         C13 = "C13", "recovery follows the timeline of an old primary that wrote on after a failover";
         C14 = "C14", "WAL pruned under a base backup that is kept";
+        C15 = "C15", "the last segments lost with the server: none was archived since the base backup";
         C16 = "C16", "an older segment lies where a newer one is fetched from";
         D1 = "D1", "RDB with a flipped byte, CRC on";
         D2 = "D2", "RDB with a flipped byte, CRC off";

@@ -50,11 +50,18 @@ pub async fn in_artifact(
                     .reseal("db.dump", |bytes| bytes.truncate(bytes.len() * 6 / 10))
                     .await?
             }
+            // psql ends well where the script does, and this one ends where its keys and indexes would begin.
+            Fault::A1Plain => artifact.reseal("db.sql", cut_after_the_rows).await?,
             // The table of contents comes first; the end is compressed rows.
             Fault::A2 => artifact.reseal("db.dump", |bytes| flip_late(bytes)).await?,
             Fault::A2Uncompressed => {
                 artifact
                     .reseal("db.dump", |bytes| change_a_name(bytes))
+                    .await?
+            }
+            Fault::A2Plain => {
+                artifact
+                    .reseal("db.sql", |bytes| change_a_name(bytes))
                     .await?
             }
             Fault::A3 => {
@@ -127,6 +134,13 @@ fn change_a_name(bytes: &mut [u8]) {
             bytes[at + 3] + 1
         };
     }
+}
+
+/// Ends a plain dump before the first of the constraints, which come after all rows.
+fn cut_after_the_rows(bytes: &mut Vec<u8>) {
+    let constraint = find(bytes, b"; Type: CONSTRAINT; ");
+    let before = constraint.and_then(|at| memchr::memmem::rfind(&bytes[..at], b"\n--\n"));
+    bytes.truncate(before.map_or(bytes.len(), |at| at + 1));
 }
 
 /// The head of a plain dump as a `pg_dump` of years to come would write it.

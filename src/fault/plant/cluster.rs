@@ -15,6 +15,7 @@ use crate::suite::Fault;
 const TABLE: &str = "shop.orders";
 const OUT_OF_LINE: &str = "shop.manuals";
 const LEDGER: &str = "redrill.ledger";
+const LEDGER_KEY: &str = "redrill.ledger_pkey";
 /// Rows of an index are left out while it is not ready.
 const READY: &str =
     "set allow_system_table_mods = on; update pg_catalog.pg_index set indisready = ";
@@ -44,13 +45,25 @@ pub(super) async fn after_recovery(
                 .change_page(TABLE, 0, |page| page[PAGE / 2..].fill(0))
                 .await
         }
-        Fault::B10 => cluster.bring_back_old_page(fetched).await,
+        Fault::B10 => cluster.bring_back_old_page(fetched, LEDGER, 0).await,
+        // The first page of an index says where its root is.
+        Fault::B10Index => cluster.bring_back_old_page(fetched, LEDGER_KEY, 1).await,
         Fault::B11 => {
             let path = cluster.file_of(TABLE).await?;
             let page = cluster.page(&path, 0).await?;
             cluster.write(&path, 1, &page).await
         }
-        Fault::B12 => cluster.damage_a_row_header().await,
+        // It was written by a transaction that has not begun.
+        Fault::B12 => {
+            cluster
+                .damage_a_row_header(|row| {
+                    row[..4].copy_from_slice(&0x7fff_fff0u32.to_le_bytes());
+                })
+                .await
+        }
+        Fault::B12Hoff => cluster.damage_a_row_header(|row| row[22] += 8).await,
+        // Five columns, and three that the table does not have.
+        Fault::B12Natts => cluster.damage_a_row_header(|row| row[18] += 3).await,
         Fault::B13 => {
             let toast = format!(
                 "(select reltoastrelid from pg_class where oid = {}::regclass)",
@@ -83,6 +96,15 @@ pub(super) async fn after_recovery(
                 )
                 .await
         }
+        Fault::B16Gist => {
+            cluster
+                .without(
+                    "shop.products_by_price",
+                    "update shop.products set price = price",
+                )
+                .await
+        }
+        Fault::B16Brin => cluster.turn_visits_around().await,
         Fault::B18 => cluster.turn_checksums_off().await,
         Fault::B23 => {
             cluster
@@ -288,25 +310,30 @@ impl Cluster<'_> {
         self.write(&path, block, &page).await
     }
 
-    /// A write that never reached the disk: the ledger's first page is again what it was in the base backup.
-    async fn bring_back_old_page(&self, fetched: &Fetched) -> Result<()> {
+    /// A write that never reached the disk: a page of the ledger is again what it was in the base backup.
+    async fn bring_back_old_page(
+        &self,
+        fetched: &Fetched,
+        relation: &str,
+        block: usize,
+    ) -> Result<()> {
         let base = fetched.files.iter().find(|(name, _)| name == "base");
         let (_, base) = base.ok_or_else(|| Error::defect("no base backup was fetched"))?;
-        let path = self.file_of(LEDGER).await?;
+        let path = self.file_of(relation).await?;
         let old = self.server.tool("tar").arg("-xOf").arg(base).arg(&path);
         let old = old.run(self.ctx).await?.ok()?.stdout;
-        let page = old.get(..PAGE).unwrap_or_default();
-        self.write(&path, 0, page).await
+        let page = old.chunks(PAGE).nth(block).unwrap_or_default();
+        self.write(&path, block as u64, page).await
     }
 
-    /// The first row of a page says that it was written by a transaction that has not begun; the page's checksum is right.
-    async fn damage_a_row_header(&self) -> Result<()> {
+    /// Changes the header of the first row of a page, whose checksum is right all the same.
+    async fn damage_a_row_header(&self, change: impl FnOnce(&mut [u8])) -> Result<()> {
         let path = self.file_of(TABLE).await?;
         let mut page = self.page(&path, 0).await?;
-        // The first line pointer follows the page's header of 24 bytes; its lower 15 bits are the row's place, and a row
-        // begins with its xmin.
+        // The first line pointer follows the page's header of 24 bytes; its lower 15 bits are the row's place. A row begins
+        // with its xmin; its 18th byte says how many columns it has, its 22nd where they begin.
         let row = usize::from(u16::from_le_bytes([page[24], page[25]]) & 0x7fff);
-        page[row..row + 4].copy_from_slice(&0x7fff_fff0u32.to_le_bytes());
+        change(&mut page[row..]);
         let session = self.session().await?;
         session
             .run(
@@ -339,6 +366,19 @@ impl Cluster<'_> {
         self.sql(&[&ready(false)]).await?;
         self.sql(&[change]).await?;
         self.sql(&[&ready(true)]).await
+    }
+
+    /// The same rows in the pages that they were in, the latest first, while the index still knows of the others' order.
+    async fn turn_visits_around(&self) -> Result<()> {
+        let aside = [
+            "create table shop.visits_kept as select * from shop.visits",
+            "delete from shop.visits",
+            "vacuum shop.visits",
+        ];
+        self.sql(&aside).await?;
+        let back = "insert into shop.visits select * from shop.visits_kept order by at desc";
+        self.without("shop.visits_by_time", back).await?;
+        self.sql(&["drop table shop.visits_kept"]).await
     }
 
     /// The cluster is copied, shut down and rewritten without checksums, and takes its own place.

@@ -15,7 +15,8 @@ use crate::fault::link::Link;
 use crate::pipeline::Fetched;
 use crate::pipeline::artifact::Destination;
 use crate::pipeline::stream::As;
-use crate::repository::manifest::Manifest;
+use crate::process::Command;
+use crate::repository::manifest::{Manifest, ManifestFile};
 use crate::repository::wal::{self, Name, Segment};
 use crate::repository::{Repository, Stored};
 use crate::service::postgres::session::{Session, literal};
@@ -29,7 +30,9 @@ pub async fn in_archive(
     fault: Option<Fault>,
     destination: &Destination,
 ) -> Result<()> {
-    let Some(fault @ (Fault::C1 | Fault::C2 | Fault::C3 | Fault::C4 | Fault::C14)) = fault else {
+    let Some(fault @ (Fault::C1 | Fault::C2 | Fault::C3 | Fault::C3Crc | Fault::C4 | Fault::C14)) =
+        fault
+    else {
         return Ok(());
     };
     for repository in &destination.repositories {
@@ -53,6 +56,7 @@ pub async fn in_archive(
                     .await?;
             }
             Fault::C3 => archive.replace_by_noise(destination, &middle.1.key).await?,
+            Fault::C3Crc => archive.flip_in_a_record(destination, &middle.1.key).await?,
             Fault::C4 => {
                 let name = format!("{:08X}.history", last.0.timeline);
                 let key = wal::key(&destination.backup, &name, destination.is_encrypted());
@@ -131,21 +135,47 @@ impl Archive<'_> {
             .map(drop)
     }
 
-    /// A segment of the right size whose content is no log, archived as if the server had written it so.
+    /// A segment of the right size whose content is no log.
     async fn replace_by_noise(&self, destination: &Destination, key: &str) -> Result<()> {
         let (stored, _) = self.read(key).await?;
-        let mut metadata = stored.metadata;
-        let size = metadata.get("wal_bytes").and_then(|size| size.parse().ok());
+        let size = noted(&stored, "wal_bytes").parse().ok();
         let size = size.ok_or_else(|| Error::defect(format!("{key} does not say its size")))?;
-        let noise: Vec<u8> = b"no log ".iter().copied().cycle().take(size).collect();
-        let pack = crate::process::Command::new("gzip").args(["-1", "-n", "-c"]);
-        let packed = pack
-            .feed(self.ctx, std::io::Cursor::new(noise.clone()))
-            .await?;
-        let packed = packed.ok()?.stdout;
+        let noise = b"no log ".iter().copied().cycle().take(size).collect();
+        self.archive(destination, stored, noise).await
+    }
+
+    /// A segment with one bit of a record flipped, half-way through what was written of it.
+    async fn flip_in_a_record(&self, destination: &Destination, key: &str) -> Result<()> {
+        let (stored, bytes) = self.read(key).await?;
+        let file = ManifestFile {
+            name: key.to_owned(),
+            key: key.to_owned(),
+            bytes: bytes.len() as u64,
+            sha256: sha256::hex_of(&bytes),
+            plain_bytes: noted(&stored, "packed_bytes").parse().unwrap_or_default(),
+            plain_sha256: noted(&stored, "packed_sha256").to_owned(),
+            shared: true,
+            metadata: BTreeMap::new(),
+        };
+        let reader = destination.reader(self.newest().await?, self.repository);
+        let encrypted = destination.is_encrypted();
+        let packed = reader.open_file(self.ctx, &file, encrypted).await?;
+        let unpack = Command::new("gzip").args(["-d", "-c"]);
+        let mut log = unpack.feed(self.ctx, packed).await?.ok()?.stdout;
+        let written = log.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+        log[written / 2] ^= 0x10;
+        self.archive(destination, stored, log).await
+    }
+
+    /// Archives a segment as if the server had written it so.
+    async fn archive(&self, destination: &Destination, of: Stored, log: Vec<u8>) -> Result<()> {
+        let mut metadata = of.metadata;
+        let pack = Command::new("gzip").args(["-1", "-n", "-c"]);
+        let packed = pack.feed(self.ctx, std::io::Cursor::new(log.clone()));
+        let packed = packed.await?.ok()?.stdout;
         for (name, value) in [
-            ("wal_bytes", noise.len().to_string()),
-            ("wal_sha256", sha256::hex_of(&noise)),
+            ("wal_bytes", log.len().to_string()),
+            ("wal_sha256", sha256::hex_of(&log)),
             ("packed_bytes", packed.len().to_string()),
             ("packed_sha256", sha256::hex_of(&packed)),
         ] {
@@ -154,13 +184,18 @@ impl Archive<'_> {
         let body = Box::new(std::io::Cursor::new(packed));
         let here = [self.repository.clone()];
         let named = As {
-            key,
+            key: &of.key,
             metadata: &metadata,
             new: false,
         };
         let put = destination.put(self.ctx, &here, named, body);
         put.await.map(drop)
     }
+}
+
+/// What was noted of an archived segment.
+fn noted<'s>(stored: &'s Stored, name: &str) -> &'s str {
+    stored.metadata.get(name).map_or("", String::as_str)
 }
 
 /// Plants the fault in a source, before what was committed since its base backup is first archived.
