@@ -9,11 +9,11 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::service::s3::Headers;
+use crate::service::s3::{Headers, PART_BYTES};
 
 /// Size of the one object that goes up in parts, and below which scale it is the smaller one.
 const LARGE: u64 = 12 << 20;
-const LARGE_AT_SMALL_SCALE: u64 = 6 << 20;
+const LARGE_AT_SMALL_SCALE: u64 = PART_BYTES + (1 << 20);
 const SMALL_SCALE: f64 = 0.2;
 /// The key of that object.
 pub const LARGE_KEY: &str = "videos/grand-final.mp4";
@@ -194,6 +194,9 @@ mod tests {
             all.iter()
                 .all(|object| object.bytes <= LARGE_AT_SMALL_SCALE)
         );
+        let in_parts = all.iter().filter(|object| object.bytes > PART_BYTES);
+        let in_parts: Vec<&str> = in_parts.map(|object| object.key.as_str()).collect();
+        assert_eq!(in_parts, [LARGE_KEY]);
         assert_eq!(planned(0, 1.0, 1).count(), 0);
     }
 }
