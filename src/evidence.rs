@@ -276,6 +276,8 @@ pub struct RecoveryFact {
     pub artifact: Option<String>,
     /// The newest committed artifact there was.
     pub newest: Option<String>,
+    /// Every artifact there was, by its backup and its id, where any may be picked.
+    pub offered: BTreeSet<(String, String)>,
     /// Seconds per phase, each entered once.
     pub phases: BTreeMap<PhaseName, f64>,
     /// Loss declared to this component's first verified read, in seconds.

@@ -10,6 +10,8 @@ use serde_json::Value;
 mod copies;
 #[path = "recoveries/ended.rs"]
 mod ended;
+#[path = "recoveries/picked.rs"]
+mod picked;
 
 use copies::{
     a_rehearsal_takes_a_dump_a_day_and_stores_it_again,
@@ -18,6 +20,10 @@ use copies::{
     drills_that_begin_with_the_same_data_seed_it_once,
 };
 use ended::a_killed_postgres_leaves_no_shared_memory;
+use picked::{
+    a_dump_of_the_damage_is_red_although_it_answers_every_question,
+    the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
+};
 
 const DB: &str = r#"
 [component.db]
@@ -444,6 +450,8 @@ fn main() -> ExitCode {
         a_database_of_which_no_emergency_backup_can_be_taken_is_not_dropped,
         the_end_of_the_log_brings_a_delete_back_and_is_red,
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
+        the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
+        a_dump_of_the_damage_is_red_although_it_answers_every_question,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         the_newest_good_base_backup_has_no_index_that_misses_rows,
         a_bucket_whose_newest_copies_are_no_good_is_emptied_before_the_next_is_tried,

@@ -16,6 +16,7 @@ pub mod figures;
 mod given;
 mod held;
 mod objectives;
+mod picked;
 mod process;
 mod promise;
 mod protection;

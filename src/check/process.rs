@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::held::promised;
+use super::picked::picked;
 use super::{Facts, Terms, judge, unobserved};
 use crate::evidence::{RecoveryFact, SkippedFact};
 use crate::outcome::{Finding, Outcome};
@@ -129,17 +130,7 @@ pub(super) fn restore(facts: &Facts<'_>) -> Outcome {
                 "a recovery that finds data without restoring any is looking at the wrong server",
             ));
         }
-        if recovery.artifact != recovery.newest {
-            findings.push(Finding::error(
-                "not-the-newest",
-                format!(
-                    "{component}: restored from {}, but the newest committed artifact is {}",
-                    recovery.artifact.as_deref().unwrap_or("nothing"),
-                    recovery.newest.as_deref().unwrap_or("none")
-                ),
-                "pick artifacts by the time in their manifests, not by name or modification time",
-            ));
-        }
+        findings.extend(picked(facts, recovery));
         if recovery.kept_aside == Some(false) {
             findings.push(Finding::error(
                 "old-data-gone",

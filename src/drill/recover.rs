@@ -250,15 +250,15 @@ impl Recovery<'_, '_> {
         let (found, left) = choose::candidates(self).await?;
         fact.skipped.extend(left);
         let last = found.len().saturating_sub(1);
-        let newest = found.first().map(|it| it.reader.manifest.id.clone());
+        fact.newest = found.first().map(|it| it.reader.manifest.id.clone());
+        if self.scenario.pick == Pick::NewestGood {
+            let offered = found.iter().map(Candidate::named);
+            fact.offered.extend(offered);
+        }
         for (number, candidate) in found.into_iter().enumerate() {
             let (backup, id) = (candidate.backup, candidate.reader.manifest.id.clone());
             fact.backup = backup.name.clone();
             fact.artifact = Some(id.clone());
-            fact.newest = match self.scenario.pick {
-                Pick::Newest => newest.clone(),
-                Pick::NewestGood => fact.artifact.clone(),
-            };
             // What was noted of an artifact that was left is not of this one.
             (fact.replay, fact.integrity) = (None, None);
             (fact.restore_ran, fact.provisioned) = (false, false);

@@ -344,6 +344,14 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "not-the-newest",
         "an older artifact was restored although a newer one is committed",
     ),
+    (
+        "older-than-the-last-good",
+        "an artifact of before the damage brings back more than the one that was restored, and was not tried, or did not hold up",
+    ),
+    (
+        "damage-came-back",
+        "what was restored had been taken after the damage was done, and holds it",
+    ),
     ("old-data-gone", "the damaged database was not kept aside"),
     (
         "strike-without-symptom",

@@ -20,6 +20,13 @@ pub(super) struct Candidate<'a> {
     pub reader: ArtifactReader,
 }
 
+impl Candidate<'_> {
+    /// Its backup's name and its id.
+    pub fn named(&self) -> (String, String) {
+        (self.backup.name.clone(), self.reader.manifest.id.clone())
+    }
+}
+
 /// The backups of each component: those that are restored before the last, definitions before rows, and the last; or,
 /// where the newest good one is picked, none before and all to pick from.
 pub(super) fn by_component<'b>(
