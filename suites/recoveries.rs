@@ -12,6 +12,8 @@ mod copies;
 mod ended;
 #[path = "recoveries/picked.rs"]
 mod picked;
+#[path = "recoveries/together.rs"]
+mod together;
 
 use copies::{
     a_rehearsal_takes_a_dump_a_day_and_stores_it_again,
@@ -24,6 +26,7 @@ use picked::{
     a_dump_of_the_damage_is_red_although_it_answers_every_question,
     the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
 };
+use together::two_components_are_recovered_at_the_same_time;
 
 const DB: &str = r#"
 [component.db]
@@ -452,6 +455,7 @@ fn main() -> ExitCode {
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
         the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
         a_dump_of_the_damage_is_red_although_it_answers_every_question,
+        two_components_are_recovered_at_the_same_time,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         the_newest_good_base_backup_has_no_index_that_misses_rows,
         a_bucket_whose_newest_copies_are_no_good_is_emptied_before_the_next_is_tried,
