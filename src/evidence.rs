@@ -265,6 +265,17 @@ pub struct ArchiveFact {
     pub source: Option<Observation>,
 }
 
+impl ArchiveFact {
+    /// The last one of a backup that did not fail.
+    pub fn last_of<'e>(
+        all: impl DoubleEndedIterator<Item = &'e Self>,
+        backup: &str,
+    ) -> Option<&'e Self> {
+        all.rev()
+            .find(|archived| archived.backup == backup && archived.error.is_none())
+    }
+}
+
 /// One recovery of one component.
 #[derive(Debug, Clone, Default)]
 pub struct RecoveryFact {

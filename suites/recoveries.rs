@@ -23,6 +23,7 @@ use copies::{
 };
 use ended::a_killed_postgres_leaves_no_shared_memory;
 use picked::{
+    a_dump_is_taken_where_the_log_ends_before_it_or_has_a_gap_and_else_the_log,
     a_dump_of_the_damage_is_red_although_it_answers_every_question,
     the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
 };
@@ -455,6 +456,7 @@ fn main() -> ExitCode {
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
         the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
         a_dump_of_the_damage_is_red_although_it_answers_every_question,
+        a_dump_is_taken_where_the_log_ends_before_it_or_has_a_gap_and_else_the_log,
         two_components_are_recovered_at_the_same_time,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         the_newest_good_base_backup_has_no_index_that_misses_rows,

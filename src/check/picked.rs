@@ -4,12 +4,10 @@
 //! When the damage was done is known to the drill alone. Not here: what became of the artifact (see
 //! [`super::process::restore`]), or whether the source came back as it was when that was taken ([`super::comparison`]).
 
-use chrono::{DateTime, Utc};
-
 use super::Facts;
-use crate::evidence::{BackupFact, RecoveryFact, StrikeFact};
+use crate::evidence::{ArchiveFact, BackupFact, RecoveryFact, StrikeFact};
 use crate::outcome::Finding;
-use crate::suite::{Pick, RecoveryTarget, Scenario, fit};
+use crate::suite::{Pick, Replays, Scenario, fit};
 
 /// What is amiss with the artifact that a recovery took.
 pub(super) fn picked(facts: &Facts<'_>, recovery: &RecoveryFact) -> Vec<Finding> {
@@ -132,63 +130,64 @@ impl Picking<'_, '_> {
         let logged = struck
             .filter(|(name, ..)| *name == taken.component)
             .any(|(_, strike, _)| fit::is_a_transaction(*strike));
-        let replayed = self
-            .continued(taken)
-            .is_some_and(|(at, _)| at > self.strike.done);
+        // What is archived at the very moment is archived after it.
+        let archived = self.archived(taken);
+        let replayed = archived.is_some_and(|last| last.at >= self.strike.done);
         taken.at <= self.strike.done && !(logged && replayed)
     }
 
     /// The last write that it brings back, by the drill's own ledger.
     fn reaches(&self, taken: &BackupFact) -> u64 {
-        self.continued(taken)
-            .map_or(taken.high_water, |(_, number)| number)
+        let just_before = match self.replays(taken) {
+            Replays::ToAMoment => self.before_the_damage(taken),
+            Replays::Everything | Replays::Nothing => 0,
+        };
+        let archived = self.archived(taken).map_or(0, |last| last.high_water);
+        taken.high_water.max(archived).max(just_before)
     }
 
-    /// Until when its archived log is replayed onto it, and the last write by then; `None` where none is.
-    fn continued(&self, taken: &BackupFact) -> Option<(DateTime<Utc>, u64)> {
-        let evidence = self.facts.evidence;
-        let archives = self.facts.terms.backup(&taken.backup)?.method.archives();
-        match &self.scenario.restore.target {
-            _ if !archives => None,
-            // Just before the damage, or at a moment that only the log leads to.
-            RecoveryTarget::Time(_) | RecoveryTarget::Lsn(_) | RecoveryTarget::Name(_) => {
-                Some(self.just_before(taken))
-            }
-            _ if self.scenario.before_strike.is_some() => Some(self.just_before(taken)),
-            RecoveryTarget::Immediate => None,
-            RecoveryTarget::EndOfWal | RecoveryTarget::Unbroken => {
-                let mut archived = evidence.archives.iter().rev();
-                let last = archived.find(|it| it.backup == taken.backup && it.error.is_none());
-                let last = last.filter(|last| last.at > taken.at)?;
-                Some((last.at, last.high_water))
-            }
-        }
+    /// What is replayed onto it.
+    fn replays(&self, taken: &BackupFact) -> Replays {
+        let backup = self.facts.terms.backup(&taken.backup);
+        backup.map_or(Replays::Nothing, |backup| self.scenario.replays(backup))
     }
 
-    /// The moment of the damage, and the last write by then.
-    fn just_before(&self, taken: &BackupFact) -> (DateTime<Utc>, u64) {
+    /// The last archiving of a log that is replayed onto it to its end.
+    fn archived(&self, taken: &BackupFact) -> Option<&ArchiveFact> {
+        let all = self.facts.evidence.archives.iter();
+        ArchiveFact::last_of(all, &taken.backup)
+            .filter(|_| self.replays(taken) == Replays::Everything)
+            .filter(|last| last.at > taken.at)
+    }
+
+    /// The last write before the damage.
+    fn before_the_damage(&self, taken: &BackupFact) -> u64 {
         let writes = self.facts.evidence.ledger.iter();
         let own = writes.filter(|write| write.component == taken.component);
         let before = own.filter(|write| write.at <= self.strike.done);
-        let last = before.map(|write| write.number).max();
-        (self.strike.done, last.unwrap_or(0).max(taken.high_water))
+        before.map(|write| write.number).max().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, TimeDelta, Utc};
+
     use super::*;
     use crate::check::trial;
-    use crate::evidence::{ArchiveFact, Evidence, LedgerEntry, SkippedFact};
+    use crate::evidence::{Evidence, LedgerEntry, SkippedFact};
     use crate::suite::{Check, Strike};
 
-    /// Hourly dumps and base backups, and damage that was done half-way between the third and the fourth of each.
+    /// Hourly dumps and base backups, and damage that was done, where nothing else is said, half-way between the third and the
+    /// fourth of each.
     struct Drill {
         strike: Strike,
         /// The rest of the scenario.
         scenario: &'static str,
         /// Until which hour the log was archived.
         archived: i64,
+        /// At which minute the damage was done.
+        done: i64,
         /// The hours at which there was a base backup, and those of the dumps.
         offered: [&'static [i64]; 2],
     }
@@ -197,11 +196,12 @@ mod tests {
         strike: Strike::ZeroedHeapPage,
         scenario: "",
         archived: 6,
+        done: 210,
         offered: [&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]],
     };
 
     fn hour(hour: i64) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + chrono::TimeDelta::hours(hour)
+        DateTime::UNIX_EPOCH + TimeDelta::hours(hour)
     }
 
     /// The artifact of a backup at an hour, such as `dump-3`; ten writes had come by then in each hour.
@@ -245,7 +245,7 @@ mod tests {
             let archived = (1..=6).map(|at| ArchiveFact {
                 backup: "base".to_owned(),
                 component: "db".to_owned(),
-                at: hour(at) + chrono::TimeDelta::minutes(20),
+                at: hour(at) + TimeDelta::minutes(20),
                 error: (at > self.archived).then(|| "the archiver is stalled".to_owned()),
                 high_water: 10 * at.unsigned_abs() + 3,
                 ..ArchiveFact::default()
@@ -253,13 +253,13 @@ mod tests {
             let ledger = (1..=69).map(|number| LedgerEntry {
                 component: "db".to_owned(),
                 number,
-                at: DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(6 * number as i64),
+                at: DateTime::UNIX_EPOCH + TimeDelta::minutes(6 * number as i64),
                 coordinate: String::new(),
             });
             let evidence = Evidence {
                 strike: Some(StrikeFact {
                     at: hour(7),
-                    done: hour(3) + chrono::TimeDelta::minutes(30),
+                    done: DateTime::UNIX_EPOCH + TimeDelta::minutes(self.done),
                     struck: vec![("db".to_owned(), self.strike, "rows are gone".to_owned())],
                     ..StrikeFact::default()
                 }),
@@ -376,6 +376,17 @@ mod tests {
             ..DRILL
         };
         assert_eq!(logged.errors("dump-3"), [""; 0]);
+        // Noticed at once, with the rest of the log archived by then.
+        let at_once = Drill {
+            done: 380,
+            ..logged
+        };
+        assert_eq!(at_once.errors("dump-5"), [""; 0]);
+        let unlogged = Drill {
+            strike: Strike::ZeroedHeapPage,
+            ..at_once
+        };
+        assert_eq!(unlogged.errors("dump-5"), OLDER);
         let before = Drill {
             scenario: "restore = { target = \"before-strike\" }\n",
             ..logged

@@ -268,9 +268,11 @@ async fn play(
         )
         .await
         .map_err(at(Phase::Backup))?;
-        plant::in_archive(ctx, world.fault, &world.destination(backup))
-            .await
-            .map_err(at(Phase::Backup))?;
+        if backup.method.archives() {
+            plant::in_archive(ctx, world.fault, &world.destination(backup))
+                .await
+                .map_err(at(Phase::Backup))?;
+        }
         let source = world
             .service(&backup.component)
             .map_err(at(Phase::Backup))?;

@@ -247,7 +247,7 @@ impl Recovery<'_, '_> {
         if self.scenario.mode == Mode::Replace {
             fact.emergency = Some(self.emergency_backup().await?);
         }
-        let (found, left) = choose::candidates(self).await?;
+        let (found, left) = choose::candidates(self, archived).await?;
         fact.skipped.extend(left);
         let last = found.len().saturating_sub(1);
         fact.newest = found.first().map(|it| it.reader.manifest.id.clone());

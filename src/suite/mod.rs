@@ -437,6 +437,30 @@ impl Scenario {
         let mut moments = self.at.iter();
         moments.any(|at| matches!(at, StrikeTime::After { .. }))
     }
+
+    /// What a recovery from a backup replays of the log that continues it.
+    pub fn replays(&self, backup: &Backup) -> Replays {
+        match &self.restore.target {
+            _ if !backup.method.archives() => Replays::Nothing,
+            _ if self.before_strike.is_some() => Replays::ToAMoment,
+            RecoveryTarget::Immediate => Replays::Nothing,
+            RecoveryTarget::EndOfWal | RecoveryTarget::Unbroken => Replays::Everything,
+            RecoveryTarget::Time(_) | RecoveryTarget::Lsn(_) | RecoveryTarget::Name(_) => {
+                Replays::ToAMoment
+            }
+        }
+    }
+}
+
+/// What is replayed of the log that continues a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replays {
+    /// Nothing, or there is none.
+    Nothing,
+    /// All that was archived.
+    Everything,
+    /// What was committed before a moment that is told.
+    ToAMoment,
 }
 
 /// When a scenario strikes.

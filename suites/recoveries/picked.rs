@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use super::{SEED, drill_of, said};
+use super::{SEED, drill_of, run_of, said};
 
 /// A dump on the hour and one at a quarter to it; every row is deleted in between, and that is noticed after two dumps.
 fn deleted_rows(ask: &str) -> String {
@@ -58,5 +58,77 @@ pub fn a_dump_of_the_damage_is_red_although_it_answers_every_question() -> Resul
     // What came back is what was dumped: nothing else is amiss.
     assert_eq!(said(&drilled, "count-differs"), Vec::<String>::new());
     assert_eq!(said(&drilled, "smoke-failed"), Vec::<String>::new());
+    Ok(())
+}
+
+/// What the drill of a fault says.
+fn of_fault<'r>(record: &'r Value, fault: &str) -> Result<&'r Value, Failed> {
+    let drills = record["drills"].as_array().into_iter().flatten();
+    let mut planted = drills.filter(|drill| drill["detection"]["fault"] == fault);
+    planted
+        .next()
+        .ok_or_else(|| Failed::from(format!("no {fault}: {record:#}")))
+}
+
+/// Half an hour after the last base backup comes a dump, and twenty minutes later the server is lost.
+pub fn a_dump_is_taken_where_the_log_ends_before_it_or_has_a_gap_and_else_the_log()
+-> Result<(), Failed> {
+    let suite = "[component.db]
+kind = \"postgres\"
+seed = \"seed.sql\"
+settings = { wal_segment_size = \"1MB\" }
+[[component.db.smoke]]
+ask = \"select max(n) - count(*) from public.numbers\"
+expect = \"0\"
+[backup.base]
+schedule = \"0 * * * *\"
+method = \"pg-basebackup\"
+[backup.dump]
+schedule = \"30 * * * *\"
+[scenario.s]
+strike = { fault = \"server-lost\" }
+at = \"20m after dump\"
+recover = [\"dump\", \"base\"]
+pick = \"newest-good\"
+[backup.late]
+schedule = \"58 * * * *\"
+[scenario.just-after-a-dump]
+strike = { fault = \"server-lost\" }
+at = \"1m after late\"
+recover = [\"base\", \"late\"]
+pick = \"newest-good\"
+[[detection]]
+fault = \"C8\"
+scenario = \"s\"
+caught_by = \"replay\"
+finding = \"archiving-failed\"
+[[detection]]
+fault = \"C1\"
+scenario = \"s\"
+caught_by = \"restore\"
+finding = \"older-than-the-last-good\"
+says = \"it is missing\"
+";
+    let (code, record) = run_of(suite, SEED)?;
+    assert_eq!(code, Some(0), "{record:#}");
+    let healthy = |scenario: &str| {
+        let drills = record["drills"].as_array().into_iter().flatten();
+        let mut of_it = drills.filter(|drill| drill["scenario"] == scenario);
+        of_it.next().ok_or_else(|| Failed::from(scenario))
+    };
+    assert_eq!(taken(healthy("s")?).0, "base");
+    // What was archived last is older than the dump.
+    assert_eq!(taken(healthy("just-after-a-dump")?).0, "late");
+    // The archiver was stalled after the base backup: nobody need try that first.
+    let stalled = of_fault(&record, "C8")?;
+    let (backup, artifact) = taken(stalled);
+    assert_eq!(backup, "dump", "{stalled:#}");
+    assert!(artifact.starts_with("20250112T143000Z"), "{artifact}");
+    let told = stalled["detection"]["outcomes"].to_string();
+    assert!(!told.contains("artifact-skipped"), "{told}");
+    assert!(!told.contains("older-than-the-last-good"), "{told}");
+    // A segment is missing: no base backup reaches the end of the log.
+    let broken = of_fault(&record, "C1")?;
+    assert_eq!(taken(broken), (backup, artifact), "{broken:#}");
     Ok(())
 }

@@ -1,18 +1,22 @@
 //! Which artifact a recovery takes: the newest committed one of a backup, or the newest good one of several.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
 use super::Recovery;
 use crate::context::{Context, Phase};
 use crate::error::{Error, Kind, Result};
-use crate::evidence::SkippedFact;
-use crate::pipeline::artifact::ArtifactReader;
+use crate::evidence::{ArchiveFact, SkippedFact};
+use crate::pipeline::artifact::{ArtifactReader, Keys};
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::suite::brought::half;
-use crate::suite::{Backup, Only, Pick};
+use crate::suite::{Backup, Only, Pick, Replays, Scenario};
 
-use std::sync::Arc;
-
-/// An artifact that may be recovered from.
+/// An artifact that may be recovered from, in one of the repositories that have it.
+#[derive(Debug)]
 pub(super) struct Candidate<'a> {
     /// Its backup.
     pub backup: &'a Backup,
@@ -24,6 +28,17 @@ impl Candidate<'_> {
     /// Its backup's name and its id.
     pub fn named(&self) -> (String, String) {
         (self.backup.name.clone(), self.reader.manifest.id.clone())
+    }
+
+    /// Until when what it brings back was committed, its log having been archived until `archived` for the last time.
+    fn reaches(&self, scenario: &Scenario, archived: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        let taken = self.reader.manifest.taken_at;
+        match scenario.replays(self.backup) {
+            Replays::Nothing => taken,
+            Replays::Everything => archived.map_or(taken, |archived| archived.max(taken)),
+            // Where nothing but the log leads.
+            Replays::ToAMoment => DateTime::<Utc>::MAX_UTC,
+        }
     }
 }
 
@@ -57,11 +72,11 @@ pub(super) fn by_component<'b>(
         .collect()
 }
 
-/// What may be recovered from, the newest state first: archived WAL continues every base backup to its end, and so beyond
-/// any dump. The same artifact is there once for every repository, the farthest first, as that one outlives the most; and
-/// what no repository can be asked for is left, with the reason.
+/// What may be recovered from, in the order in which it is tried, and what of it could not be read, with the reason;
+/// `archived` is what was archived since the strike.
 pub(super) async fn candidates<'a>(
     recovery: &Recovery<'a, '_>,
+    archived: &[ArchiveFact],
 ) -> Result<(Vec<Candidate<'a>>, Vec<SkippedFact>)> {
     let ctx = recovery.phase(Phase::Fetch);
     let mut all = Vec::new();
@@ -79,9 +94,9 @@ pub(super) async fn candidates<'a>(
             Err(error) => drop(failure.get_or_insert(error)),
         }
     }
-    all.sort_by_key(|candidate| {
-        let continued = candidate.backup.method.archives();
-        std::cmp::Reverse((continued, candidate.reader.manifest.taken_at))
+    in_order(&mut all, recovery.scenario, |backup| {
+        let archived = recovery.known.archives.iter().chain(archived);
+        ArchiveFact::last_of(archived, &backup.name).map(|last| last.at)
     });
     match (all.is_empty(), failure) {
         (true, Some(error)) => Err(error),
@@ -89,19 +104,51 @@ pub(super) async fn candidates<'a>(
     }
 }
 
-/// What a backup's repositories hold of it, the farthest first: where the newest is to be taken, that of each; where any
-/// may be, all that the farthest has which answers. `left` are those farther ones that did not. Never nothing: that is the error
-/// of the farthest.
+/// What brings back the newest state first: a base backup's is that of the last WAL that was archived, so that it comes
+/// before every dump as long as the archiver works. The copies of an artifact stay in their order.
+fn in_order(
+    all: &mut [Candidate<'_>],
+    scenario: &Scenario,
+    archived: impl Fn(&Backup) -> Option<DateTime<Utc>>,
+) {
+    all.sort_by_cached_key(|candidate| {
+        let (backup, manifest) = (candidate.backup, &candidate.reader.manifest);
+        Reverse((
+            candidate.reaches(scenario, archived(backup)),
+            backup.method.archives(),
+            manifest.taken_at,
+            manifest.id.clone(),
+        ))
+    });
+}
+
+/// What a backup's repositories hold of it.
 pub(super) async fn copies(
     recovery: &Recovery<'_, '_>,
     ctx: &Context,
     backup: &Backup,
     left: &mut Vec<SkippedFact>,
 ) -> Result<Vec<ArtifactReader>> {
+    let (world, pick) = (recovery.world, recovery.scenario.pick);
+    let keys = world.keys_left(ctx, backup);
+    held(ctx, backup, pick, world.repositories(backup), keys, left).await
+}
+
+/// What the repositories, nearest first, hold of a backup: the newest of each, or, where any may be picked, all that the
+/// farthest has which answers. The farthest comes first, as that one outlives the most. `left` are those farther ones that did not
+/// answer. Never nothing: that is the error of the farthest.
+async fn held(
+    ctx: &Context,
+    backup: &Backup,
+    pick: Pick,
+    repositories: Vec<Arc<dyn Repository>>,
+    keys: Option<Keys>,
+    left: &mut Vec<SkippedFact>,
+) -> Result<Vec<ArtifactReader>> {
     let mut readers = Vec::new();
     let mut failure = None;
-    for repository in recovery.world.repositories(backup).into_iter().rev() {
-        let found = match recovery.scenario.pick {
+    for repository in repositories.into_iter().rev() {
+        let found = match pick {
             Pick::Newest => Manifest::newest(ctx, &repository, &backup.name)
                 .await
                 .map(|(newest, _)| newest.into_iter().collect()),
@@ -110,7 +157,7 @@ pub(super) async fn copies(
                 .await
                 .map(|(all, _)| all),
         };
-        let read = |manifest| reader(recovery, ctx, backup, repository.clone(), manifest);
+        let read = |manifest| ArtifactReader::new(manifest, repository.clone(), keys.clone());
         match found {
             Ok(manifests) if manifests.is_empty() => {
                 failure.get_or_insert_with(|| nothing(backup, repository.as_ref()));
@@ -149,13 +196,6 @@ fn nothing(backup: &Backup, repository: &dyn Repository) -> Error {
     .hint("see why its backups failed; without an artifact there is nothing to recover from")
 }
 
-fn reader(
-    recovery: &Recovery<'_, '_>,
-    ctx: &Context,
-    backup: &Backup,
-    repository: Arc<dyn Repository>,
-    manifest: Manifest,
-) -> ArtifactReader {
-    let keys = recovery.world.keys_left(ctx, backup);
-    ArtifactReader::new(manifest, repository, keys)
-}
+#[cfg(test)]
+#[path = "choose_tests.rs"]
+mod tests;

@@ -1,8 +1,8 @@
 //! What a recovery must bring back, from the harness's own memory of the source and never from the artifact.
 
 use super::Recovery;
-use crate::evidence::{BackupFact, Observation, RecoveryFact};
-use crate::suite::RecoveryTarget;
+use crate::evidence::{ArchiveFact, BackupFact, Observation, RecoveryFact};
+use crate::suite::{Pick, Replays};
 
 /// The source as it was at the moment that the recovery goes back to.
 pub(super) fn expected(recovery: &Recovery<'_, '_>, fact: &RecoveryFact) -> Option<Observation> {
@@ -11,19 +11,14 @@ pub(super) fn expected(recovery: &Recovery<'_, '_>, fact: &RecoveryFact) -> Opti
         .and_then(|strike| strike.whole.get(&recovery.component.name));
     let mut backups = recovery.candidates.iter();
     let backup = backups.find(|backup| backup.name == fact.backup);
-    let archives = backup.is_some_and(|b| b.method.archives())
-        && recovery.scenario.restore.target != RecoveryTarget::Immediate;
+    let replays = backup.map(|backup| recovery.scenario.replays(backup));
+    let archives = replays.is_some_and(|replays| replays != Replays::Nothing);
     let everything = fact.is_restarted() || (archives && recovery.has_a_server());
     if let (true, Some(whole)) = (everything, whole) {
         return Some(whole.clone());
     }
     let taken = taken(recovery, fact);
-    let archived = recovery
-        .known
-        .archives
-        .iter()
-        .rev()
-        .find(|archived| archived.backup == fact.backup && archived.error.is_none())
+    let archived = ArchiveFact::last_of(recovery.known.archives.iter(), &fact.backup)
         .filter(|_| archives)
         .filter(|archived| taken.is_none_or(|taken| taken.at < archived.at));
     let mut expected = match archived {
@@ -40,9 +35,9 @@ pub(super) fn expected(recovery: &Recovery<'_, '_>, fact: &RecoveryFact) -> Opti
     expected
 }
 
-/// The run that made the artifact: the last of its backup, unless that was skipped.
+/// The run that made the artifact: the last of its backup, unless another was taken or that was skipped.
 fn taken<'e>(recovery: &Recovery<'e, '_>, fact: &RecoveryFact) -> Option<&'e BackupFact> {
-    if fact.skipped.is_empty() {
+    if fact.skipped.is_empty() && recovery.scenario.pick == Pick::Newest {
         return last_of(recovery, &fact.backup);
     }
     let mut all = recovery.known.backups.iter();
