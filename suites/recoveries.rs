@@ -26,6 +26,7 @@ use picked::{
     a_dump_is_taken_where_the_log_ends_before_it_or_has_a_gap_and_else_the_log,
     a_dump_of_the_damage_is_red_although_it_answers_every_question,
     the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
+    the_newest_good_artifact_is_taken_from_a_nearer_repository_before_an_older_one_is,
 };
 use together::two_components_are_recovered_at_the_same_time;
 
@@ -457,6 +458,7 @@ fn main() -> ExitCode {
         the_last_dump_before_the_damage_is_found_and_each_that_was_left_is_told,
         a_dump_of_the_damage_is_red_although_it_answers_every_question,
         a_dump_is_taken_where_the_log_ends_before_it_or_has_a_gap_and_else_the_log,
+        the_newest_good_artifact_is_taken_from_a_nearer_repository_before_an_older_one_is,
         two_components_are_recovered_at_the_same_time,
         a_sequence_that_lost_its_state_is_red_although_it_collides_with_nothing,
         the_newest_good_base_backup_has_no_index_that_misses_rows,

@@ -249,27 +249,36 @@ impl Recovery<'_, '_> {
         }
         let (found, left) = choose::candidates(self, archived).await?;
         fact.skipped.extend(left);
-        let last = found.len().saturating_sub(1);
         fact.newest = found.first().map(|it| it.reader.manifest.id.clone());
         if self.scenario.pick == Pick::NewestGood {
             let offered = found.iter().map(Candidate::named);
             fact.offered.extend(offered);
         }
-        for (number, candidate) in found.into_iter().enumerate() {
-            let (backup, id) = (candidate.backup, candidate.reader.manifest.id.clone());
-            fact.backup = backup.name.clone();
+        let mut found = found.into_iter().peekable();
+        while let Some(candidate) = found.next() {
+            let (backup, id) = candidate.named();
+            fact.backup = backup.clone();
             fact.artifact = Some(id.clone());
             // What was noted of an artifact that was left is not of this one.
             (fact.replay, fact.integrity) = (None, None);
             (fact.restore_ran, fact.provisioned) = (false, false);
+            fact.smoke = Vec::new();
             let mut made = None;
             let tried = self.attempt(&candidate, fact, &mut made).await;
-            let error = match tried {
-                Err(error) if number < last && self.goes_on(&error, fact) => error,
-                tried => return tried,
+            let Err(error) = tried else {
+                return Ok(());
             };
+            // What came back whole and did not hold up would not do so from another repository either.
+            let asked = !fact.smoke.is_empty() || fact.integrity.is_some();
+            if asked && error.kind() == Kind::Failed {
+                let same = |other: &Candidate<'_>| other.named() == candidate.named();
+                while found.next_if(same).is_some() {}
+            }
+            if found.peek().is_none() || !self.goes_on(&error, fact) {
+                return Err(error);
+            }
             fact.skipped.push(SkippedFact {
-                backup: backup.name.clone(),
+                backup,
                 artifact: Some(id),
                 repository: candidate.reader.repository().name().to_owned(),
                 why: error.message(),

@@ -76,7 +76,7 @@ words! {
     Pick {
         #[default]
         Newest = "newest", "the newest committed artifact of the backup";
-        NewestGood = "newest-good", "the newest one that restores, answers the smoke questions and, of a cluster's files, has no damaged page or index, whichever backup it is of: one that does not is skipped, and why";
+        NewestGood = "newest-good", "the one with the newest state that restores, answers the smoke questions and, of a cluster's files, has no damaged page or index, whichever backup and repository it is of: one that does not is skipped, and why";
     }
 }
 

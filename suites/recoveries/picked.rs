@@ -132,3 +132,45 @@ says = \"it is missing\"
     assert_eq!(taken(broken), (backup, artifact), "{broken:#}");
     Ok(())
 }
+
+/// The network is cut while the newest artifact is fetched from the farther repository.
+pub fn the_newest_good_artifact_is_taken_from_a_nearer_repository_before_an_older_one_is()
+-> Result<(), Failed> {
+    let suite = "[component.db]
+kind = \"postgres\"
+seed = \"seed.sql\"
+settings = { wal_segment_size = \"1MB\" }
+[repository.near]
+kind = \"local\"
+[repository.far]
+kind = \"s3\"
+bucket = \"far\"
+[backup.base]
+schedule = \"0 * * * *\"
+method = \"pg-basebackup\"
+repository = [\"near\", \"far\"]
+[scenario.s]
+strike = { fault = \"rows-deleted\" }
+restore = { target = \"before-strike\" }
+at = \"20m after base\"
+pick = \"newest-good\"
+[[detection]]
+fault = \"C5\"
+caught_by = \"restore\"
+finding = \"restore-failed\"
+";
+    let (code, drilled) = drill_of(suite, SEED)?;
+    // Nothing failed because of it.
+    assert_eq!(code, Some(1), "{drilled:#}");
+    let (_, artifact) = taken(&drilled);
+    assert!(artifact.starts_with("20250112T140000Z"), "{artifact}");
+    let outcomes = drilled["detection"]["outcomes"].as_array();
+    let mut outcomes = outcomes.into_iter().flatten();
+    let restore = outcomes.find(|it| it["id"] == "restore");
+    let restore = restore.ok_or_else(|| Failed::from(format!("{drilled:#}")))?;
+    assert_eq!(restore["verdict"], "passed", "{drilled:#}");
+    let said = restore.to_string();
+    assert!(said.contains("repository-skipped"), "{said}");
+    assert!(!said.contains("artifact-skipped"), "{said}");
+    Ok(())
+}

@@ -134,8 +134,8 @@ pub(super) async fn copies(
     held(ctx, backup, pick, world.repositories(backup), keys, left).await
 }
 
-/// What the repositories, nearest first, hold of a backup: the newest of each, or, where any may be picked, all that the
-/// farthest has which answers. The farthest comes first, as that one outlives the most. `left` are those farther ones that did not
+/// What the repositories, nearest first, hold of a backup: the newest of each, or all that each has where any may be
+/// picked. The farthest comes first, as that one outlives the most. `left` are those farther ones that did not
 /// answer. Never nothing: that is the error of the farthest.
 async fn held(
     ctx: &Context,
@@ -152,7 +152,6 @@ async fn held(
             Pick::Newest => Manifest::newest(ctx, &repository, &backup.name)
                 .await
                 .map(|(newest, _)| newest.into_iter().collect()),
-            Pick::NewestGood if !readers.is_empty() => break,
             Pick::NewestGood => Manifest::list(ctx, &repository, &backup.name)
                 .await
                 .map(|(all, _)| all),

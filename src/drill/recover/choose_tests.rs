@@ -15,7 +15,7 @@ struct Place {
     ctx: Context,
     repositories: Vec<Arc<dyn Repository>>,
     suite: Suite,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn place() -> Place {
@@ -37,7 +37,7 @@ fn place() -> Place {
         ctx: ctx.expect("a context"),
         repositories: vec![repository("near"), repository("far")],
         suite: parse(SUITE, Path::new("s.toml")).expect("a suite"),
-        _dir: dir,
+        dir,
     }
 }
 
@@ -143,4 +143,35 @@ async fn the_log_takes_every_base_backup_beyond_a_dump_until_the_archiver_stalls
     // Nothing but the log leads to a place in it.
     let lsn = RecoveryTarget::Lsn("0/3000028".to_owned());
     assert_eq!(tried(lsn, 30).await, healthy);
+}
+
+#[tokio::test]
+async fn an_artifact_is_tried_in_each_repository_that_has_it_before_an_older_one_is() {
+    let place = place();
+    for at in [1, 2, 3] {
+        place.take("dump", at, &place.repositories).await;
+    }
+    let tried = async || {
+        let target = RecoveryTarget::EndOfWal;
+        place.tried(&["dump"], target, 0).await
+    };
+    let all = [
+        "dump 3 far",
+        "dump 3 near",
+        "dump 2 far",
+        "dump 2 near",
+        "dump 1 far",
+        "dump 1 near",
+    ];
+    assert_eq!(tried().await, all);
+    // The newest manifest off-site is damaged, and then gone.
+    let far = place.dir.path().join("far/dump");
+    let runs = std::fs::read_dir(&far).expect("artifacts");
+    let newest = runs.map(|run| run.expect("listed").path()).max();
+    let manifest = newest.expect("an artifact").join("manifest.json");
+    let others: Vec<&str> = all.into_iter().filter(|it| *it != "dump 3 far").collect();
+    std::fs::write(&manifest, b"{").expect("written");
+    assert_eq!(tried().await, others);
+    std::fs::remove_file(&manifest).expect("removed");
+    assert_eq!(tried().await, others);
 }
