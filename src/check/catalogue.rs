@@ -250,4 +250,27 @@ mod tests {
         assert_eq!(said("", source()).findings, []);
         assert_eq!(said("", without()).verdict, Verdict::Failed);
     }
+
+    #[test]
+    fn a_view_is_as_filled_as_it_was() {
+        let seen = |filled: bool| {
+            let mark = if filled { "" } else { "; not populated" };
+            let definition = format!("select 1{mark}; using heap");
+            Observation {
+                catalogue: [("materialized-view shop.m".into(), definition.into())].into(),
+                ..Observation::default()
+            }
+        };
+        for method in ["pg-dump", "pg-basebackup"] {
+            let kinds = |was, is| {
+                let outcome = judged(Check::Catalogue, method, seen(was), seen(is));
+                let kinds = outcome.findings.iter().map(|finding| finding.kind);
+                kinds.collect::<Vec<_>>()
+            };
+            assert_eq!(kinds(false, false), [""; 0], "{method}");
+            assert_eq!(kinds(true, true), [""; 0], "{method}");
+            assert_eq!(kinds(true, false), ["definition-differs"], "{method}");
+            assert_eq!(kinds(false, true), ["definition-differs"], "{method}");
+        }
+    }
 }

@@ -292,8 +292,9 @@ pub(super) fn teardown(facts: &Facts<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::trial::{judged, lost};
+    use crate::check::trial::{self, judged, lost};
     use crate::evidence::{Evidence, WrittenFact};
+    use crate::outcome::Verdict;
 
     /// What a check says of a drill that restored the artifact `a`, and of what became of it.
     fn kinds(
@@ -353,5 +354,76 @@ mod tests {
         assert_eq!(kinds(|it| it.artifacts.clear()), ["other-artifacts"]);
         let more = |it: &mut WrittenFact| it.artifacts.extend(["b".to_owned()]);
         assert_eq!(kinds(more), ["other-artifacts"]);
+    }
+
+    /// What is said of a recovery that went well, and of what this makes of it.
+    fn said(scenario: &str, become_of: impl Fn(&mut RecoveryFact)) -> (Verdict, Vec<&'static str>) {
+        let suite = format!(
+            "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\n[scenario.s]\n{scenario}\n"
+        );
+        let mut recovery = RecoveryFact {
+            component: "db".to_owned(),
+            backup: "b".to_owned(),
+            artifact: Some("newest".to_owned()),
+            newest: Some("newest".to_owned()),
+            provisioned: true,
+            restore_ran: true,
+            ..RecoveryFact::default()
+        };
+        become_of(&mut recovery);
+        let evidence = Evidence {
+            recoveries: vec![recovery],
+            ..Evidence::default()
+        };
+        let outcome = trial::judged(&suite, Check::Restore, &evidence);
+        let kinds = outcome.findings.iter().map(|finding| finding.kind);
+        (outcome.verdict, kinds.collect())
+    }
+
+    #[test]
+    fn a_restart_that_was_to_be_tried_first_is_tried_and_one_that_failed_is_told() {
+        let killed = "strike = { fault = \"server-killed\" }\nrestart = true";
+        let failed = || Some(Err("it does not start".to_owned()));
+        assert_eq!(
+            said(killed, |_| {}),
+            (Verdict::Failed, vec!["restart-not-tried"])
+        );
+        assert_eq!(
+            said(killed, |recovery| recovery.restart = failed()),
+            (Verdict::Passed, vec!["restart-failed"])
+        );
+        let came_back = |recovery: &mut RecoveryFact| {
+            recovery.restart = Some(Ok(()));
+            (recovery.artifact, recovery.newest) = (None, None);
+            recovery.restore_ran = false;
+        };
+        assert_eq!(said(killed, came_back), (Verdict::Passed, vec![]));
+        let lost = "strike = { fault = \"server-lost\" }";
+        assert_eq!(said(lost, |_| {}), (Verdict::Passed, vec![]));
+    }
+
+    #[test]
+    fn what_is_left_is_backed_up_before_it_is_replaced() {
+        let replaced = "strike = { fault = \"table-dropped\" }\nmode = \"replace\"";
+        assert_eq!(
+            said(replaced, |_| {}),
+            (Verdict::Failed, vec!["no-emergency-backup"])
+        );
+        let backed_up = |recovery: &mut RecoveryFact| recovery.emergency = Some("e".to_owned());
+        assert_eq!(said(replaced, backed_up), (Verdict::Passed, vec![]));
+        let beside = "strike = { fault = \"table-dropped\" }";
+        assert_eq!(said(beside, |_| {}), (Verdict::Passed, vec![]));
+    }
+
+    #[test]
+    fn an_older_artifact_and_a_database_that_was_not_kept_are_red() {
+        let beside = "strike = { fault = \"table-dropped\" }";
+        let older = |recovery: &mut RecoveryFact| recovery.artifact = Some("older".to_owned());
+        assert_eq!(
+            said(beside, older),
+            (Verdict::Failed, vec!["not-the-newest"])
+        );
+        let gone = |recovery: &mut RecoveryFact| recovery.kept_aside = Some(false);
+        assert_eq!(said(beside, gone), (Verdict::Failed, vec!["old-data-gone"]));
     }
 }

@@ -419,4 +419,53 @@ mod tests {
         assert_eq!(kinds(&[1, 2, 3, 4]), ["past-the-strike"]);
         assert_eq!(kinds(&[1, 2, 3, 6]), ["past-the-strike"]);
     }
+
+    #[test]
+    fn a_replay_ends_on_the_newest_timeline_of_its_own_cluster_and_tells_what_others_hold() {
+        let said = |replay: ReplayFact| {
+            let text = "[component.db]\nkind = \"postgres\"\n[backup.b]\nschedule = \"@daily\"\nmethod = \"pg-basebackup\"\n\
+                        [scenario.s]\nstrike = { fault = \"server-lost\" }\n";
+            let evidence = Evidence {
+                recoveries: vec![RecoveryFact {
+                    component: "db".to_owned(),
+                    backup: "b".to_owned(),
+                    replay: Some(replay),
+                    ..RecoveryFact::default()
+                }],
+                ..Evidence::default()
+            };
+            let outcome = judged(text, Check::Replay, &evidence);
+            let kinds = outcome.findings.iter().map(|finding| finding.kind);
+            (outcome.verdict, kinds.collect::<Vec<_>>())
+        };
+        let healthy = || ReplayFact {
+            timelines: (2, 2),
+            identities: ("7".to_owned(), "7".to_owned()),
+            ..ReplayFact::default()
+        };
+        assert_eq!(said(healthy()), (Verdict::Passed, vec![]));
+        let abandoned = ReplayFact {
+            abandoned: vec!["commits after 0/5000000 on timeline 1".to_owned()],
+            ..healthy()
+        };
+        assert_eq!(
+            said(abandoned),
+            (Verdict::Passed, vec!["timeline-abandoned"])
+        );
+        let another = ReplayFact {
+            identities: ("8".to_owned(), "7".to_owned()),
+            ..healthy()
+        };
+        assert_eq!(said(another), (Verdict::Failed, vec!["another-cluster"]));
+        let older = ReplayFact {
+            timelines: (1, 2),
+            ..healthy()
+        };
+        assert_eq!(said(older), (Verdict::Failed, vec!["older-timeline"]));
+        let missed = ReplayFact {
+            missed: Some("it ended before".to_owned()),
+            ..healthy()
+        };
+        assert_eq!(said(missed), (Verdict::Failed, vec!["target-missed"]));
+    }
 }
