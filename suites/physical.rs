@@ -97,6 +97,7 @@ fn main() -> ExitCode {
         good_days::one_row_on_the_last_page_that_an_index_misses_is_told_whatever_its_kind,
         good_days::keys_that_a_unique_index_holds_twice_are_told_and_nulls_as_it_takes_them,
         good_days::a_damaged_page_of_a_database_that_lets_nobody_in_is_found,
+        good_days::a_database_that_was_left_half_dropped_is_told_and_the_others_are_looked_at,
         good_days::what_ties_a_recovered_server_to_others_is_told_once_it_is_no_longer_cut,
         good_days::a_job_scheduler_that_runs_in_the_recovered_server_is_told,
         good_days::what_runs_the_jobs_of_its_source_is_not_preloaded_in_a_copy,

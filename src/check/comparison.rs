@@ -285,9 +285,13 @@ pub(super) fn sequences(facts: &Facts<'_>) -> Outcome {
                         .sequences
                         .iter()
                         .find(|got| got.name == want.name)?;
-                    let ahead = (got.next - want.next).checked_div(want.increment);
-                    let legitimate = promise::sequences_ahead(recovery);
-                    let where_it_may = ahead.is_some_and(|n| (0..=legitimate).contains(&n));
+                    // Two ends of its range may lie further apart than either number can say.
+                    let step = i128::from(want.increment);
+                    let ahead = i128::from(got.next) - i128::from(want.next);
+                    let legitimate = i128::from(promise::sequences_ahead(recovery));
+                    let where_it_may = step != 0
+                        && ahead % step == 0
+                        && (0..=legitimate).contains(&(ahead / step));
                     (!where_it_may && !collides(&want.name)).then(|| {
                         format!(
                             "{} hands out {} next, in the source it was {}",

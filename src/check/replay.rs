@@ -208,14 +208,20 @@ pub(super) fn integrity(facts: &Facts<'_>) -> Outcome {
                     why,
                     "install the server's contrib modules (postgresql-contrib)",
                 ),
-                Unable::Closed(why) => (
-                    why,
-                    "see in pg_database why it cannot be opened: a database that was left half dropped is to be dropped",
-                ),
+                Unable::Closed(why) => (why, "see in pg_database why it cannot be opened"),
                 Unable::Unanswered(why) => (
                     why,
                     "see the recovered server's log, and look at it by hand: pg_amcheck --heapallindexed, or reindex what is no B-tree, each of which takes the time that it takes",
                 ),
+                // What it held was given up before it was backed up.
+                Unable::HalfDropped => {
+                    findings.push(Finding::warning(
+                        "database-half-dropped",
+                        format!("{component}: {what} was left half dropped, and nobody can open it"),
+                        "drop it in the source (DROP DATABASE): until then every copy of the cluster carries its files",
+                    ));
+                    continue;
+                }
             };
             findings.push(Finding::unknown(
                 "integrity-not-checked",
@@ -353,16 +359,22 @@ mod tests {
                 ..Evidence::default()
             };
             let outcome = judged(text, Check::Integrity, &evidence);
-            outcome.findings.into_iter().next().map(|it| it.remedy)
+            let verdict = outcome.verdict;
+            let told = outcome.findings.into_iter().next().map(|it| it.remedy);
+            (verdict, told)
         };
         let why = || "why".to_owned();
-        assert_eq!(remedy(None), None);
-        for (unable, word) in [
-            (Unable::Lacks(why()), "postgresql-contrib"),
-            (Unable::Closed(why()), "pg_database"),
-            (Unable::Unanswered(why()), "pg_amcheck"),
+        assert_eq!(remedy(None), (Verdict::Passed, None));
+        let unknown = Verdict::Undetermined;
+        for (unable, expected, word) in [
+            (Unable::Lacks(why()), unknown, "postgresql-contrib"),
+            (Unable::Closed(why()), unknown, "pg_database"),
+            (Unable::Unanswered(why()), unknown, "pg_amcheck"),
+            (Unable::HalfDropped, Verdict::Passed, "DROP DATABASE"),
         ] {
-            let told = remedy(Some(unable.clone())).expect("a finding");
+            let (verdict, told) = remedy(Some(unable.clone()));
+            assert_eq!(verdict, expected, "{unable:?}");
+            let told = told.expect("a finding");
             assert!(told.contains(word), "{unable:?}: {told}");
         }
     }

@@ -73,6 +73,8 @@ pub enum Unable {
     Closed(String),
     /// The server gave no answer, or not in time.
     Unanswered(String),
+    /// Dropping the database was begun and not ended: nobody can open it any more, and only dropping it is left.
+    HalfDropped,
 }
 
 /// What ties a recovered server to others, as it runs.

@@ -341,6 +341,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a database, a table or an index could not be looked at: an extension is not installed with the server, nobody is let in, the server did not go by the index, or it was not done in time",
     ),
     (
+        "database-half-dropped",
+        "a database came back whose dropping was begun and not ended: nobody can open it, and nothing of it was looked at",
+    ),
+    (
         "not-the-newest",
         "an older artifact was restored although a newer one is committed",
     ),

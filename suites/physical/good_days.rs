@@ -1,8 +1,10 @@
 //! What comes back when nothing is wrong.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
+use redrill::evidence::{IntegrityFact, Unable};
 use redrill::pipeline::Pipeline;
 use redrill::pipeline::artifact::Keys;
 use redrill::pipeline::physical;
@@ -581,5 +583,30 @@ pub async fn a_provisioned_server_waits_for_its_disk(lab: &Lab) -> Result<(), Fa
             assert_eq!(found.as_deref(), Some("on"), "{setting}");
         }
     }
+    Ok(())
+}
+
+pub async fn a_database_that_was_left_half_dropped_is_told_and_the_others_are_looked_at(
+    lab: &Lab,
+) -> Result<(), Failed> {
+    let copy = lab.copy("half-dropped");
+    let (target, _) = lab.recover(&copy, RecoveryTarget::EndOfWal).await?;
+    let looked_at = async || -> Result<IntegrityFact, Failed> {
+        let found = pipeline().inspect(&lab.ctx, &target).await?;
+        found.ok_or_else(|| "nothing was inspected".into())
+    };
+    let sound = looked_at().await?;
+    assert_eq!(sound.unable, BTreeMap::new());
+    let session = session(lab, &target).await?;
+    session.run(&lab.ctx, "create database half").await?;
+    // As DROP DATABASE leaves it where it is ended.
+    let dropped = "update pg_database set datconnlimit = -2 where datname = 'half'";
+    session.run(&lab.ctx, dropped).await?;
+    drop(session);
+    let found = looked_at().await?;
+    let told = ("database half".to_owned(), Unable::HalfDropped);
+    assert_eq!(found.unable, BTreeMap::from([told]));
+    assert_eq!(found.databases, sound.databases);
+    assert_eq!(found.damaged, BTreeMap::new());
     Ok(())
 }

@@ -150,7 +150,7 @@ fn a_populated_view_whose_file_has_no_rows_is_red_and_one_that_was_never_filled_
 }
 
 #[test]
-fn a_replay_lets_a_sequence_run_ahead_by_32_values_and_a_dump_by_none() {
+fn a_replay_lets_a_sequence_run_ahead_by_32_whole_steps_and_a_dump_by_none() {
     let seen = |next, increment| Observation {
         sequences: vec![SequenceFact {
             name: "shop.orders_id_seq".to_owned(),
@@ -189,6 +189,11 @@ fn a_replay_lets_a_sequence_run_ahead_by_32_values_and_a_dump_by_none() {
         (-100, -1, -99, true, true),
         (100, 10, 420, false, true),
         (100, 10, 430, true, true),
+        (100, 10, 97, true, true),
+        (100, 10, 103, true, true),
+        (-100, -10, -97, true, true),
+        (i64::MIN, 1, i64::MAX, true, true),
+        (i64::MAX, 1, i64::MIN, true, true),
     ] {
         let told = format!("from {from} to {to} by {increment}");
         assert_eq!(

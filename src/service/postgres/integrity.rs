@@ -4,7 +4,7 @@
 //! Pages are read by pg_prewarm into shared buffers, which holds each to its checksum. Tables and B-trees are checked by
 //! amcheck (`heapallindexed`), and a unique B-tree that is sound is searched for keys that it holds twice; an index of another
 //! kind is asked for what its own table holds ([`questions`]). Both extensions come with the server, and are put into a
-//! transaction that is rolled back. A database that lets nobody in, as template0, is opened for the while. What the server
+//! transaction that is rolled back. A database that lets nobody in, as template0, is opened for the while; one that was left half dropped cannot be, and is told. What the server
 //! refuses because of what it finds on the disk is damage; what it could not be asked, or not in time, is noted apart, as it
 //! is not known to be sound. Not here: what the rows hold (see [`super::content`]).
 
@@ -44,9 +44,9 @@ left join lateral (
 where c.relkind in ('r', 'm', 't', 'i', 'S') and c.relpersistence <> 't' and pg_relation_filenode(c.oid) is not null
 order by c.oid";
 
-/// Every database that can be connected to, or could be if it were let, and whether it is.
+/// Every database, whether it lets anybody in, and whether it was left half dropped.
 const DATABASES: &str =
-    "select datname, datallowconn from pg_database where datconnlimit <> -2 order by datname";
+    "select datname, datallowconn, datconnlimit = -2 from pg_database order by datname";
 
 /// Reads and checks every database of a server.
 pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFact> {
@@ -58,12 +58,17 @@ pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFac
         ..IntegrityFact::default()
     };
     for row in databases {
-        let [Some(database), Some(open)] = row.as_slice() else {
+        let [Some(database), Some(open), Some(half_dropped)] = row.as_slice() else {
             return Err(Error::defect(
                 "the list of databases has an unexpected shape",
             ));
         };
         ctx.go_on()?;
+        let name = format!("database {database}");
+        if half_dropped == "t" {
+            fact.unable.insert(name, Unable::HalfDropped);
+            continue;
+        }
         let let_in = |truth: bool| {
             format!(
                 "alter database {} with allow_connections {truth}",
@@ -73,7 +78,6 @@ pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFac
         let closed = open == "f";
         if closed && let Err(complaint) = session.ask(ctx, &let_in(true)).await? {
             let why = format!("it lets nobody in: {}", complaint.words);
-            let name = format!("database {database}");
             fact.unable.insert(name, Unable::Closed(why));
             continue;
         }
@@ -84,7 +88,7 @@ pub async fn inspect(ctx: &Context, server: &dyn Running) -> Result<IntegrityFac
         match looked_at {
             Err(error) if error.kind() == Kind::TimedOut => {
                 let why = Unable::Unanswered(error.message());
-                fact.unable.insert(format!("database {database}"), why);
+                fact.unable.insert(name, why);
             }
             looked_at => looked_at?,
         }
