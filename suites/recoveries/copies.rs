@@ -182,10 +182,8 @@ days = 3
 ";
     let (code, record) = run_of(suite, SEED)?;
     assert_eq!(code, Some(0), "{record:#}");
-    let drills = record["drills"].as_array().into_iter().flatten();
-    let rehearsal = drills
-        .filter(|drill| drill["id"] == "mine/retention")
-        .last();
+    let mut drills = record["drills"].as_array().into_iter().flatten();
+    let rehearsal = drills.find(|drill| drill["id"] == "mine/retention");
     let rehearsal = rehearsal.ok_or("nothing was rehearsed")?;
     let artifacts = rehearsal["retention"][0]["artifacts"].as_array();
     assert_eq!(artifacts.map(Vec::len), Some(72));
