@@ -182,7 +182,8 @@ fn not_projected(facts: &Facts<'_>, projection: &Projection, why: TooLittle) -> 
                 in_mb(smallest),
                 in_mb(largest)
             ),
-            "have the seed grow with `:scale`: the calibration drills a tenth of it".to_owned(),
+            "drill at a larger --scale, of which the calibration is a tenth; a seed script must grow with `:scale`"
+                .to_owned(),
         ),
         TooLittle::TooSmall { largest, least } => (
             format!(
