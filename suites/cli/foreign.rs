@@ -1,11 +1,13 @@
-//! A suite of ten lines over a database that nobody wrote for redrill: green as it is, red where one row was changed.
+//! The suite of ten lines that the README shows, over a database that nobody wrote for redrill: green as it is, red where
+//! one row was changed.
 
 use std::path::{Path, PathBuf};
 
+use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::programs::{installed, run_with, stand_in};
-use crate::{DB, Outcome, Place, exits, says};
+use crate::{Outcome, Place, exits, says};
 
 /// Real data that is not part of this repository, where it is: `REDRILL_SHARED_DATA`, or `../shared/data` beside the
 /// checkout.
@@ -32,26 +34,34 @@ pub fn ten_lines_over_chinook_drill_green_and_a_changed_row_drills_red() -> Outc
     green_and_red(&chinook().ok_or("no Chinook")?)
 }
 
+/// The first suite of the README.
+fn of_the_readme() -> Result<&'static str, Failed> {
+    let readme = include_str!("../../README.md");
+    let (_, suite) = readme.split_once("```toml\n").ok_or("no suite")?;
+    let (suite, _) = suite.split_once("```").ok_or("no end of it")?;
+    let lines = suite.lines().filter(|line| !line.is_empty()).count();
+    match lines {
+        0..=10 => Ok(suite),
+        more => Err(format!("it has {more} lines").into()),
+    }
+}
+
 fn green_and_red(seed: &Path) -> Outcome {
     let place = Place::new();
-    let suite = DB.replace(
-        "kind = \"postgres\"",
-        &format!(
-            "kind = \"postgres\"\nseed = {:?}",
-            std::fs::canonicalize(seed)?.display().to_string()
-        ),
-    );
+    let seed = std::fs::canonicalize(seed)?.display().to_string();
+    let suite = of_the_readme()?.replace("\"chinook.sql\"", &format!("{seed:?}"));
     let output = place.drill(&place.suite(&suite), &[]).output()?;
     exits(&output, 0)?;
     place.is_clean()?;
     let red = Place::new();
-    let path = red.suite(&suite.replace("compress = 6", "compress = 0"));
+    let stored_as_it_is = "[backup.nightly]\nmethod = { pg-dump = { compress = 0 } }";
+    let path = red.suite(&suite.replace("[backup.nightly]", stored_as_it_is));
     // Every dump loses an artist's name to another before it is sealed.
     let script = "set -o pipefail\n$real \"$@\" | LC_ALL=C sed 's/2\\tAccept$/2\\tExcept/'";
     let changing = stand_in(&red, &installed("pg_dump")?, script)?;
     let output = run_with(&red.drill(&path, &[]), &[changing])?;
     exits(&output, 1)?;
-    says(&output, &["content-differs: db: public.artist: same count"])?;
+    says(&output, &["content-differs: chinook: public.artist: same count"])?;
     red.is_clean()?;
     let record = red.record()?;
     let drill = &record["drills"][0];
@@ -73,7 +83,7 @@ fn green_and_red(seed: &Path) -> Outcome {
         .filter_map(|finding| finding["message"].as_str())
         .collect();
     if content["id"] != "content"
-        || !matches!(words.as_slice(), [word] if word.starts_with("db: public.artist: same count"))
+        || !matches!(words.as_slice(), [word] if word.starts_with("chinook: public.artist: same count"))
     {
         return Err(format!("the changed table alone is not named: {content}").into());
     }
