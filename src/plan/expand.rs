@@ -36,9 +36,9 @@ impl Default for Options {
 /// Every drill that a suite asks for, and what it leaves pending.
 ///
 /// First, where components have a production size, a calibration drill at a tenth of the size, in the scenario that
-/// recovers the most of them, and as many more as it takes to have each in one; then one drill for each scenario and time it strikes, the retention rehearsal, and for
-/// each scenario that faults are planted in its healthy twin and one drill a fault. A scenario that only
-/// detections use is not drilled by itself: its healthy twin is that drill.
+/// recovers the most of them, and as many more as it takes to have each in one; then one drill for each scenario and
+/// time it strikes, the retention rehearsal, and for each scenario that faults are planted in its healthy twin and one
+/// drill a fault. A scenario that only detections use is not drilled by itself: its healthy twin is that drill.
 ///
 /// Two runs of a backup, the second beside what the first has stored, are taken in the first scenario's drill that
 /// recovers from it and in detection drills; one run in all others.

@@ -19,7 +19,7 @@ pub fn strikes(strike: Strike) -> &'static [Engine] {
         | Strike::TableDropped
         | Strike::ServerKilled
         | Strike::ServerBroken => POSTGRES,
-        Strike::ServerLost => &[Engine::Postgres, Engine::Redis],
+        Strike::ServerLost => ALL,
         Strike::BucketDeleted => BUCKET,
     }
 }

@@ -61,7 +61,10 @@ fn green_and_red(seed: &Path) -> Outcome {
     let changing = stand_in(&red, &installed("pg_dump")?, script)?;
     let output = run_with(&red.drill(&path, &[]), &[changing])?;
     exits(&output, 1)?;
-    says(&output, &["content-differs: chinook: public.artist: same count"])?;
+    says(
+        &output,
+        &["content-differs: chinook: public.artist: same count"],
+    )?;
     red.is_clean()?;
     let record = red.record()?;
     let drill = &record["drills"][0];

@@ -180,16 +180,26 @@ pub async fn pruning_takes_wal_with_the_oldest_base_backup_and_never_under_a_kep
         needed,
         "what was archived before the base backup began is of no use"
     );
-    lab.clock.advance_to(now + TimeDelta::minutes(1));
-    let later = lab.backup(std::slice::from_ref(&repository), None).await?;
+    // Two of its own: what was archived since the first base backup of all went where other tests sent it.
+    let mut own = Vec::new();
+    for minute in 1..=2 {
+        lab.clock.advance_to(now + TimeDelta::minutes(minute));
+        own.push(lab.backup(std::slice::from_ref(&repository), None).await?);
+    }
+    let [leads_in, later] = &own[..] else {
+        return Err("two were taken".into());
+    };
     let now = lab.clock.now() + TimeDelta::days(7);
     prune(&lab.ctx, &repository, BACKUP, &keep, now).await?;
     let (left, _) = Manifest::list(&lab.ctx, &repository, BACKUP).await?;
-    assert_eq!(left.len(), 2, "the first leads into the seven days");
+    let left: Vec<&String> = left.iter().map(|it| &it.id).collect();
+    let leads = "the newest before the seven days leads into them";
+    assert_eq!(left, [&leads_in.id, &later.id], "{leads}");
+    let start = &leads_in.files[0].metadata["wal-start"];
     assert_eq!(copy.segments().first(), Some(start));
     // From the oldest base backup to the newest, the log has no gap; where a segment is gone, it has.
-    let first = physical::base(&lab.manifest, &lab.manifest.files[0])?;
-    let last = physical::base(&later, &later.files[0])?;
+    let first = physical::base(leads_in, &leads_in.files[0])?;
+    let last = physical::base(later, &later.files[0])?;
     let end = Segment::holding(1, Lsn(last.stop.0 - 1), last.size);
     let gone = || {
         let segments = copy.segments();
