@@ -217,7 +217,9 @@ impl Service for BucketService {
     }
 
     async fn symptom(&self, ctx: &Context) -> Option<String> {
-        match self.client.get(ctx, &self.bucket, RUN_KEY).await {
+        // Of a server that is gone, the first refusal is what users see.
+        let client = self.client.asking_once();
+        match client.get(ctx, &self.bucket, RUN_KEY).await {
             Ok(Some(mut object)) => {
                 let read = tokio::io::copy(&mut object.body, &mut tokio::io::sink()).await;
                 read.err().map(|error| format!("GET {RUN_KEY}: {error}"))

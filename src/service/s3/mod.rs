@@ -1,4 +1,4 @@
-//! The S3 client: the one file that knows the AWS SDK. Everything streams, every call has a deadline and ends on
+//! The S3 client: the one module that knows the AWS SDK. Everything streams, every call has a deadline and ends on
 //! cancellation, every error says what was asked of whom.
 //!
 //! Uploads carry the MD5 of their bytes (`Content-MD5`, signed with the other headers), so that a server refuses what
@@ -8,6 +8,7 @@
 //! user names to read an artifact from ([`Account`]).
 //! Not here: what is stored (see [`crate::repository`] and [`crate::service::bucket`]).
 
+mod account;
 mod plain;
 mod upload;
 
@@ -16,12 +17,6 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
-};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
@@ -38,6 +33,8 @@ use crate::error::{Doing, Error, Kind, Result, chain};
 use crate::service::reading::Checked;
 use crate::service::{Endpoint, Reading};
 
+pub use account::Account;
+
 /// Objects below this size go up in one request, others in parts of it.
 pub const PART_BYTES: u64 = 8 << 20;
 /// How many parts of one object are on their way at once (a further one is being read).
@@ -46,10 +43,6 @@ const PARTS_IN_FLIGHT: usize = 2;
 const MAX_PARTS: i32 = 10_000;
 /// How many objects are removed by one request (the protocol's limit).
 const BATCH: usize = 1000;
-/// How long a request may take, with its retries.
-const DEADLINE: Duration = Duration::from_secs(120);
-/// How long one try of a request may take.
-const TRY_DEADLINE: Duration = Duration::from_secs(45);
 /// How long a download may stand still.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -97,76 +90,12 @@ pub struct S3Client {
     address: String,
 }
 
-/// Whose account of which server is read.
-#[derive(Clone)]
-pub struct Account {
-    /// The server's address; of Amazon's own when there is none.
-    pub address: Option<String>,
-    /// The region.
-    pub region: String,
-    /// The access key.
-    pub key: String,
-    /// The secret key.
-    pub secret: String,
-    /// The token of a session.
-    pub token: Option<String>,
-}
-
 /// Asks a server for its buckets with a signed request: it is ready when this succeeds.
 pub async fn answers(ctx: &Context, endpoint: &Endpoint) -> Result<()> {
     S3Client::new(endpoint).buckets(ctx).await.map(drop)
 }
 
 impl S3Client {
-    /// A client of the server at `endpoint`, by plain HTTP and path-style addresses.
-    pub fn new(endpoint: &Endpoint) -> Self {
-        Self::of(&Account {
-            address: Some(format!("http://{}:{}", endpoint.host, endpoint.port)),
-            region: "us-east-1".to_owned(),
-            key: endpoint.user.clone(),
-            secret: endpoint.password.clone(),
-            token: None,
-        })
-    }
-
-    /// A client of somebody's account.
-    pub fn of(account: &Account) -> Self {
-        let keys = Credentials::new(
-            &account.key,
-            &account.secret,
-            account.token.clone(),
-            None,
-            "redrill",
-        );
-        let address = account.address.clone();
-        let mut config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(account.region.clone()))
-            .credentials_provider(keys)
-            .force_path_style(address.is_some())
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::standard().with_max_attempts(4))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    .read_timeout(TRY_DEADLINE)
-                    .operation_attempt_timeout(TRY_DEADLINE)
-                    .operation_timeout(DEADLINE)
-                    .build(),
-            );
-        config.set_endpoint_url(address.clone());
-        // By TLS, the SDK's own client.
-        if address.as_ref().is_some_and(|it| it.starts_with("http://")) {
-            plain::reach(&mut config);
-        }
-        Self {
-            client: Client::from_conf(config.build()),
-            address: address.unwrap_or_else(|| format!("S3 in {}", account.region)),
-        }
-    }
-
     /// Asks for the names of all buckets: a real, authenticated query.
     pub async fn buckets(&self, ctx: &Context) -> Result<Vec<String>> {
         let answer = self.ask(ctx, self.client.list_buckets().send()).await;
