@@ -148,6 +148,10 @@ fn raw(pid: u32) -> Option<Pid> {
 /// Kills a process and every descendant of it, the process first so that it cannot replace its children, and removes the
 /// shared memory that the kernel would keep of them.
 pub fn kill_tree(pid: u32) {
+    // While it is looked for its children, it makes no more.
+    if let Some(pid) = raw(pid) {
+        let _ = kill(pid, Signal::SIGSTOP);
+    }
     let doomed = descendants(pid);
     let shared: BTreeSet<Shared> = doomed.iter().flat_map(|pid| shared(*pid)).collect();
     for pid in doomed {
