@@ -29,24 +29,35 @@ pub async fn admit(
     dump: &Path,
     globals: Option<&Path>,
 ) -> Result<()> {
-    let made = Made::of(ctx, server, format, dump).await?;
-    made.fits(server.version())?;
-    if format != DumpFormat::Plain {
-        let list = server.tool("pg_restore").arg("--list").arg(dump);
-        let listed = list.run(ctx).await?;
-        if listed.exit != Some(0) && listed.stderr.contains("unsupported version") {
-            let own = version_of(ctx, server, "pg_restore").await?;
-            return Err(made.unreadable_by(&own));
+    let listed = async {
+        if format == DumpFormat::Plain {
+            return Ok(None);
         }
+        let list = server.tool("pg_restore").arg("--list").arg(dump);
+        list.run(ctx).await.map(Some)
+    };
+    let roles = async {
+        match globals {
+            Some(globals) => head(ctx, server, globals).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    // At once: each is a program that is started, and all of them count as time of the restore.
+    let (made, listed, roles, psql) = tokio::try_join!(
+        Made::of(ctx, server, format, dump),
+        listed,
+        roles,
+        version_of(ctx, server, "psql")
+    )?;
+    made.fits(server.version())?;
+    if listed
+        .is_some_and(|list| list.exit != Some(0) && list.stderr.contains("unsupported version"))
+    {
+        let own = version_of(ctx, server, "pg_restore").await?;
+        return Err(made.unreadable_by(&own));
     }
-    let mut restricted = made.restricted;
-    if let Some(globals) = globals {
-        let head = head(ctx, server, globals).await?;
-        restricted |= is_restricted(&String::from_utf8_lossy(&head));
-    }
-    if restricted {
-        let own = version_of(ctx, server, "psql").await?;
-        knows_restrict(&own)?;
+    if made.restricted || is_restricted(&String::from_utf8_lossy(&roles)) {
+        knows_restrict(&psql)?;
     }
     Ok(())
 }
