@@ -8,6 +8,8 @@ mod answers;
 #[path = "postgres_service/cases.rs"]
 mod cases;
 mod contained;
+#[path = "postgres_service/deltacrown.rs"]
+mod deltacrown;
 #[path = "postgres_service/dumps.rs"]
 mod dumps;
 #[path = "postgres_service/formats.rs"]
@@ -393,12 +395,9 @@ fn main() -> ExitCode {
             async move { dumps::a_script_made_for_a_database_of_its_own_seeds_ours(lab, &chinook).await }
         }
     );
-    let deltacrown = root().join("fixtures/deltacrown/db.sql");
-    let deltacrown_is_here = deltacrown.exists();
-    trial!("deltacrown_comes_back_whole", !deltacrown_is_here, |lab| {
-        let deltacrown = deltacrown.clone();
-        async move { dumps::deltacrown_comes_back_whole(lab, &deltacrown).await }
-    });
+    trial!(deltacrown::deltacrown_is_worth_restoring);
+    trial!(deltacrown::the_same_seed_gives_deltacrown_the_same_bytes_and_another_one_others);
+    trial!(deltacrown::deltacrown_comes_back_whole);
 
     /// Adds a test that needs two versions of the server: they are had side by side in containers.
     macro_rules! of_two_versions {

@@ -1,19 +1,16 @@
 //! What dumps bring back, and what they must not get away with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
-use redrill::clock::Stopwatch;
 use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use redrill::pipeline::pg_dump::PgDump;
 use redrill::pipeline::{Fetched, Pipeline};
 use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
-use redrill::service::bucket::seed;
 use redrill::service::postgres::PostgresService;
-use redrill::service::postgres::session::Session;
 use redrill::service::{Running, Service};
 use redrill::suite::{Dump, DumpFormat, RestoreOptions};
 
@@ -231,91 +228,6 @@ pub async fn a_script_made_for_a_database_of_its_own_seeds_ours(
     )?)
 }
 
-/// The keys are written twice, in the database's seed and in the bucket's: one names what the other makes, but for what a
-/// sync leaves out.
-async fn names_the_media_of_the_bucket(
-    lab: &Lab,
-    source: &PostgresService,
-    scale: f64,
-) -> Result<(), Failed> {
-    let session = Session::open(&lab.ctx, &*source.server(), source.database()).await?;
-    let asked = "select object_key, content_type from media.assets";
-    let rows = session.ask(&lab.ctx, asked).await?;
-    let rows = rows.map_err(|complaint| complaint.words)?;
-    let named: BTreeMap<String, String> = rows
-        .into_iter()
-        .filter_map(|row| <[Option<String>; 2]>::try_from(row).ok())
-        .filter_map(|[key, kind]| Some((key?, kind?)))
-        .collect();
-    let left_out = |key: &str| {
-        key.ends_with(".pyc") || key.starts_with("__pycache__/") || key.ends_with(".DS_Store")
-    };
-    let made: BTreeMap<String, String> = seed::planned(2500, scale, 42)
-        .filter(|object| !left_out(&object.key))
-        .filter_map(|object| Some((object.key, object.headers.content_type?)))
-        .collect();
-    assert!(made.len() > 40, "{}", made.len());
-    let differs = |(key, kind): &(&String, &String)| named.get(*key) != Some(*kind);
-    let unnamed: Vec<_> = made.iter().filter(differs).take(5).collect();
-    let not_made: Vec<_> = named
-        .keys()
-        .filter(|key| !made.contains_key(*key))
-        .take(5)
-        .collect();
-    assert!(
-        unnamed.is_empty() && not_made.is_empty(),
-        "{unnamed:?} {not_made:?}"
-    );
-    Ok(())
-}
-
-pub async fn deltacrown_comes_back_whole(lab: &Lab, script: &Path) -> Result<(), Failed> {
-    let scale = std::env::var("REDRILL_TEST_SCALE")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let server =
-        TestServer::start(&lab.ctx, &lab.bin, lab.dir.join("deltacrown"), Disk::Sure).await?;
-    let work = async {
-        let source = PostgresService::new(server.clone(), "deltacrown", Some(script.to_owned()));
-        source.create(&lab.ctx).await?;
-        source.seed(&lab.ctx, scale.unwrap_or(0.1), 42).await?;
-        names_the_media_of_the_bucket(lab, &source, scale.unwrap_or(0.1)).await?;
-        source.plant(&lab.ctx, "nonce", "canary").await?;
-        let watch = Stopwatch::start();
-        let before = source.observe(&lab.ctx).await?;
-        let observed = format!("{} bytes observed", before.bytes);
-        lab.ctx
-            .note(observed, Some(0), watch.seconds(), Path::new(""));
-        for (owner, acl) in [(true, true), (false, false)] {
-            let target = source.in_database(format!("restored {owner}"));
-            let pipeline = PgDump::new(Dump::of(DumpFormat::Custom, 9));
-            let seconds = lab
-                .round_trip(&pipeline, &source, &target, &options(owner, acl))
-                .await?;
-            lab.ctx
-                .note("all of the restore phase", Some(0), seconds, Path::new(""));
-            let mut found = differences(&before, &target.observe(&lab.ctx).await?);
-            found.retain(|key| owner || !key.starts_with("owner "));
-            found.retain(|key| {
-                acl || !(key.starts_with("grant ") || key.starts_with("default-grant "))
-            });
-            same(&found, [])?;
-        }
-        Ok::<(), Failed>(())
-    };
-    let worked = work.await;
-    server.remove(&lab.ctx).await?;
-    if let Ok(path) = std::env::var("REDRILL_TEST_STEPS") {
-        let steps = lab.ctx.steps();
-        let lines: Vec<String> = steps
-            .iter()
-            .map(|step| format!("{:8.3} {}", step.seconds, step.command))
-            .collect();
-        std::fs::write(path, lines.join("\n"))?;
-    }
-    worked
-}
-
 /// What lies where the server's tools look for dumps.
 fn staged(server: &dyn Running) -> Result<Vec<String>, Failed> {
     let mut names = Vec::new();
@@ -402,7 +314,7 @@ pub async fn an_artifact_is_read_through_and_restored_and_a_damaged_one_is_neith
     worked
 }
 
-fn options(owner: bool, acl: bool) -> RestoreOptions {
+pub fn options(owner: bool, acl: bool) -> RestoreOptions {
     RestoreOptions {
         jobs: 2,
         owner,
