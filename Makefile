@@ -30,7 +30,8 @@ images:
 	@.ci/setup --images
 	@fixtures/images/build $(ARGS)
 
-bench: setup
+bench:
+	@.ci/setup --tests
 	cargo bench --profile dev $(ARGS)
 
 lint:

@@ -2,10 +2,13 @@
 //! machine does meets both: seconds of each, and how many times the other's redrill takes.
 //!
 //! A restore against `pgbackrest restore` by hand; verification (every page, every index, all content) against
-//! `pg_dump | sha256sum`; WAL archived and fetched, a segment at a time, against `cp`. `REDRILL_BENCH_SCALE` sets the
-//! size (1 is about 60 MB), `REDRILL_BENCH_ROUNDS` how often each is timed (5).
+//! `pg_dump | sha256sum`; WAL archived and fetched, a segment at a time, against `cp`, and what it takes besides to bring
+//! it into a repository and back. `REDRILL_BENCH_SCALE` sets the size (1 is about 60 MB), `REDRILL_BENCH_ROUNDS` how often
+//! each is timed (9).
 
 #![allow(clippy::print_stdout, reason = "its figures are what it is for")]
+
+mod beside;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +20,7 @@ use redrill::context::{Context, RunId};
 use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Destination, Origin};
 use redrill::pipeline::pg_basebackup::PgBasebackup;
 use redrill::pipeline::pgbackrest::PgBackRest;
-use redrill::pipeline::physical::{beside, log, replay::PREPARED};
+use redrill::pipeline::physical::{self, archiver, log, replay::PREPARED};
 use redrill::pipeline::{Fetched, Pipeline};
 use redrill::provision::local::Local;
 use redrill::provision::reap::RunHome;
@@ -33,23 +36,22 @@ use redrill::suite::{
 };
 use tokio::runtime::Runtime;
 
+use crate::beside::{in_turn, median, number, tell};
+
+/// How often each is timed, where nothing else is asked for.
+const ROUNDS: f64 = 9.0;
 /// How many processes restore at once, by redrill and by hand.
 const JOBS: u32 = 2;
 /// WAL to archive: a segment has 16 MiB.
 const FILL: &str =
     "create table public.wal_filler as select n, md5(n::text) from generate_series(1, 500000) n";
 
-/// A number from the environment.
-fn number(name: &str, usual: f64) -> f64 {
-    let text = std::env::var(name).ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
 /// A seeded source that archives by one pipeline, its backup in a repository, and an empty target.
 struct Bed {
     ctx: Context,
     source: PostgresService,
     target: PostgresService,
+    destination: Destination,
     reader: ArtifactReader,
     bytes: u64,
 }
@@ -103,6 +105,7 @@ impl Bed {
             ctx: ctx.clone(),
             source,
             target: PostgresService::new(server, "bench", None),
+            destination,
             reader: ArtifactReader::new(manifest, repository, None),
             bytes,
         }
@@ -131,9 +134,13 @@ impl Bed {
     async fn restore_by_hand(&self) {
         const RESTORE: &str = r#"rm -rf -- "$2" && mkdir -m 700 -- "$2" && pgbackrest --config="$1" --stanza=main --process-max=2 restore"#;
         let server = self.target.server();
-        let config = beside(&*server, "pgbackrest-fetched").join("pgbackrest.conf");
-        self.run(&*server, RESTORE, &[&config, &beside(&*server, PREPARED)])
-            .await;
+        let config = physical::beside(&*server, "pgbackrest-fetched").join("pgbackrest.conf");
+        self.run(
+            &*server,
+            RESTORE,
+            &[&config, &physical::beside(&*server, PREPARED)],
+        )
+        .await;
     }
 
     async fn value(&self, sql: &str) -> String {
@@ -171,33 +178,19 @@ async fn beside_each_other(
     (own, ours): (&str, impl AsyncFn(usize)),
     (other, theirs): (&str, impl AsyncFn(usize)),
 ) {
-    let rounds = number("REDRILL_BENCH_ROUNDS", 5.0) as usize;
-    let (mut own_times, mut other_times) = (Vec::new(), Vec::new());
-    // The first round of each only warms the caches.
-    for round in 0..=rounds {
-        let start = Instant::now();
-        theirs(round).await;
-        let their_time = start.elapsed();
-        let start = Instant::now();
-        ours(round).await;
-        let our_time = start.elapsed();
-        if round > 0 {
-            own_times.push(our_time);
-            other_times.push(their_time);
-        }
-    }
-    let (own_time, other_time) = (median(own_times), median(other_times));
-    println!(
-        "{what}\n  {own}: {:.3} s\n  {other}: {:.3} s\n  ratio: {:.2}\n",
-        own_time.as_secs_f64(),
-        other_time.as_secs_f64(),
-        own_time.as_secs_f64() / other_time.as_secs_f64()
-    );
+    in_turn(
+        what,
+        ROUNDS,
+        (own, async |round| timed(&ours, round).await),
+        (other, async |round| timed(&theirs, round).await),
+    )
+    .await;
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+async fn timed(work: &impl AsyncFn(usize), round: usize) -> Duration {
+    let start = Instant::now();
+    work(round).await;
+    start.elapsed()
 }
 
 /// A segment archived by the source's own `archive_command`, and fetched by the target's own `restore_command`.
@@ -235,7 +228,7 @@ async fn segments(bed: &Bed, name: &str, fetched: &Fetched) {
     let command = log::restore_command(&bed.ctx, &*target, archived, &RecoveryTarget::EndOfWal);
     let command = command.await.expect("a restore_command");
     // Where the server would run it: in the restored directory.
-    let here = beside(&*target, PREPARED);
+    let here = physical::beside(&*target, PREPARED);
     let to = here.join("pg_wal/RECOVERYXLOG");
     let plain = target.staging().join("plain");
     bed.run(&*source, r#"cp -- "$1" "$2""#, &[&segment, &plain])
@@ -260,6 +253,60 @@ async fn segments(bed: &Bed, name: &str, fetched: &Fetched) {
         }),
     )
     .await;
+}
+
+/// What lies in the source's archive, brought to a repository and from there to a target, by the segment. One by one is not
+/// how it is done: all that is new goes at once.
+async fn shipped(bed: &Bed, pipeline: &dyn Pipeline, name: &str) {
+    let rounds = number("REDRILL_BENCH_ROUNDS", ROUNDS) as usize;
+    let server = bed.source.server();
+    let archive = pipeline.archive_of(&*server, "bench");
+    let archive = archive.and_then(|archive| archive.directory);
+    let archive = archive.expect("it archives to a directory");
+    let copies = server.staging().join("shipped");
+    let session = Session::open(&bed.ctx, &*server, "bench").await;
+    let session = session.expect("a session");
+    let fetching = async || {
+        let mut times = Vec::new();
+        for _ in 0..rounds {
+            let start = Instant::now();
+            let fetched = pipeline.fetch(&bed.ctx, &bed.reader, &bed.target).await;
+            fetched.expect("fetched");
+            times.push(start.elapsed());
+        }
+        median(times).as_secs_f64()
+    };
+    let before = fetching().await;
+    let (mut own, mut other, mut brought) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..rounds {
+        let refill = format!("drop table public.wal_filler; {FILL}");
+        session.run(&bed.ctx, &refill).await.expect("filled");
+        archiver::switch(&bed.ctx, &session)
+            .await
+            .expect("archived");
+        let segments = std::fs::read_dir(&archive).expect("an archive").count() as u32;
+        let start = Instant::now();
+        let copy = r#"rm -rf -- "$2" && cp -r -- "$1" "$2""#;
+        bed.run(&*server, copy, &[&archive, &copies]).await;
+        other.push(start.elapsed() / segments);
+        let start = Instant::now();
+        let archived = pipeline.archive(&bed.ctx, &bed.source, &bed.destination);
+        archived.await.expect("archived");
+        own.push(start.elapsed() / segments);
+        brought += segments;
+    }
+    let copied = ("cp", median(other).as_secs_f64());
+    tell(
+        &format!("a WAL segment of {brought} brought to a repository, {name}"),
+        ("redrill, gzip and SHA-256", median(own).as_secs_f64()),
+        copied,
+    );
+    let each = (fetching().await - before) / f64::from(brought);
+    tell(
+        &format!("a WAL segment of {brought} brought back from it, {name}"),
+        ("redrill, verified", each),
+        copied,
+    );
 }
 
 async fn all(ctx: &Context) {
@@ -316,6 +363,7 @@ async fn all(ctx: &Context) {
     )
     .await;
     segments(&by_base, "pg-basebackup", &of_base).await;
+    shipped(&by_base, &base, "pg-basebackup").await;
     segments(&by_rest, "pgbackrest", &of_rest).await;
     by_rest.remove().await;
     by_base.remove().await;

@@ -1,5 +1,10 @@
 //! Restore and fingerprint throughput against a real local Postgres, in GB/min: 10^9 bytes of the source as the server
-//! itself reports its size, over the time of the restore. `REDRILL_BENCH_SCALE` sets the size (1 is about 60 MB).
+//! itself reports its size, over the time of the restore; and what the restore phase costs over the same `pg_restore` by
+//! hand, timed in turn. `REDRILL_BENCH_SCALE` sets the size (1 is about 60 MB).
+
+#![allow(clippy::print_stdout, reason = "its figures are what it is for")]
+
+mod beside;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +27,8 @@ use redrill::service::postgres::PostgresService;
 use redrill::service::{Running, Service};
 use redrill::suite::{Dump, DumpFormat, Engine, RestoreOptions};
 use tokio::runtime::Runtime;
+
+use crate::beside::{in_turn, number};
 
 /// Wall time, with throughput in the unit of the field.
 struct GbPerMinute(WallTime);
@@ -113,10 +120,7 @@ impl Bed {
         let dir = home.path().join("bench");
         let ctx = Context::new(run, dir.clone(), dir.join("logs"), Default::default())
             .expect("a context");
-        let scale = std::env::var("REDRILL_BENCH_SCALE")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(1.0);
+        let scale = number("REDRILL_BENCH_SCALE", 1.0);
         let wanted = Wanted {
             name: "bench".to_owned(),
             engine: Engine::Postgres,
@@ -175,28 +179,34 @@ impl Bed {
     }
 
     /// Times `work` on a new, empty database.
+    async fn once(&self, work: &impl AsyncFn(&PostgresService)) -> Duration {
+        let name = format!("target_{}", self.ctx.next_number());
+        let target = PostgresService::new(self.server.clone(), &name, None);
+        target.create(&self.ctx).await.expect("a target");
+        let start = Instant::now();
+        work(&target).await;
+        let took = start.elapsed();
+        let drop = self.server.tool("dropdb").args(["--force", &name]);
+        let dropped = drop.run(&self.ctx).await;
+        dropped.expect("dropdb runs").ok().expect("dropped");
+        took
+    }
+
     fn timed(&self, rounds: u64, work: impl AsyncFn(&PostgresService)) -> Duration {
-        (0..rounds)
-            .map(|_| {
-                self.runtime.block_on(async {
-                    let name = format!("target_{}", self.ctx.next_number());
-                    let target = PostgresService::new(self.server.clone(), &name, None);
-                    target.create(&self.ctx).await.expect("a target");
-                    let start = Instant::now();
-                    work(&target).await;
-                    let took = start.elapsed();
-                    let drop = self
-                        .server
-                        .tool("dropdb")
-                        .arg("--force")
-                        .arg(&name)
-                        .run(&self.ctx)
-                        .await;
-                    drop.expect("dropdb runs").ok().expect("dropped");
-                    took
-                })
-            })
-            .sum()
+        let once = |_| self.runtime.block_on(self.once(&work));
+        (0..rounds).map(once).sum()
+    }
+
+    /// The same `pg_restore` as the restore phase has it, by hand.
+    async fn by_hand(&self, dump: &Path, target: &PostgresService) {
+        let command = self
+            .server
+            .tool("pg_restore")
+            .args(["--exit-on-error", "--jobs=4", "--no-owner", "--no-acl"])
+            .arg(format!("--dbname={}", target.database()))
+            .arg(dump);
+        let run = command.run(&self.ctx).await;
+        run.expect("runs").ok().expect("restored");
     }
 }
 
@@ -251,7 +261,6 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
             });
         });
     }
-    // The same pg_restore by hand: what redrill adds to it is the difference.
     let dump = fetched
         .files
         .iter()
@@ -260,25 +269,30 @@ fn restore(criterion: &mut Criterion<GbPerMinute>) {
         .expect("a dump");
     group.bench_function("pg_restore by hand, 4 jobs", |bencher| {
         bencher.iter_custom(|rounds| {
-            bed.timed(rounds, async |target| {
-                let command = bed.server.tool("pg_restore").args([
-                    "--exit-on-error",
-                    "--jobs=4",
-                    "--no-owner",
-                    "--no-acl",
-                ]);
-                let command = command
-                    .arg(format!("--dbname={}", target.database()))
-                    .arg(&dump);
-                command
-                    .run(&bed.ctx)
-                    .await
-                    .expect("runs")
-                    .ok()
-                    .expect("restored");
-            })
+            bed.timed(rounds, async |target| bed.by_hand(&dump, target).await)
         });
     });
+    let options = RestoreOptions {
+        jobs: 4,
+        owner: false,
+        acl: false,
+        ..RestoreOptions::default()
+    };
+    bed.runtime.block_on(in_turn(
+        &format!("the restore phase of {}", size(bed.bytes)),
+        10.0,
+        ("redrill, with roles and properties, 4 jobs", async |_| {
+            let restore = async |target: &PostgresService| {
+                let restored = custom.restore(&bed.ctx, &fetched, target, &options);
+                restored.await.expect("restored");
+            };
+            bed.once(&restore).await
+        }),
+        ("pg_restore by hand, 4 jobs", async |_| {
+            bed.once(&async |target: &PostgresService| bed.by_hand(&dump, target).await)
+                .await
+        }),
+    ));
     let plain = PgDump::new(Dump::of(DumpFormat::Plain, 6));
     let fetched = bed.runtime.block_on(bed.fetched(&plain));
     let options = RestoreOptions {
