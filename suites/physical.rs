@@ -45,29 +45,28 @@ fn main() -> ExitCode {
     {
         panic!("services are required: {why}");
     }
+    // What a test lacks here, and whether that fails it.
+    let nothing = missing.map(|why| (why, false));
+    let lacks = |other: Option<(String, bool)>| nothing.clone().or(other);
     // Where services are required, a machine without small disks fails their tests.
-    let (no_small_disks, fails) = match lab::no_small_disks(home.path()) {
-        Some(NoSmallDisks::Lacking(why)) => (Some(why), required),
-        Some(NoSmallDisks::Never(why)) => (Some(why.to_owned()), false),
-        None => (None, false),
-    };
+    let no_small_disks = lab::no_small_disks(home.path()).map(|none| match none {
+        NoSmallDisks::Lacking(why) => (why, required),
+        NoSmallDisks::Never(why) => (why.to_owned(), false),
+    });
     // So does a local server without a job scheduler; the images have none.
-    let no_scheduler = lab::no_scheduler().map(|(why, local)| (why, required && local));
+    let no_scheduler = lab::no_scheduler().map(|(why, local)| (why.to_owned(), required && local));
+    let ends = lab::a_container_ends_with_its_server().map(|why| (why.to_owned(), false));
     let lab: Arc<OnceCell<Result<Lab, String>>> = Arc::default();
     let path = home.path().to_owned();
 
     let mut trials = Vec::new();
     macro_rules! trials {
-        ($($module:ident::$test:ident),+ $(,)?) => {$({
+        ($lacking:expr => $($module:ident::$test:ident),+ $(,)?) => {
+            let (why, fails) = $lacking.unzip();
+            $({
             let (runtime, lab, path) = (runtime.clone(), lab.clone(), path.clone());
-            let small = stringify!($test).contains("full_disk") || stringify!($test).contains("falls_behind");
-            let why = missing.clone().or(no_small_disks.clone().filter(|_| small));
-            let cron = no_scheduler.as_ref().filter(|_| stringify!($test).contains("job_scheduler"));
-            let (why, fails) = match cron {
-                Some((why, fails)) => (Some((*why).to_owned()), *fails),
-                None => (why, fails),
-            };
-            let (ignored, kind) = (why.is_some() && !fails, why.clone().unwrap_or_default());
+            let ignored = fails == Some(false);
+            let (why, kind) = (why.clone(), why.clone().unwrap_or_default());
             let trial = Trial::test(stringify!($test), move || {
                 if let Some(why) = why {
                     return Err(why.into());
@@ -83,9 +82,10 @@ fn main() -> ExitCode {
                 })
             });
             trials.push(trial.with_ignored_flag(ignored).with_kind(kind));
-        })+};
+            })+
+        };
     }
-    trials![
+    trials![lacks(None) =>
         good_days::a_provisioned_server_waits_for_its_disk,
         good_days::everything_archived_comes_back_and_the_server_is_its_own,
         good_days::recovery_stops_at_an_lsn_a_time_a_name_and_the_end_of_the_base_backup,
@@ -99,7 +99,6 @@ fn main() -> ExitCode {
         good_days::a_damaged_page_of_a_database_that_lets_nobody_in_is_found,
         good_days::a_database_that_was_left_half_dropped_is_told_and_the_others_are_looked_at,
         good_days::what_ties_a_recovered_server_to_others_is_told_once_it_is_no_longer_cut,
-        good_days::a_job_scheduler_that_runs_in_the_recovered_server_is_told,
         good_days::what_runs_the_jobs_of_its_source_is_not_preloaded_in_a_copy,
         bad_days::a_missing_segment_stops_recovery_and_says_what_is_lost,
         bad_days::a_short_and_an_altered_segment_stop_recovery,
@@ -109,8 +108,6 @@ fn main() -> ExitCode {
         bad_days::a_window_of_minimal_wal_stops_recovery_and_says_what_is_lost,
         bad_days::a_target_before_the_end_of_the_base_backup_is_refused,
         bad_days::a_target_after_the_last_wal_is_refused,
-        bad_days::a_full_disk_at_the_target_is_said,
-        bad_days::a_full_disk_in_mid_replay_is_said_and_nothing_is_called_lost,
         killed::a_source_killed_in_mid_backup_commits_nothing_and_the_next_backup_is_whole,
         killed::a_source_killed_before_and_in_archiving_loses_no_acknowledged_write,
         killed::a_server_killed_in_mid_replay_is_an_error_and_the_next_recovery_has_it_all,
@@ -120,9 +117,15 @@ fn main() -> ExitCode {
         killed::a_recovered_server_killed_before_it_takes_its_place_leaves_the_target_as_it_was,
         killed::a_server_killed_after_its_recovery_has_everything_and_what_was_written_since,
         source_side::the_archiver_is_idempotent_and_never_overwrites,
-        source_side::an_archiver_that_falls_behind_is_said,
         source_side::a_repository_keeps_its_own_segment_against_another_cluster,
     ];
+    trials![lacks(no_small_disks) =>
+        bad_days::a_full_disk_at_the_target_is_said,
+        bad_days::a_full_disk_in_mid_replay_is_said_and_nothing_is_called_lost,
+        source_side::an_archiver_that_falls_behind_is_said,
+    ];
+    trials![lacks(no_scheduler) => good_days::a_job_scheduler_that_runs_in_the_recovered_server_is_told];
+    trials![lacks(ends) => killed::a_recovery_takes_the_place_of_a_server_that_is_gone_by_then];
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(Ok(lab)) = lab.get() {
         runtime

@@ -370,7 +370,15 @@ pub fn no_scheduler() -> Option<(&'static str, bool)> {
         .flatten();
     let mut installed = installed.filter_map(|version| Some(version.ok()?.path()));
     let has = installed.any(|version| version.join("lib/pg_cron.so").exists());
-    (!has).then_some(("pg_cron is not installed (postgresql-15-cron)", true))
+    (!has).then_some((
+        "pg_cron is not installed (Debian has postgresql-15-cron, or of another version)",
+        true,
+    ))
+}
+
+/// Why no server can be gone while what is around it stays, where that is so.
+pub fn a_container_ends_with_its_server() -> Option<&'static str> {
+    (mode() != Mode::Local).then_some("a container ends with its server")
 }
 
 /// Mounts one below `dir` to see.

@@ -8,6 +8,7 @@ use redrill::error::Result;
 use redrill::pipeline::Pipeline;
 use redrill::pipeline::artifact::{ArtifactReader, ArtifactWriter, Keys, Origin};
 use redrill::pipeline::pg_dump::PgDump;
+use redrill::pipeline::physical;
 use redrill::repository::Repository;
 use redrill::repository::local::LocalRepository;
 use redrill::service::postgres::PostgresService;
@@ -263,9 +264,13 @@ pub async fn a_compression_that_the_server_is_too_old_for_is_named_with_its_vers
     let source = lab.database("seeded", None).await?;
     let mut pipeline = PgDump::new(dump(DumpFormat::Custom, None));
     pipeline.dump.compress = Compression::Zstd(3);
-    let error = artifact_of(lab, &pipeline, &source).await;
-    let error = error.err().ok_or("PostgreSQL 15 compressed with zstd")?;
-    match ["zstd:3", "pg_dump 16", "is 15"]
+    let taken = artifact_of(lab, &pipeline, &source).await;
+    let major = physical::major(&*source.server());
+    if major >= 16 {
+        return Ok(taken.map(drop)?);
+    }
+    let error = taken.err().ok_or("PostgreSQL 15 compressed with zstd")?;
+    match ["zstd:3", "pg_dump 16", &format!("is {major}")]
         .iter()
         .all(|word| error.message().contains(word))
     {

@@ -23,6 +23,7 @@ pub enum Disk {
 /// A server that was started by its own `pg_ctl`.
 pub struct TestServer {
     bin: PathBuf,
+    version: String,
     dir: PathBuf,
     port: u16,
     disk: Disk,
@@ -64,8 +65,12 @@ impl TestServer {
         let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).doing("find a port")?;
         let port = socket.local_addr().doing("find a port")?.port();
         drop(socket);
+        let asked = Command::new(bin.join("postgres")).arg("--version");
+        let asked = asked.run(ctx).await?.ok()?.text();
+        let version = asked.split_whitespace().nth(2).unwrap_or_default();
         let server = Arc::new(Self {
             bin: bin.to_owned(),
+            version: version.to_owned(),
             dir,
             port,
             disk,
@@ -123,7 +128,7 @@ impl Running for TestServer {
         Engine::Postgres
     }
     fn version(&self) -> &str {
-        "15"
+        &self.version
     }
     fn mode(&self) -> &'static str {
         "local"

@@ -389,7 +389,8 @@ fn explain(log: &str, wal: &Log, target: &RecoveryTarget) -> Option<Error> {
             .hint("recover from the base backup before this one"),
         );
     }
-    if said("WAL was generated with wal_level=minimal").is_some() {
+    // The level follows, between quotes from PostgreSQL 17 on.
+    if said("WAL was generated with ").is_some() {
         let lines = lines.iter().rev();
         let mut redone =
             lines.filter_map(|line| line.split_once("WAL redo at ")?.1.split_once(' '));
@@ -417,8 +418,8 @@ mod tests {
     use super::*;
     use crate::pipeline::physical::chain::{Base, Have};
 
-    #[test]
-    fn what_the_last_fetch_says_decides_whether_anything_is_lost() {
+    /// Three segments of WAL that continue a base backup.
+    fn three_segments() -> Log {
         let segment = |part| Segment {
             timeline: 1,
             log: 0,
@@ -431,12 +432,32 @@ mod tests {
             size: 16 << 20,
         };
         let have = BTreeMap::from([2, 3, 4].map(|part| (segment(part), Have::default())));
-        let wal = Log {
+        Log {
             dir: PathBuf::new(),
             chain: chain::follow(base, &have, &BTreeMap::new()).expect("a chain"),
             entries: BTreeMap::new(),
             repository: "near".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_time_of_minimal_wal_is_known_by_the_words_of_every_version() {
+        let wal = three_segments();
+        for level in ["wal_level=minimal", "\"wal_level=minimal\""] {
+            let log = format!(
+                "CONTEXT:  WAL redo at 0/4000028 for XLOG/PARAMETER_CHANGE\n\
+                 FATAL:  WAL was generated with {level}, cannot continue recovering\n"
+            );
+            let error = explain(&log, &wal, &RecoveryTarget::EndOfWal).expect("a reason");
+            let words = error.message();
+            assert!(words.contains("wal_level = minimal"), "{words}");
+            assert!(words.contains("0/4000028"), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_the_last_fetch_says_decides_whether_anything_is_lost() {
+        let wal = three_segments();
         let said = |log: &str| {
             let error = explain(log, &wal, &RecoveryTarget::EndOfWal).expect("a reason");
             (error.kind(), error.message())
