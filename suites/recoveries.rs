@@ -21,7 +21,10 @@ use copies::{
     a_server_with_a_tablespace_is_not_kept_and_goes_on,
     drills_that_begin_with_the_same_data_seed_it_once,
 };
-use ended::a_killed_postgres_leaves_no_shared_memory;
+use ended::{
+    a_killed_postgres_leaves_no_shared_memory,
+    a_killed_postgres_leaves_no_shared_memory_where_root_may_not_look_into_it,
+};
 use picked::{
     a_dump_is_taken_where_the_log_ends_before_it_or_has_a_gap_and_else_the_log,
     a_dump_of_the_damage_is_red_although_it_answers_every_question,
@@ -440,18 +443,21 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     macro_rules! trials {
         ($($test:ident),+ $(,)?) => {vec![$(
-            Trial::ignorable_test(stringify!($test), || {
+            trials!(@ stringify!($test), || $test().map(|()| Completion::Completed))
+        ),+]};
+        (@ $name:expr, $test:expr) => {
+            Trial::ignorable_test($name, || {
                 if has_postgres() {
-                    return $test().map(|()| Completion::Completed);
+                    return $test();
                 }
                 if std::env::var_os("REDRILL_REQUIRE_SERVICES").is_some() {
                     return Err("there is no local Postgres".into());
                 }
                 Ok(Completion::ignored_with("there is no local Postgres"))
             })
-        ),+]};
+        };
     }
-    let trials = trials![
+    let mut trials = trials![
         a_database_of_which_no_emergency_backup_can_be_taken_is_not_dropped,
         the_end_of_the_log_brings_a_delete_back_and_is_red,
         when_no_artifact_is_good_the_recovery_fails_and_says_why_each_was_left,
@@ -473,5 +479,9 @@ fn main() -> ExitCode {
         drills_that_begin_with_the_same_data_seed_it_once,
         a_rehearsal_takes_a_dump_a_day_and_stores_it_again,
     ];
+    trials.push(trials!(
+        @ "a_killed_postgres_leaves_no_shared_memory_where_root_may_not_look_into_it",
+        a_killed_postgres_leaves_no_shared_memory_where_root_may_not_look_into_it
+    ));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

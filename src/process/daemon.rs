@@ -1,16 +1,18 @@
 //! Server processes: they outlive the call that starts them, are noted on disk for reaping, and end with all their
 //! descendants (Postgres backends leave the process group of their postmaster, so the group alone is not enough).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use tokio::process::Child;
 
-use super::TAIL_LINES;
+use super::{Account, TAIL_LINES};
 use crate::context::Context;
 use crate::error::{Doing, Result};
 
@@ -153,7 +155,7 @@ pub fn kill_tree(pid: u32) {
         let _ = kill(pid, Signal::SIGSTOP);
     }
     let doomed = descendants(pid);
-    let shared: BTreeSet<Shared> = doomed.iter().flat_map(|pid| shared(*pid)).collect();
+    let shared = shared(&doomed);
     for pid in doomed {
         if let Some(pid) = raw(pid) {
             let _ = kill(pid, Signal::SIGKILL);
@@ -168,8 +170,8 @@ pub fn kill_tree(pid: u32) {
 enum Shared {
     /// By POSIX: a file.
     File(PathBuf),
-    /// By System V: its id.
-    SystemV(String),
+    /// By System V: its id, and whose it is.
+    SystemV(String, Account),
 }
 
 impl Shared {
@@ -179,32 +181,72 @@ impl Shared {
             Self::File(path) => {
                 let _ = std::fs::remove_file(path);
             }
-            Self::SystemV(id) => {
-                let mut ipcrm = std::process::Command::new("ipcrm");
-                let ipcrm = ipcrm.args(["--shmem-id", id]);
-                let _ = ipcrm.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            Self::SystemV(id, owner) => {
+                let mut ipcrm = as_owner("ipcrm", *owner);
+                let _ = ipcrm.args(["--shmem-id", id]).status();
             }
         }
     }
-}
 
-/// What a process shares by name, if it is one of Postgres (proc_pid_maps(5)).
-fn shared(pid: u32) -> Vec<Shared> {
-    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    if program.file_name().is_none_or(|name| name != "postgres") {
-        return Vec::new();
-    }
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let of_line = |line: &str| {
+    fn of_line(line: &str, owner: Account) -> Option<Self> {
         let mut fields = line.split_whitespace().skip(4);
         let (inode, path) = (fields.next()?, fields.next()?);
         if path.starts_with("/dev/shm/PostgreSQL.") {
-            return Some(Shared::File(path.into()));
+            return Some(Self::File(path.into()));
         }
-        let id = || Shared::SystemV(inode.to_owned());
+        let id = || Self::SystemV(inode.to_owned(), owner);
         path.starts_with("/SYSV").then(id)
+    }
+}
+
+/// What those of these processes that are of Postgres share by name (proc_pid_maps(5)).
+fn shared(pids: &[u32]) -> BTreeSet<Shared> {
+    let mut found = BTreeSet::new();
+    let mut note = |maps: &str, owner| {
+        found.extend(maps.lines().filter_map(|line| Shared::of_line(line, owner)));
     };
-    maps.lines().filter_map(of_line).collect()
+    let mut closed: BTreeMap<Account, Vec<PathBuf>> = BTreeMap::new();
+    for pid in pids {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+        let Some(owner) = std::fs::metadata(&process).ok().map(|it| Account {
+            uid: it.uid(),
+            gid: it.gid(),
+        }) else {
+            continue;
+        };
+        if name.trim_end() != "postgres" {
+            continue;
+        }
+        let maps = process.join("maps");
+        match std::fs::read_to_string(&maps) {
+            Ok(maps) => note(&maps, owner),
+            Err(_) => closed.entry(owner).or_default().push(maps),
+        }
+    }
+    // In a container, root may not look into another user's process, and that user may.
+    for (owner, maps) in closed {
+        let read = as_owner("cat", owner)
+            .args(maps)
+            .stdout(Stdio::piped())
+            .output();
+        let read = read.map(|read| read.stdout).unwrap_or_default();
+        note(&String::from_utf8_lossy(&read), owner);
+    }
+    found
+}
+
+/// A program, run by whose processes are looked at where that can be chosen.
+fn as_owner(program: &str, owner: Account) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if Uid::effective().is_root() {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+    command
 }
 
 /// A process and every descendant of it, itself first.

@@ -36,7 +36,7 @@ const TAIL_LINES: usize = 12;
 const REDIRECTING: [&str; 3] = ["PG", "REDISCLI_", "AWS_"];
 
 /// Another user to run as: servers refuse to run as root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Account {
     /// User id.
     pub uid: u32,

@@ -1,9 +1,11 @@
 //! What the kernel keeps of a server that was killed, until somebody removes it.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Completion, Failed};
 use redrill::context::{Context, RunId};
 use redrill::provision::local::Local;
 use redrill::provision::{Provisioner, Wanted};
@@ -21,7 +23,6 @@ fn system_v() -> Result<BTreeSet<String>, Failed> {
 
 /// A killed Postgres does not remove its shared memory: after some thousands of them, no other would start any more.
 pub fn a_killed_postgres_leaves_no_shared_memory() -> Result<(), Failed> {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::Builder::new().prefix("rdend").tempdir()?;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
     let wanted = Wanted {
@@ -42,7 +43,9 @@ pub fn a_killed_postgres_leaves_no_shared_memory() -> Result<(), Failed> {
             let lines: Vec<&str> = said.lines().collect();
             let id = lines.get(6).and_then(|line| line.split_whitespace().last());
             let id = id.ok_or("no id")?.to_owned();
-            let maps = std::fs::read_to_string(format!("/proc/{}/maps", lines[0]))?;
+            // As the server's own user, who may look into it.
+            let maps = server.tool("cat").arg(format!("/proc/{}/maps", lines[0]));
+            let maps = maps.run(&ctx).await?.ok()?.text();
             let files: BTreeSet<PathBuf> = maps
                 .lines()
                 .filter_map(|line| line.split_whitespace().nth(5))
@@ -68,4 +71,51 @@ pub fn a_killed_postgres_leaves_no_shared_memory() -> Result<(), Failed> {
         }
         Ok(())
     })
+}
+
+/// A server that is lost.
+const LOST: &str = r#"
+[component.db]
+kind = "postgres"
+[backup.nightly]
+schedule = "0 2 * * *"
+[scenario.lost]
+strike = [{ component = "db", fault = "server-lost" }]
+rpo = "25h"
+rto = "15m"
+"#;
+/// A place of its own for shared memory (which the test's directory may be below), and what root may do in most containers: not look into another user's processes,
+/// nor remove what that user shares. What is left there at the end is printed.
+const CONFINED: &str = r#"mount --bind "$TMPDIR" /mnt
+export TMPDIR=/mnt
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+setpriv --bounding-set=-sys_ptrace,-sys_admin,-ipc_owner --inh-caps=-sys_ptrace,-sys_admin,-ipc_owner "$@" >&2
+ls /dev/shm
+tail -n +2 /proc/sysvipc/shm"#;
+
+pub fn a_killed_postgres_leaves_no_shared_memory_where_root_may_not_look_into_it()
+-> Result<Completion, Failed> {
+    let apart = |script: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--ipc", "sh", "-ec", script, "sh"]);
+        unshare
+    };
+    let root = nix::unistd::Uid::effective().is_root();
+    if !root || !apart("setpriv --version").output()?.status.success() {
+        let why = "it takes root who may have name spaces, and setpriv";
+        return Ok(Completion::ignored_with(why));
+    }
+    let dir = tempfile::Builder::new().prefix("rdconf").tempdir()?;
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
+    std::fs::write(dir.path().join("lost.toml"), LOST)?;
+    let drilled = apart(CONFINED)
+        .arg(env!("CARGO_BIN_EXE_redrill"))
+        .args(["drill", "--services", "local", "--quiet"])
+        .args(["--out", "/mnt/reports", "/mnt/lost.toml"])
+        .env("TMPDIR", dir.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&drilled.stderr);
+    assert!(drilled.status.success(), "{said}");
+    assert_eq!(String::from_utf8_lossy(&drilled.stdout), "", "is left");
+    Ok(Completion::Completed)
 }
