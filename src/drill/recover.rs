@@ -475,9 +475,10 @@ impl Recovery<'_, '_> {
             place,
         };
         let landed = self.land(pipeline.as_ref(), landing, fact).await;
-        // Nothing decrypted stays behind, whatever became of the restore.
-        tidy(&phase(Phase::Observe), target.as_ref(), &fetched).await?;
-        landed
+        // Nothing decrypted stays behind, whatever became of the restore, which is what is told first: where a server ends, its
+        // container does, and nothing more can be removed there.
+        let tidied = tidy(&phase(Phase::Observe), target.as_ref(), &fetched).await;
+        landed.and(tidied)
     }
 
     /// From the fetched files to the first verified read under the service's own name, which ends the RTO.

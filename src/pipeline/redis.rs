@@ -286,7 +286,7 @@ async fn write_private(
     made.run(ctx).await?.ok()?;
     let written = write_file(ctx, server, path, body).await;
     if written.is_err() {
-        remove(ctx, server, path).await?;
+        let _ = remove(ctx, server, path).await;
     }
     written
 }
@@ -391,7 +391,8 @@ async fn restore_users(
     .await;
     drop(lines);
     let finished = ended.await.doing("wait for a program")?;
-    remove(ctx, server, path).await?;
+    let removed = remove(ctx, server, path).await;
     restored.doing("restore the users")?;
-    finished?.ok().map(drop)
+    finished?.ok()?;
+    removed
 }

@@ -33,8 +33,9 @@ impl Recovery<'_, '_> {
             .restore(&phase(Phase::Restore), &fetched, target, &self.options()?)
             .await;
         *fact.phases.entry(Phase::Restore).or_default() += watch.seconds();
-        tidy(&phase(Phase::Observe), target, &fetched).await?;
-        restored.doing_with(|| format!("restore {id}"))
+        let tidied = tidy(&phase(Phase::Observe), target, &fetched).await;
+        let restored = restored.doing_with(|| format!("restore {id}"));
+        restored.and(tidied)
     }
 
     /// Fetches the newest artifact of a backup from the farthest repository that gives it.

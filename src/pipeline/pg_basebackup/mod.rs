@@ -272,13 +272,16 @@ impl Pipeline for PgBasebackup {
         source: &dyn Service,
     ) -> Result<ReadFact> {
         let server = source.server();
-        let read = self.read(ctx, artifact, &*server).await;
+        let mut read = self.read(ctx, artifact, &*server).await;
         if let Ok((staged, unpacked)) = reading_places(&*server, artifact) {
             let remove = server
                 .tool("rm")
                 .args(["-rf", "--"])
                 .args([staged, unpacked]);
-            remove.run(&ctx.for_teardown()).await?.ok()?;
+            let removed = remove.run(&ctx.for_teardown()).await;
+            let removed = removed.and_then(|removed| removed.ok());
+            // What the reading came to is told first.
+            read = read.and_then(|fact| removed.map(|_| fact));
         }
         let tool = "pg_verifybackup".to_owned();
         match read {

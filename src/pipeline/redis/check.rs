@@ -29,8 +29,9 @@ pub async fn read_through(
         .args([&directory, &below]);
     made.run(ctx).await?.ok()?;
     let read = read(ctx, artifact, server, &directory).await;
-    remove(ctx, server, &directory).await?;
-    read.doing("read the artifact to its end")
+    let removed = remove(ctx, server, &directory).await;
+    let read = read.doing("read the artifact to its end")?;
+    removed.map(|()| read)
 }
 
 async fn read(
