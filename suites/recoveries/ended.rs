@@ -84,8 +84,9 @@ strike = [{ component = "db", fault = "server-lost" }]
 rpo = "25h"
 rto = "15m"
 "#;
-/// A place of its own for shared memory (which the test's directory may be below), and what root may do in most containers: not look into another user's processes,
-/// nor remove what that user shares. What is left there at the end is printed.
+/// A place of its own for shared memory (which the test's directory may be below), and what root may do in most
+/// containers: not look into another user's processes, nor remove what that user shares. What is left there at the end is
+/// printed.
 const CONFINED: &str = r#"mount --bind "$TMPDIR" /mnt
 export TMPDIR=/mnt
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
